@@ -1,0 +1,150 @@
+# `make` alone lists what can be made. Needs GNU make and Python 3.11 or newer; everything else is
+# installed into the folder .venv next to this file, so deleting .venv undoes it.
+#
+# Variables:  PYTHON=python3.12      which Python makes the environment
+#             PIP_ARGS="..."         more arguments for pip
+#             ARGS="..."             more arguments for the program a target ends in
+
+PY := .venv/bin/python
+PIP := $(PY) -m pip install --disable-pip-version-check
+PYTHONS := $(PYTHON) python3.11 python3.12 python3.13 python3
+START := notebooks/00_start_here.ipynb
+
+# Debian packages. Tests need the first list; building the corpus needs the second.
+TEST_PACKAGES := chromium libfluidsynth3 fluid-soundfont-gm ffmpeg g++
+CORPUS_PACKAGES := libfluidsynth3 fluid-soundfont-gm musescore-general-soundfont sonic-pi-samples ffmpeg g++
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help lab test test-full book corpus say-lab say-test say-test-full say-book say-corpus \
+        test-packages corpus-packages
+
+help:
+	@echo "LMDM-mini: live music diffusion models, small enough to read"
+	@echo
+	@echo "  make lab        install into .venv and open JupyterLab at the first chapter"
+	@echo "  make test       install what tests need, run the tests and every notebook"
+	@echo "  make test-full  the same with the slow tests"
+	@echo "  make book       render the notebooks to HTML, with their sounds, into book/"
+	@echo "  make corpus     build the 12 hours of training music"
+	@echo
+	@echo "The first run of any of them installs about 6 GB (PyTorch is most of it): 5 to 15 minutes."
+	@echo "A small download without GPU support, on Linux:"
+	@echo "  make lab PIP_ARGS=\"--extra-index-url https://download.pytorch.org/whl/cpu\""
+
+# ---------------------------------------------------------------- what a reader runs
+
+say-lab:
+	@echo "make lab: opens JupyterLab at $(START)."
+	@echo "  The first run installs into .venv: 5 to 15 minutes. Later runs: a few seconds. Ctrl-C ends it."
+
+lab: say-lab .venv/.stamp-lab
+	@root=; if [ "$$(id -u)" = 0 ]; then root=--allow-root; fi; \
+	exec $(PY) -m jupyterlab $$root $(START) $(ARGS)
+
+say-test:
+	@echo "make test: runs the tests and every notebook, from top to bottom, and prints the coverage."
+	@echo "  The first run installs into .venv: 5 to 15 minutes. The tests: about 10 minutes on two cores."
+
+test: say-test .venv/.stamp-test
+	@$(PY) -m pytest -m "not slow" --durations=8 --cov --cov-report=term $(ARGS)
+
+say-test-full:
+	@echo "make test-full: all tests, the slow ones too, and every notebook, and prints the coverage."
+	@echo "  The first run installs into .venv: 5 to 15 minutes. The tests: about 30 minutes on two cores."
+
+test-full: say-test-full .venv/.stamp-test
+	@$(PY) -m pytest --durations=8 --cov --cov-report=term $(ARGS)
+
+say-book:
+	@echo "make book: renders the notebooks as they are (nothing is run) to book/*.html."
+	@echo "  The first run installs into .venv: 5 to 15 minutes. Rendering: a few seconds a chapter."
+
+book: say-book .venv/.stamp-lab
+	@$(PY) -m lmdm_mini.book $(ARGS)
+
+say-corpus:
+	@echo "make corpus: renders 12 hours of multi-stem music into runs/corpus and fetches real recordings"
+	@echo "  into runs/recordings (a download of about 700 MB); stop and go on as you like."
+	@echo "  The first run installs into .venv: 5 to 15 minutes. Rendering: a few hours on two cores."
+
+corpus: say-corpus corpus-packages .venv/.stamp-test
+	@$(PY) -m lmdm_mini corpus recordings
+	@$(PY) -m lmdm_mini corpus build --hours 12 --seed 0 $(ARGS)
+
+# ---------------------------------------------------------------- the environment
+# A stamp is written when an installation has succeeded, and is out of date when pyproject.toml changes.
+
+.venv/.stamp-venv:
+	@ok='import sys; sys.exit(sys.version_info < (3, 11))'; \
+	if [ -x $(PY) ] && $(PY) -c "$$ok" 2>/dev/null && $(PY) -m pip --version >/dev/null 2>&1; then \
+	    touch $@; exit 0; \
+	fi; \
+	found=; \
+	for p in $(PYTHONS); do \
+	    if "$$p" -c "$$ok" >/dev/null 2>&1; then found="$$p"; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "No Python 3.11 or newer found (tried: $(strip $(PYTHONS)))." >&2; \
+	    echo "Install one (https://www.python.org/downloads/)" >&2; \
+	    echo "or name it: make lab PYTHON=/path/to/python3.11" >&2; \
+	    exit 1; \
+	fi; \
+	echo "Making .venv with $$found ($$("$$found" --version))"; \
+	"$$found" -m venv --clear .venv || { \
+	    echo "$$found cannot make virtual environments. On Debian and Ubuntu:" >&2; \
+	    echo "  sudo apt-get install python3-venv" >&2; \
+	    exit 1; \
+	}; \
+	touch $@
+
+.venv/.stamp-lab: pyproject.toml | .venv/.stamp-venv
+	@$(PIP) $(PIP_ARGS) -e .
+	@touch $@
+
+.venv/.stamp-test: pyproject.toml | .venv/.stamp-venv test-packages
+	@$(PIP) $(PIP_ARGS) -e ".[corpus,dev]"
+	@touch .venv/.stamp-lab $@
+
+# ---------------------------------------------------------------- packages of the system
+
+test-packages: | .venv/.stamp-venv
+	@$(call install-missing,$(TEST_PACKAGES))
+
+corpus-packages: | .venv/.stamp-venv
+	@$(call install-missing,$(CORPUS_PACKAGES))
+
+# Looks for what a package brings, not for the package, so that other systems' ways to have it count too.
+# Never fatal: what then is missing is named here, and by the test that needs it.
+define install-missing
+has() { command -v "$$1" >/dev/null 2>&1; }; \
+find_fluidsynth="import sys, ctypes.util as c; sys.exit(not c.find_library('fluidsynth'))"; \
+missing=; \
+for package in $(1); do \
+    case $$package in \
+        chromium) has chromium || has chromium-browser || has google-chrome ;; \
+        libfluidsynth3) $(PY) -c "$$find_fluidsynth" ;; \
+        fluid-soundfont-gm) [ -e /usr/share/sounds/sf2/FluidR3_GM.sf2 ] ;; \
+        musescore-general-soundfont) ls /usr/share/sounds/sf*/MuseScore_General.sf* >/dev/null 2>&1 ;; \
+        sonic-pi-samples) [ -d /usr/share/sonic-pi/samples ] ;; \
+        g++) has c++ || has g++ || has clang++ ;; \
+        *) has $$package ;; \
+    esac || missing="$$missing $$package"; \
+done; \
+if [ -z "$$missing" ]; then exit 0; fi; \
+echo "Missing from the system:$$missing"; \
+sudo=none; \
+if [ "$$(id -u)" = 0 ]; then sudo=; elif has sudo && sudo -n true 2>/dev/null; then sudo="sudo -n"; fi; \
+if has apt-get && [ "$$sudo" != none ]; then \
+    echo "Installing with apt-get: one or two minutes."; \
+    $$sudo apt-get update -qq; \
+    if $$sudo env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends $$missing; then exit 0; fi; \
+fi; \
+echo "Please install what is missing, then run this again. What needs it fails or is skipped until then."; \
+case "$$(uname -s)" in \
+    Darwin) echo "  brew install fluid-synth ffmpeg && brew install --cask chromium" ;; \
+    *) echo "  sudo apt-get install$$missing" ;; \
+esac
+endef

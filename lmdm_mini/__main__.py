@@ -1,0 +1,110 @@
+"""The shell: ``python -m lmdm_mini corpus|train|evaluate|bench|generate --help``.
+
+Each command is a thin door to a module of the package; see the module for what it does.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+RUNS = Path("runs")
+
+
+def _train(args: argparse.Namespace) -> None:
+    if args.steps < 1 or args.batch < 1:
+        raise ValueError("--steps and --batch must be at least 1.")
+    if args.what == "codec":
+        from lmdm_mini.codec_training import train_codec
+
+        path = train_codec(args.stage, args.out / "codec", args.corpus, args.recordings, args.steps, args.batch, lr=args.lr,
+                           seed=args.seed, start=args.start, compile_losses=not args.eager)
+    else:
+        from lmdm_mini.training import train_base
+
+        path = train_base(args.out, args.corpus, args.steps, args.batch, lr=args.lr, seed=args.seed)
+    print(f"weights are in {path}")
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(dest="what", required=True)
+    codec = kinds.add_parser("codec", help="audio <-> latents, stage by stage")
+    codec.add_argument("--stage", choices=("magnitude", "phase", "polish"), required=True)
+    codec.add_argument("--start", type=Path, help="weights to start from: those of the stage before")
+    codec.add_argument("--recordings", type=Path, default=RUNS / "recordings")
+    codec.add_argument("--eager", action="store_true", help="no torch.compile for the losses: needs no C++ compiler, but is far slower")
+    base = kinds.add_parser("base", help="the bidirectional base model, on encoded latents")
+    for kind, steps, batch in ((codec, 8000, 12), (base, 5000, 16)):
+        kind.add_argument("--corpus", type=Path, default=RUNS / "corpus")
+        kind.add_argument("--out", type=Path, default=RUNS, help="folder of checkpoints and logs (default: %(default)s)")
+        kind.add_argument("--steps", type=int, default=steps, help="optimiser steps in all (default: %(default)s)")
+        kind.add_argument("--batch", type=int, default=batch, help="items a step (default: %(default)s)")
+        kind.add_argument("--lr", type=float, default=1e-3, help="peak learning rate (default: %(default)s)")
+        kind.add_argument("--seed", type=int, default=0)
+
+
+def _generate(args: argparse.Namespace) -> None:
+    from lmdm_mini import generate, load, read_audio, write_audio
+
+    context = None
+    if args.go_on:
+        context = read_audio(args.go_on)[:, -int(args.hear * 44100) :]
+    model = load(args.model)
+    audio = generate(model, args.prompt, args.seconds, args.steps, args.cfg_scale, args.seed, context=context, sampler=args.sampler)
+    if context is not None and args.keep:
+        import torch
+
+        audio = torch.cat([model.codec.decode(model.codec.encode(context)), audio], -1)
+    print(f"{audio.shape[-1] / 44100:.1f} s in {write_audio(args.output, audio)}")
+
+
+def _add_generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="bidirectional")
+    parser.add_argument("--prompt", default="", help="what to play; empty plays what comes")
+    parser.add_argument("--continue", dest="go_on", type=Path, metavar="FILE", help="a recording to go on from (WAV, FLAC, OGG, MP3)")
+    parser.add_argument("--hear", type=float, default=8.9, help="how many of its last seconds are heard (default: %(default)s)")
+    parser.add_argument("--keep", action="store_true", help="put the recording, through the codec, in front of what is made")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--steps", type=int, default=16, help="denoising steps a block (default: %(default)s)")
+    parser.add_argument("--cfg-scale", type=float, default=3.0, help="guidance; 1 = none (default: %(default)s)")
+    parser.add_argument("--sampler", default="euler", choices=("euler", "pingpong"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the file to write (.wav, .flac, .ogg, .mp3)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    from lmdm_mini import complexity, evaluate
+    from lmdm_mini.corpus import commands
+
+    parser = argparse.ArgumentParser(prog="python -m lmdm_mini", description="LMDM-mini in the shell")
+    parser.add_argument("--threads", type=int, default=0, help="torch threads (default: one a core)")
+    kinds = parser.add_subparsers(dest="command", required=True)
+    doors = {
+        "corpus": ("the music: build, recordings, encode, show", commands.add_arguments, commands.run),
+        "train": ("train the codec or a model", _add_train, _train),
+        "evaluate": ("judge it, in a table", evaluate.add_arguments, evaluate.run),
+        "bench": ("time it", complexity.add_arguments, complexity.run),
+        "generate": ("make music into a file", _add_generate, _generate),
+    }
+    for name, (about, add, run) in doors.items():
+        door = kinds.add_parser(name, help=about, description=about)
+        add(door)
+        door.set_defaults(run=run)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    if args.threads:
+        import torch
+
+        torch.set_num_threads(args.threads)
+    try:
+        args.run(args)
+    except (ValueError, OSError) as error:
+        print(f"lmdm_mini: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The arranger's craft: harmony, voice leading, timing, and whole pieces of four styles."""
+
+import random
+
+import pytest
+
+from lmdm_mini.corpus import patterns as pt
+from lmdm_mini.corpus import theory as th
+from lmdm_mini.corpus.funk import funk
+from lmdm_mini.corpus.house import house
+from lmdm_mini.corpus.jazz import jazz
+from lmdm_mini.corpus.lofi import lofi
+from lmdm_mini.corpus.piece import STEMS, Chord, Note
+
+STYLES = (lofi, house, funk, jazz)
+SEEDS = range(8)
+
+
+def test_roman_numerals():
+    assert th.roman("ii9", 0) == (2, "min9")
+    assert th.roman("V7b9/vi", 0) == (4, "7b9")
+    assert th.roman("bVIImaj7", 2) == (0, "maj7")
+    assert th.roman("viim7b5", 0) == (11, "m7b5")
+    assert th.roman("#ivdim7", 7) == (1, "dim7")
+    for wrong in ("H7", "Iwrong", ""):
+        with pytest.raises(ValueError):
+            th.roman(wrong, 0)
+
+
+def test_progressions_fill_their_time():
+    chords = th.loop_chords("ii7:2 V7:2 Imaj7", 5, start=8.0, length=18.0)
+    assert chords[0].start == 8.0 and sum(c.duration for c in chords) == 18.0
+    assert all(a.start + a.duration == b.start for a, b in zip(chords, chords[1:]))
+
+
+def test_voice_leading_moves_little_and_stays_in_range():
+    for key in range(12):
+        chords = th.progression("ii9 V13 Imaj9 VI7b9 iv6 bVII9 iii7 bIImaj7 V9sus4 i9", key)
+        voicings = th.voice_lead(chords, 50, 74, 4)
+        for chord, pitches in zip(chords, voicings):
+            assert pitches == sorted(pitches) and len(pitches) == 4 and 50 <= pitches[0] and pitches[-1] <= 74
+            assert {p % 12 for p in pitches} <= set(th.chord_tones(chord))
+        moves = [abs(a - b) for one, two in zip(voicings, voicings[1:]) for a, b in zip(one, two)]
+        assert sum(moves) / len(moves) < 2.5 and max(moves) <= 7
+
+
+def test_walking_bass_starts_chords_on_their_roots():
+    chords = th.progression("iii7:2 VI7:2 ii7 V7 Imaj7", 10)
+    line = th.walking_bass(chords, random.Random(1), 28, 50)
+    assert [n.start for n in line] == [float(beat) for beat in range(16)]
+    assert all(27 <= n.pitch <= 52 for n in line)
+    for chord in chords:
+        assert next(n for n in line if n.start == chord.start).pitch % 12 == chord.root
+
+
+def test_swing_moves_only_the_off_beats():
+    notes = [Note(beat / 4, 0.25, 60, 90) for beat in range(16)]
+    swung = pt.swing(notes, 1 / 3)
+    assert all(abs(a.start - b.start) < 1e-9 for a, b in zip(notes[::2], swung[::2]))
+    assert all(abs(b.start - a.start - 0.25 / 3) < 1e-9 for a, b in zip(notes[1::2], swung[1::2]))
+
+
+def test_motifs_come_back_and_fit_the_chord():
+    rng = random.Random(3)
+    motif = pt.make_motif(rng, 4.0, ["x...x.x.x......."])
+    cells = pt.develop(motif, rng, 4)
+    assert cells[0] == cells[2] == motif and cells[3].steps[0] == motif.steps[0]
+    chords = [Chord(0.0, 16.0, 9, "min7")]
+    notes = pt.play_phrase(cells, 0.0, 16.0, 69, chords, 0, "major", 60, 84)
+    assert all(60 <= n.pitch <= 84 for n in notes)
+    assert all(n.pitch % 12 in th.chord_tones(chords[0]) for n in notes if n.start % 2 == 0)
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda f: f.__name__)
+def test_pieces_are_whole(style):
+    for seed in SEEDS:
+        piece = style(random.Random(seed), seed)
+        assert piece.style == style.__name__ and piece.tune_id == f"{style.__name__}/{seed:06d}"
+        assert 36.0 <= piece.seconds <= 80.0 and piece.length % piece.beats_per_bar == 0
+        assert set(piece.stems) == set(STEMS) and 2 <= len(piece.moods) <= 4 and len(piece.sections) >= 2
+        assert sum(c.duration for c in piece.chords) == pytest.approx(piece.length)
+        for stem, notes in piece.stems.items():
+            assert notes, f"{piece.tune_id}: the {stem} never play"
+            assert {n.track for n in notes} == set(piece.tracks[stem])
+            for note in notes:
+                assert 0 <= note.pitch <= 127 and 1 <= note.velocity <= 127 and note.duration > 0
+                assert 0 <= note.start < piece.length and note.start + note.duration <= piece.length + 1.0 + 1e-6
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda f: f.__name__)
+def test_a_seed_decides_a_piece(style):
+    assert style(random.Random("a"), 1) == style(random.Random("a"), 1)
+    assert style(random.Random("a"), 1).stems != style(random.Random("b"), 1).stems
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda f: f.__name__)
+def test_bass_plays_roots_where_chords_start(style):
+    on_root = []
+    for seed in SEEDS:
+        piece = style(random.Random(seed), seed)
+        for chord in piece.chords:
+            first = next((n for n in piece.stems["bass"] if chord.start - 0.1 <= n.start < chord.start + 0.9), None)
+            if first:
+                on_root.append(first.pitch % 12 == chord.root)
+    assert len(on_root) > 20 and sum(on_root) / len(on_root) > 0.85
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda f: f.__name__)
+def test_melodies_agree_with_the_harmony(style):
+    """Of the time the lead sounds, most is on chord tones and hardly any outside key and chord."""
+    inside = outside = on_chord = 0.0
+    for seed in SEEDS:
+        piece = style(random.Random(seed), seed)
+        for note in piece.stems["lead"]:
+            chord = th.chord_at(piece.chords, round(note.start * 4) / 4)
+            fits = note.pitch % 12 in th.chord_scale(chord, piece.key_root, piece.key_mode)
+            inside, outside = inside + note.duration * fits, outside + note.duration * (not fits)
+            on_chord += note.duration * (note.pitch % 12 in th.chord_tones(chord))
+    assert outside < 0.06 * inside and on_chord > 0.7 * (inside + outside)
