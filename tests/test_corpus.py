@@ -186,7 +186,8 @@ def test_the_real_plan_of_twelve_hours_keeps_tunes_apart():
     wanted = [build.score_cache() / f"scores_{name}_v{CACHE_VERSION}.json" for name in COLLECTIONS]
     if not all(path.is_file() for path in wanted):
         pytest.skip("reading the scores takes minutes: 'python -m lmdm_mini corpus build' does it once")
-    jobs = build.plan_corpus(12.0)
+    styles = ["chorale", "folk"]  # the other six compose: a tune of theirs is never used again
+    jobs = build.plan_corpus(12.0 * len(styles) / len(build.STYLES), styles=styles)
     splits = {}
     for job in jobs:
         assert splits.setdefault(job.group, job.split) == job.split
@@ -195,7 +196,7 @@ def test_the_real_plan_of_twelve_hours_keeps_tunes_apart():
     for job in jobs:
         if job.tune in groups:
             assert of_tune.setdefault(groups[job.tune], job.split) == job.split
-    for style in build.STYLES:
+    for style in styles:
         assert {job.split for job in jobs if job.style == style} == set(data.SPLITS)
 
 

@@ -121,8 +121,8 @@ def _joined(words: list[str]) -> str:
 
 
 # Last words of phrases that take no article.
-UNCOUNTABLE = ("music", "jazz", "funk", "chillhop", "lofi", "harmony", "ambient", "pads", "bap", "house", "Ireland",
-               "chiptune", "backing")
+UNCOUNTABLE = ("music", "jazz", "funk", "chillhop", "lofi", "harmony", "ambient", "pads", "bap", "house",
+               "Ireland", "chiptune", "backing")
 
 
 def _article(phrase: str) -> str:

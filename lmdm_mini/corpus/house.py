@@ -215,5 +215,5 @@ def house(rng: random.Random, index: int) -> Piece:
                  "sequence": Track(rng.choice((81, 80, 12, 98)), "synth sequence", -0.4 * side, 0.55, 0.4)},
     }
     return pt.finish(Piece("house", f"house/{index:06d}", pt.title(rng, TITLE_WORDS), bpm, 4, key, mode,
-                           length, stems, tracks, chords, sections, rng.sample(table["moods"], rng.randint(2,
-                           4))))
+                           length, stems, tracks, chords, sections,
+                           rng.sample(table["moods"], rng.randint(2, 4))))
