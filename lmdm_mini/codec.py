@@ -336,7 +336,8 @@ def encoder_fingerprint(codec: Codec) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(codec.state_dict().items()):
         if name.startswith("enc_") or name.startswith("latent_norm.running"):
-            digest.update(name.encode() + value.detach().half().contiguous().numpy().tobytes())
+            same = value.detach().half().contiguous() + 0.0  # -0 and 0 are one number but two bit patterns
+            digest.update(name.encode() + same.numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -9,7 +9,6 @@ Notebook: 01_sound_to_latents.
 
 import random
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 

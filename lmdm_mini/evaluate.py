@@ -26,7 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lmdm_mini.audio import SAMPLE_RATE, read_audio
-from lmdm_mini.metrics import align, all_scores, check_pair, mel_distance, visqol  # noqa: F401
+from lmdm_mini.metrics import align, all_scores, check_pair, visqol
 
 SAMPLES_PER_LATENT = 2048
 

@@ -1,0 +1,63 @@
+"""The corpus as latents: the views, what is resumed, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from lmdm_mini.codec import Codec
+from lmdm_mini.corpus.data import load_manifest
+from lmdm_mini.corpus.latents import encode_corpus, latent_path, read_latents, views_of
+from lmdm_mini.corpus.piece import STEMS
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A corpus of one second: four stems of noise in one file."""
+    stems = np.random.default_rng(0).normal(0, 0.1, (44100, 8))
+    soundfile.write(tmp_path / "one.flac", stems, 44100, subtype="PCM_16")
+    (tmp_path / "manifest.json").write_text(json.dumps({"pieces": [{"id": "one", "audio": "one.flac", "style": "jazz", "split": "test"}]}))
+    return tmp_path
+
+
+@pytest.fixture
+def codec():
+    torch.manual_seed(0)
+    codec = Codec().eval()
+    codec.fingerprint = "a"
+    return codec
+
+
+def test_views_are_sums_of_stems():
+    stems = torch.randn(4, 2, 100)
+    mix, bass, rest = views_of(stems, ["mix", "bass", "minus_bass"])
+    assert torch.equal(bass, stems[STEMS.index("bass")])
+    assert torch.allclose(mix, stems.sum(0)) and torch.allclose(rest + bass, mix, atol=1e-6)
+
+
+def test_encodes_what_is_missing_and_no_more(corpus, codec):
+    assert encode_corpus(corpus, codec, ("mix",)) == 1
+    assert encode_corpus(corpus, codec, ("mix",)) == 0
+    assert encode_corpus(corpus, codec, ("mix", "minus_lead")) == 1
+    entry = load_manifest(corpus)["pieces"][0]
+    stems = torch.from_numpy(soundfile.read(corpus / "one.flac", dtype="float32")[0].T.copy()).view(4, 2, -1)
+    expected = codec.encode(views_of(stems, ["minus_lead"]))[0]
+    assert torch.allclose(read_latents(entry, "minus_lead", "a"), expected, atol=5e-3)  # kept in half precision
+
+
+def test_another_encoder_and_missing_latents_are_refused(corpus, codec):
+    entry = load_manifest(corpus)["pieces"][0]
+    with pytest.raises(FileNotFoundError, match="corpus encode"):
+        read_latents(entry, "mix", "a")
+    encode_corpus(corpus, codec, ("mix",))
+    with pytest.raises(ValueError, match="made by encoder a, not by b"):
+        read_latents(entry, "mix", "b")
+    with pytest.raises(FileNotFoundError, match="--views bass"):
+        read_latents(entry, "bass", "a")
+    with pytest.raises(ValueError, match="no view 'voice'"):
+        encode_corpus(corpus, codec, ("voice",))
+    codec.fingerprint = "b"  # a new encoder makes everything anew
+    assert encode_corpus(corpus, codec, ("mix",)) == 1 and read_latents(entry, "mix", "b").shape[0] == 64
+    assert not latent_path(entry).with_suffix(".part").exists()
