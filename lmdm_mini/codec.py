@@ -34,6 +34,7 @@ FRAME_SAMPLES = 2048  # audio samples of one latent frame
 LATENT_RATE = SAMPLE_RATE / FRAME_SAMPLES  # 21.53 frames a second
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "data" / "checkpoints"
 
+LEVEL_BANDS = 64  # coarse bands whose log-level the encoder is shown
 HOPS = FRAME_SAMPLES // HOP  # STFT frames of one latent frame
 ENCODER_LEAD = 256  # STFT frame i of the encoder starts at sample HOP*i - ENCODER_LEAD ...
 DECODER_LEAD = 1792  # ... and of the decoder at HOP*i - DECODER_LEAD: that is the decoder's look-ahead
@@ -121,7 +122,7 @@ class Codec(nn.Module):
         self.config = c = config or CodecConfig()
         self.fingerprint = ""  # hash of the encoder's weights; set when a checkpoint is loaded
         # encoder
-        self.enc_in = nn.Linear(4 * BINS + 4 * c.phase_bins, c.width)
+        self.enc_in = nn.Linear(4 * BINS + 4 * c.phase_bins + 2 * LEVEL_BANDS, c.width)
         self.enc_norm = nn.LayerNorm(c.width)
         self.enc_stack = Stack(c.encoder_blocks, c.width, c.kernel, 3)
         self.enc_down = nn.Linear(HOPS * c.width, c.deep_width)
@@ -153,7 +154,10 @@ class Codec(nn.Module):
         both = left[..., :k].maximum(right[..., :k])[:, None]
         low = torch.stack([real[..., :k], imag[..., :k]], 1).flatten(1, 2)  # (B, 4, F, k)
         low = low * torch.exp(-0.7 * both)
-        x = torch.cat([(left + 8) / 3, (right + 8) / 3, cos * loud, sin * loud, *low.unbind(1)], -1)
+        # compressed magnitudes make partials stand out; in log-magnitudes the overall level drowns them
+        peaks = [torch.exp(0.3 * left), torch.exp(0.3 * right)]
+        levels = [0.1 * (x[..., : BINS - 1].unflatten(-1, (LEVEL_BANDS, -1)).mean(-1) + 8) for x in (left, right)]
+        x = torch.cat([*peaks, cos * loud, sin * loud, *low.unbind(1), *levels], -1)
         x = self.enc_norm(self.enc_in(x))
         x, stack = self.enc_stack(x, state.get("stack"))
         x = self.enc_down(x.unflatten(1, (-1, HOPS)).flatten(2))  # (B, T, deep_width)

@@ -51,6 +51,9 @@ def magnitude_loss(left, right, cos, sin, target: Tensor, target_cos, target_sin
     views = four_views(left, right, cos)
     weight = ear * (torch.exp(0.3 * target) + 0.02)
     bins = (weight * (views - target).abs()).mean((1, 2, 3)) / weight.mean((1, 2, 3))
+    loud_bins = torch.exp(0.3 * target)
+    peaks = (ear * (torch.exp(0.3 * views) - loud_bins).abs()).mean((1, 2, 3)) / (ear * loud_bins).mean((1, 2, 3))
+    bins = bins + 2 * peaks
     loud = ear * torch.exp(0.15 * (target[:, 0] + target[:, 1]))
     stereo = (loud * ((cos - target_cos).square() + (sin - target_sin).square())).mean((1, 2)) / loud.mean((1, 2)).clamp_min(1e-5)
     return bins.mean(), stereo.mean(), views

@@ -81,7 +81,7 @@ class TrainingAudio:
     by a thread so that the two cores compute."""
 
     def __init__(self, corpus: list[AudioFile], recordings: list[AudioFile], batch: int, samples: int,
-                 seed: int, real_share: float = 0.4, pool: int = 300):
+                 seed: int, real_share: float = 0.4, pool: int = 160):
         share = real_share if corpus and recordings else float(bool(recordings))
         count = pool if share in (0.0, 1.0) else pool // 2
         self.pools = [SegmentPool(files, count, 12.0, seed + i) if files else None
