@@ -16,8 +16,8 @@ def _train(args: argparse.Namespace) -> None:
     if args.what == "codec":
         from lmdm_mini.codec_training import train_codec
 
-        path = train_codec(args.stage, args.out / "codec", args.corpus, args.recordings, args.steps, args.batch, lr=args.lr,
-                           seed=args.seed, start=args.start, compile_losses=not args.eager)
+        path = train_codec(args.out / ("codec_decoder" if args.start else "codec"), args.corpus, args.recordings, args.steps,
+                           args.batch, lr=args.lr, seed=args.seed, start=args.start, compiled=not args.eager)
     else:
         from lmdm_mini.training import train_base
 
@@ -27,18 +27,17 @@ def _train(args: argparse.Namespace) -> None:
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="what", required=True)
-    codec = kinds.add_parser("codec", help="audio <-> latents, stage by stage")
-    codec.add_argument("--stage", choices=("magnitude", "phase", "polish"), required=True)
-    codec.add_argument("--start", type=Path, help="weights to start from: those of the stage before")
+    codec = kinds.add_parser("codec", help="audio <-> latents")
+    codec.add_argument("--start", type=Path, help="weights to go on from: trains their decoder only, latents stay what they are")
     codec.add_argument("--recordings", type=Path, default=RUNS / "recordings")
-    codec.add_argument("--eager", action="store_true", help="no torch.compile for the losses: needs no C++ compiler, but is far slower")
+    codec.add_argument("--eager", action="store_true", help="no torch.compile: needs no C++ compiler, but is slower")
     base = kinds.add_parser("base", help="the bidirectional base model, on encoded latents")
-    for kind, steps, batch in ((codec, 8000, 12), (base, 5000, 16)):
+    for kind, steps, batch, lr in ((codec, 4000, 16, 6e-4), (base, 5000, 16, 1e-3)):
         kind.add_argument("--corpus", type=Path, default=RUNS / "corpus")
         kind.add_argument("--out", type=Path, default=RUNS, help="folder of checkpoints and logs (default: %(default)s)")
         kind.add_argument("--steps", type=int, default=steps, help="optimiser steps in all (default: %(default)s)")
         kind.add_argument("--batch", type=int, default=batch, help="items a step (default: %(default)s)")
-        kind.add_argument("--lr", type=float, default=1e-3, help="peak learning rate (default: %(default)s)")
+        kind.add_argument("--lr", type=float, default=lr, help="peak learning rate (default: %(default)s)")
         kind.add_argument("--seed", type=int, default=0)
 
 

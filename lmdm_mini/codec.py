@@ -1,13 +1,14 @@
 """The codec: 44.1 kHz stereo audio <-> 64 latent channels at 21.5 frames a second.
 
-One latent frame stands for 2,048 samples. The encoder looks at a short-time Fourier transform (STFT),
-four STFT frames a latent frame; the decoder draws the STFT of both channels (magnitudes, phase, phase
-difference between the channels) and an inverse transform with overlap-add turns it into sound. Every
-layer is causal and keeps its state, so **streaming equals offline**: both run the same code, once on
-everything and once on each piece with the state carried over.
+One latent frame stands for 2,048 samples: four frames of a short-time Fourier transform (STFT). Codec and loss
+live in the *features* of `spectrum.py`, which tell an STFT frame without absolute phases. The encoder turns the
+features of four frames into 64 numbers and the decoder turns those back; both are a linear projection, started
+from principal components, plus a causal network. Then `spectrum.synthesise` finds phases and an inverse transform
+with overlap-add makes sound. Every layer keeps its past as state, so **streaming equals offline**: both run the
+same code, once on everything and once on each piece with the state carried over.
 
-Look-ahead: a latent frame hears at most 1,280 samples beyond its own 2,048; decoding it to the last
-sample needs the next latent frame (1,792 samples). Nothing looks further.
+Look-ahead: a latent frame hears at most 1,280 samples beyond its own 2,048; the decoder holds back the last
+256 samples of what it was given. Nothing looks further.
 
 Latents are a sigma-VAE's: unit variance a channel by a normalisation frozen into the checkpoint, and a
 posterior of fixed width instead of a learned one, so they stay smooth enough to be generated.
@@ -27,91 +28,39 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lmdm_mini.audio import SAMPLE_RATE, check_finite
-from lmdm_mini.spectrum import BINS, HOP, N_FFT, overlap_add, spectral_features, stft
+from lmdm_mini.causal import Stack
+from lmdm_mini.spectrum import FEATURES, HOP, N_FFT, describe, overlap_add, slow_to_fast, split_features, stft, synthesise
 
 LATENT_CHANNELS = 64
 FRAME_SAMPLES = 2048  # audio samples of one latent frame
 LATENT_RATE = SAMPLE_RATE / FRAME_SAMPLES  # 21.53 frames a second
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "data" / "checkpoints"
 
-LEVEL_BANDS = 64  # coarse bands whose log-level the encoder is shown
+TILE = 12  # latent frames that are computed together
 HOPS = FRAME_SAMPLES // HOP  # STFT frames of one latent frame
-ENCODER_LEAD = 256  # STFT frame i of the encoder starts at sample HOP*i - ENCODER_LEAD ...
-DECODER_LEAD = 1792  # ... and of the decoder at HOP*i - DECODER_LEAD: that is the decoder's look-ahead
-ENCODER_AHEAD = N_FFT - HOP - ENCODER_LEAD  # samples the encoder hears beyond a latent frame
+DECODER_LEAD = 256  # STFT frame i starts at sample HOP*i - DECODER_LEAD: what the decoder owes after its last latent frame ...
+ENCODER_LEAD = DECODER_LEAD + HOP  # ... and the encoder looks back one STFT frame more
+ENCODER_AHEAD = N_FFT - HOP - DECODER_LEAD  # samples the encoder hears beyond a latent frame
 
 
 @dataclass
 class CodecConfig:
     width: int = 256  # at the STFT rate (86 Hz)
     deep_width: int = 512  # at the latent rate (21.5 Hz)
-    encoder_blocks: int = 4
-    encoder_deep_blocks: int = 1
-    decoder_blocks: int = 4
+    encoder_blocks: int = 2
+    encoder_deep_blocks: int = 2
+    decoder_blocks: int = 2
     decoder_deep_blocks: int = 2
-    phase_blocks: int = 2
-    head_width: int = 384
-    phase_bins: int = 128  # lowest bins whose phase the encoder is shown
+    head_width: int = 512
     kernel: int = 7
 
 
-class CausalConv(nn.Module):
-    """Depthwise causal convolution over time, (B, T, W) -> (B, T, W), with its past as explicit state."""
-
-    def __init__(self, width: int, kernel: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(width, 1, kernel) / kernel**0.5)
-        self.bias = nn.Parameter(torch.zeros(width))
-
-    def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        span = self.weight.shape[-1] - 1
-        with torch.autocast("cpu", enabled=False):  # oneDNN's bfloat16 depthwise kernel is ten times slower
-            x = x.float()
-            past = x.new_zeros(x.shape[0], span, x.shape[2]) if past is None else past
-            x = torch.cat([past, x], dim=1)  # (B, span + T, W)
-            y = F.conv1d(x.transpose(1, 2), self.weight, self.bias, groups=x.shape[2]).transpose(1, 2)
-        return y, x[:, -span:]
-
-
-class Block(nn.Module):
-    """ConvNeXt block: depthwise causal convolution, norm, two linear layers, residual."""
-
-    def __init__(self, width: int, kernel: int, expansion: int):
-        super().__init__()
-        self.conv = CausalConv(width, kernel)
-        self.norm = nn.LayerNorm(width)
-        self.up = nn.Linear(width, expansion * width)
-        self.down = nn.Linear(expansion * width, width)
-        self.scale = nn.Parameter(torch.full((width,), 0.1))
-
-    def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-        y, past = self.conv(x, past)
-        return x + self.scale * self.down(F.gelu(self.up(self.norm(y)))), past
-
-
-class Stack(nn.Module):
-    """Blocks one after another; the state is the list of their pasts."""
-
-    def __init__(self, blocks: int, width: int, kernel: int, expansion: int):
-        super().__init__()
-        self.blocks = nn.ModuleList(Block(width, kernel, expansion) for _ in range(blocks))
-
-    def forward(self, x: Tensor, state: list | None) -> tuple[Tensor, list]:
-        pasts = []
-        for i, block in enumerate(self.blocks):
-            x, past = block(x, None if state is None else state[i])
-            pasts.append(past)
-        return x, pasts
-
-
-@dataclass
-class SpectralFrames:
-    """What the decoder draws, one row an STFT frame: each (B, T, BINS)."""
-
-    log_left: Tensor  # natural log of the magnitude, full-scale sine = 0
-    log_right: Tensor
-    cos_difference: Tensor  # phase of right minus phase of left, not yet of unit length
-    sin_difference: Tensor
+def hadamard(size: int) -> Tensor:
+    """An orthogonal matrix whose entries are all of one size; `size` is a power of 2."""
+    matrix = torch.ones(1, 1)
+    while len(matrix) < size:
+        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)]) / 2**0.5
+    return matrix
 
 
 class Codec(nn.Module):
@@ -121,76 +70,92 @@ class Codec(nn.Module):
         super().__init__()
         self.config = c = config or CodecConfig()
         self.fingerprint = ""  # hash of the encoder's weights; set when a checkpoint is loaded
-        # encoder
-        self.enc_in = nn.Linear(4 * BINS + 4 * c.phase_bins + 2 * LEVEL_BANDS, c.width)
+        patch = HOPS * FEATURES
+        # encoder: what a linear projection of the patch says, plus what a network adds
+        self.enc_scale = nn.Parameter(torch.ones(FEATURES), requires_grad=False)
+        self.enc_linear = nn.Linear(patch, LATENT_CHANNELS)
+        self.enc_in = nn.Linear(FEATURES, c.width)
         self.enc_norm = nn.LayerNorm(c.width)
         self.enc_stack = Stack(c.encoder_blocks, c.width, c.kernel, 3)
         self.enc_down = nn.Linear(HOPS * c.width, c.deep_width)
-        self.enc_deep = Stack(c.encoder_deep_blocks, c.deep_width, c.kernel, 2)
-        # without a norm here the latents' scale, which the normalisation hides, grows until learning stalls
+        self.enc_deep = Stack(c.encoder_deep_blocks, c.deep_width, c.kernel, 3)
         self.enc_out = nn.Sequential(nn.LayerNorm(c.deep_width), nn.Linear(c.deep_width, LATENT_CHANNELS))
-        self.latent_norm = nn.BatchNorm1d(LATENT_CHANNELS, affine=False, momentum=0.01)
-        # decoder: magnitudes and phase difference
+        self.register_buffer("latent_mean", torch.zeros(LATENT_CHANNELS))
+        self.register_buffer("latent_var", torch.ones(LATENT_CHANNELS))
+        # decoder: the same two ways back
+        self.dec_linear = nn.Linear(LATENT_CHANNELS, patch)
         self.dec_in = nn.Linear(LATENT_CHANNELS, c.deep_width)
-        self.dec_deep = Stack(c.decoder_deep_blocks, c.deep_width, c.kernel, 2)
+        self.dec_deep = Stack(c.decoder_deep_blocks, c.deep_width, c.kernel, 3)
         self.dec_up = nn.Linear(c.deep_width, HOPS * c.width)
         self.dec_stack = Stack(c.decoder_blocks, c.width, c.kernel, 3)
-        self.head = nn.Sequential(
-            nn.LayerNorm(c.width), nn.Linear(c.width, c.head_width), nn.GELU(), nn.Linear(c.head_width, 4 * BINS)
+        self.dec_head = nn.Sequential(
+            nn.LayerNorm(c.width), nn.Linear(c.width, c.head_width), nn.GELU(), nn.Linear(c.head_width, FEATURES)
         )
-        # decoder: phase
-        self.phase_stack = Stack(c.phase_blocks, c.width, c.kernel, 3)
-        self.phase_head = nn.Sequential(nn.LayerNorm(c.width), nn.Linear(c.width, 2 * BINS))
+        for layer in (self.enc_out[1], self.dec_head[3]):  # at first the network adds nothing
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
-    # -- the two halves, on STFT frames, with state ------------------------------------------------
+    # -- the two halves, on features, with state -----------------------------------------------------
 
-    def encode_frames(self, spectrum: Tensor, state: dict | None = None) -> tuple[Tensor, dict]:
-        """STFT (B, 2, 4*T, BINS) -> latents before normalisation (B, T, 64), and the state to go on from."""
+    def encode_features(self, features: Tensor, state: dict | None = None, keep: int | None = None) -> tuple[Tensor, dict]:
+        """Features (B, 4*T, FEATURES) -> latents before normalisation (B, T, 64), and the state to go on from.
+
+        keep: how many of the T latent frames are real; the state is the one after those (None: all).
+        """
         state = state or {}
-        real, imag = spectrum.real, spectrum.imag
-        left, right, cos, sin = spectral_features(real, imag)
-        loud = torch.exp(0.15 * (left + right))  # phase differences of silence mean nothing
-        k = self.config.phase_bins
-        both = left[..., :k].maximum(right[..., :k])[:, None]
-        low = torch.stack([real[..., :k], imag[..., :k]], 1).flatten(1, 2)  # (B, 4, F, k)
-        low = low * torch.exp(-0.7 * both)
-        # compressed magnitudes make partials stand out; in log-magnitudes the overall level drowns them
-        peaks = [torch.exp(0.3 * left), torch.exp(0.3 * right)]
-        levels = [0.1 * (x[..., : BINS - 1].unflatten(-1, (LEVEL_BANDS, -1)).mean(-1) + 8) for x in (left, right)]
-        x = torch.cat([*peaks, cos * loud, sin * loud, *low.unbind(1), *levels], -1)
-        x = self.enc_norm(self.enc_in(x))
-        x, stack = self.enc_stack(x, state.get("stack"))
+        patch = features.unflatten(1, (-1, HOPS)).flatten(2)
+        x = self.enc_norm(self.enc_in(features * self.enc_scale))
+        x, stack = self.enc_stack(x, state.get("stack"), None if keep is None else HOPS * keep)
         x = self.enc_down(x.unflatten(1, (-1, HOPS)).flatten(2))  # (B, T, deep_width)
-        x, deep = self.enc_deep(x, state.get("deep"))
-        return self.enc_out(x), {"stack": stack, "deep": deep}
+        x, deep = self.enc_deep(x, state.get("deep"), keep)
+        return self.enc_linear(patch) + self.enc_out(x), {"stack": stack, "deep": deep}
 
-    def decode_frames(self, z: Tensor, state: dict | None = None) -> tuple[SpectralFrames, Tensor, dict]:
-        """Normalised latents (B, T, 64) -> magnitudes of 4*T STFT frames, hidden frames (B, 4*T, width), state."""
+    def decode_features(self, z: Tensor, state: dict | None = None, keep: int | None = None) -> tuple[Tensor, dict]:
+        """Normalised latents (B, T, 64) -> features of 4*T STFT frames (B, 4*T, FEATURES), and the state; keep as above."""
         state = state or {}
-        x, deep = self.dec_deep(self.dec_in(z), state.get("deep"))
+        x, deep = self.dec_deep(self.dec_in(z), state.get("deep"), keep)
         x = self.dec_up(x).unflatten(2, (HOPS, -1)).flatten(1, 2)  # (B, 4*T, width)
-        x, stack = self.dec_stack(x, state.get("stack"))
-        left, right, cos, sin = self.head(x).float().unflatten(-1, (4, BINS)).unbind(-2)
-        return SpectralFrames(3 * left - 8, 3 * right - 8, cos, sin), x, {"deep": deep, "stack": stack}
-
-    def decode_phase(self, hidden: Tensor, state: list | None = None) -> tuple[Tensor, Tensor, list]:
-        """Hidden frames -> cosine and sine of the left channel's phase, each (B, 4*T, BINS), and the state."""
-        x, state = self.phase_stack(hidden, state)
-        cos, sin = self.phase_head(x).float().unflatten(-1, (2, BINS)).unbind(-2)
-        norm = torch.rsqrt(cos.square() + sin.square() + 1e-8)
-        return cos * norm, sin * norm, state
-
-    def spectrum(self, frames: SpectralFrames, cos: Tensor, sin: Tensor) -> Tensor:
-        """Magnitudes and phases -> complex STFT of both channels, (B, 2, F, BINS)."""
-        left = torch.complex(cos, sin)
-        difference = torch.complex(frames.cos_difference, frames.sin_difference)
-        right = left * difference / difference.abs().clamp_min(1e-4)
-        magnitude = torch.stack([frames.log_left, frames.log_right], 1).clamp(max=2.0).exp()
-        return torch.stack([left, right], 1) * magnitude
+        x, stack = self.dec_stack(x, state.get("stack"), None if keep is None else HOPS * keep)
+        linear = self.dec_linear(z).unflatten(2, (HOPS, -1)).flatten(1, 2)
+        return linear + self.dec_head(x), {"deep": deep, "stack": stack}
 
     def normalise(self, z: Tensor) -> Tensor:
-        """(B, T, 64) to mean 0 and standard deviation 1 a channel."""
-        return self.latent_norm(z.float().transpose(1, 2)).transpose(1, 2)
+        """(B, T, 64) to mean 0 and standard deviation 1 a channel, by the statistics that were tracked in training."""
+        return (z.float() - self.latent_mean) * torch.rsqrt(self.latent_var + 1e-5)
+
+    @torch.no_grad()
+    def track(self, z: Tensor, share: float = 0.01) -> None:
+        """Moves the statistics a little to those of z (B, T, 64). (Those of one batch would not do for `normalise`:
+        a batch of few pieces has a mean of its own, and taking that away would hide how loud they are.)"""
+        self.latent_mean.lerp_(z.mean((0, 1)).float(), share)
+        self.latent_var.lerp_((z.float() - self.latent_mean).square().mean((0, 1)), share)
+
+    @torch.no_grad()
+    def start_linear(self, features: Tensor, weight: Tensor) -> None:
+        """Sets the linear ways to the 64 principal components of patches: where training starts from.
+
+        Latents will be noisy, and the same noise in every channel should hurt least. A component of deviation s
+        suffers in proportion to s / g, g being its gain; with the sum of squared gains fixed, g = sqrt(s) is best.
+        A rotation then gives every channel the same variance and a share in all components.
+
+        features: (B, 4*T, FEATURES) of much music; weight: (4, FEATURES), how much an error in each counts when it
+        stays over the four frames of a patch (row 0) or changes, more and more quickly (1 to 3).
+        """
+        patch = features.unflatten(1, (-1, HOPS)).flatten(0, 1)  # (patches, 4, FEATURES)
+        time, scale, mean = slow_to_fast(HOPS), weight.sqrt(), patch.mean(0)
+        weighted = (torch.einsum("kh,phf->pkf", time, patch - mean) * scale).flatten(1)
+        _, size, axes = torch.pca_lowrank(weighted, q=LATENT_CHANNELS, center=False, niter=4)
+        axes = axes.unflatten(0, (HOPS, -1))  # (4, FEATURES, 64)
+        into = torch.einsum("kh,kfc->hfc", time, axes * scale[..., None]).flatten(0, 1)
+        back = torch.einsum("kh,kfc->hfc", time, axes / scale[..., None]).flatten(0, 1)
+        spread, mean = size / len(patch) ** 0.5, mean.flatten()
+        gain = (spread / spread.mean()).sqrt()
+        rotation = hadamard(LATENT_CHANNELS)
+        self.enc_linear.weight.copy_(rotation @ (into * gain / spread).T)
+        self.enc_linear.bias.copy_(-self.enc_linear.weight @ mean)
+        self.dec_linear.weight.copy_((back * spread / gain) @ rotation.T)
+        self.dec_linear.bias.copy_(mean)
+        self.enc_scale.copy_(1 / features.flatten(0, 1).square().mean(0).sqrt().clamp_min(0.01))
 
     # -- audio <-> latents -------------------------------------------------------------------------
 
@@ -206,14 +171,14 @@ class Codec(nn.Module):
         samples = audio.shape[-1]
         frames = -(-samples // FRAME_SAMPLES)
         padded = F.pad(audio, (ENCODER_LEAD, ENCODER_AHEAD + frames * FRAME_SAMPLES - samples))
-        z = self.normalise(self.encode_frames(stft(padded))[0]).transpose(1, 2).contiguous()
+        z, _ = self._hear(padded, {})
         return z[0] if single else z
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, 64, T) or (64, T) -> audio (B, 2, T*2048) or (2, T*2048).
 
-        The last frame's look-ahead is filled by repeating it. Raises ValueError for other shapes or NaN.
+        For the last 256 samples the last frame is repeated. Raises ValueError for other shapes or NaN.
         """
         single = latents.ndim == 2
         z = latents[None] if single else latents
@@ -222,12 +187,32 @@ class Codec(nn.Module):
         audio = self._draw(z, {})[0][..., DECODER_LEAD:][..., : latents.shape[-1] * FRAME_SAMPLES]
         return audio[0] if single else audio
 
+    # Both halves work through tiles of 12 latent frames, the last one padded. However the input is cut, each frame
+    # then takes part in products of the same shape, so that even rounding errors are the same: the phases that
+    # `synthesise` adds up would slowly drift apart otherwise.
+
+    def _hear(self, audio: Tensor, state: dict) -> tuple[Tensor, dict]:
+        """Audio of 4*T + 1 STFT frames (B, 2, N) -> latents (B, 64, T), and the state."""
+        count, latents = (audio.shape[-1] - N_FFT) // FRAME_SAMPLES, []
+        for start in range(0, count, TILE):
+            keep = min(TILE, count - start)
+            piece = audio[..., start * FRAME_SAMPLES : (start + keep) * FRAME_SAMPLES + N_FFT]
+            spectrum = stft(F.pad(piece, (0, (TILE - keep) * FRAME_SAMPLES)))
+            z, state = self.encode_features(describe(spectrum.real, spectrum.imag), state, keep)
+            latents.append(self.normalise(z)[:, :keep])
+        return torch.cat(latents, 1).transpose(1, 2).contiguous(), state
+
     def _draw(self, latents: Tensor, state: dict) -> tuple[Tensor, dict]:
         """Latents (B, 64, T) -> the next T*2048 samples on the decoder's delayed clock, and the state."""
-        frames, hidden, frame_state = self.decode_frames(latents.transpose(1, 2), state.get("frames"))
-        cos, sin, phase_state = self.decode_phase(hidden, state.get("phase"))
-        audio, tail = overlap_add(self.spectrum(frames, cos, sin), state.get("tail"))
-        return audio, {"frames": frame_state, "phase": phase_state, "tail": tail}
+        audio = []
+        for piece in latents.transpose(1, 2).split(TILE, 1):
+            keep = piece.shape[1]
+            features, frames = self.decode_features(F.pad(piece, (0, 0, 0, TILE - keep)), state.get("frames"), keep)
+            spectrum, phase = synthesise(split_features(features), state.get("phase", {}), HOPS * keep)
+            sound, tail = overlap_add(spectrum, state.get("tail"))
+            state = {"frames": frames, "phase": phase, "tail": tail}
+            audio.append(sound)
+        return torch.cat(audio, -1), state
 
     def stream_encoder(self) -> "StreamEncoder":
         return StreamEncoder(self)
@@ -246,7 +231,7 @@ class StreamEncoder:
 
     def reset(self) -> None:
         self.buffer: Tensor | None = None
-        self.state: dict | None = None
+        self.state: dict = {}
         self.samples = self.frames = 0
 
     @torch.inference_mode()
@@ -264,10 +249,10 @@ class StreamEncoder:
         if not ready:
             return audio.new_zeros(audio.shape[0], LATENT_CHANNELS, 0)
         used = ready * FRAME_SAMPLES
-        z, self.state = self.codec.encode_frames(stft(self.buffer[..., : used + N_FFT - HOP]), self.state)
+        z, self.state = self.codec._hear(self.buffer[..., : used + N_FFT], self.state)
         self.buffer = self.buffer[..., used:]
         self.frames += ready
-        return self.codec.normalise(z).transpose(1, 2).contiguous()
+        return z
 
     @torch.inference_mode()
     def flush(self) -> Tensor:
@@ -283,7 +268,7 @@ class StreamEncoder:
 
 class StreamDecoder:
     """Decodes latents as they come. Call with the next latents (B, 64, t), t >= 0; returns the samples that
-    are final, (B, 2, n): 1,792 fewer than given in the first call. `flush()` returns the rest."""
+    are final, (B, 2, n): 256 fewer than given in the first call. `flush()` returns the rest."""
 
     def __init__(self, codec: Codec):
         self.codec = codec
@@ -339,7 +324,7 @@ def encoder_fingerprint(codec: Codec) -> str:
     """Hash of all that decides the latents: the encoder's weights, in half precision, and its normalisation."""
     digest = hashlib.sha256()
     for name, value in sorted(codec.state_dict().items()):
-        if name.startswith("enc_") or name.startswith("latent_norm.running"):
+        if name.startswith(("enc_", "latent_")):
             same = value.detach().half().contiguous() + 0.0  # -0 and 0 are one number but two bit patterns
             digest.update(name.encode() + same.numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -350,8 +335,8 @@ def save_codec(codec: Codec, path, **facts) -> str:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fingerprint = encoder_fingerprint(codec)
-    state = {name: value.detach().half().contiguous() for name, value in codec.state_dict().items() if "num_batches" not in name}
-    for name in ("latent_norm.running_mean", "latent_norm.running_var"):  # the scale of every latent set: kept exact
+    state = {name: value.detach().half().contiguous() for name, value in codec.state_dict().items()}
+    for name in ("latent_mean", "latent_var"):  # the scale of every latent set: kept exact
         state[name] = codec.state_dict()[name].detach().float().contiguous()
     about = {"config": json.dumps(asdict(codec.config)), "fingerprint": fingerprint, "facts": json.dumps(facts)}
     part = path.with_suffix(".part")
@@ -378,7 +363,7 @@ def load_codec(path=None) -> Codec:
             state = {name: file.get_tensor(name).float() for name in file.keys()}
         codec = Codec(CodecConfig(**json.loads(about["config"])))
         codec.load_state_dict(state, strict=False)
-        missing = set(codec.state_dict()) - set(state) - {"latent_norm.num_batches_tracked"}
+        missing = set(codec.state_dict()) - set(state)
         if missing or set(state) - set(codec.state_dict()):
             raise ValueError(f"weights do not fit, e.g. {sorted(missing ^ set(state))[:2]}")
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:

@@ -1,8 +1,4 @@
-"""Training the codec in three stages: magnitude, phase, polish.
-
-1. *Magnitude*: encoder and magnitude decoder, in the STFT's own domain, no inverse transform.
-2. *Phase*: the phase head alone, on the frozen rest: instantaneous frequency and group delay.
-3. *Polish*: the whole decoder through the inverse transform, multi-resolution STFT losses of the sound.
+"""Training the codec: encoder and decoder together in the domain of features, then on with the decoder alone.
 
 Notebook: 01_sound_to_latents.
 """
@@ -18,13 +14,11 @@ import torch
 from torch import Tensor
 
 from lmdm_mini.audio import SAMPLE_RATE
-from lmdm_mini.codec import HOPS, Codec, SpectralFrames, load_codec, save_codec
-from lmdm_mini.codec_losses import band_loss, ear_weight, four_views, magnitude_loss, mel_filters, multi_resolution_loss, phase_loss
+from lmdm_mini.codec import HOPS, Codec, load_codec, save_codec
+from lmdm_mini.codec_losses import codec_losses, feature_weight, mel_filters
 from lmdm_mini.corpus.data import load_manifest, pieces
-from lmdm_mini.spectrum import HOP, N_FFT, overlap_add, spectral_features, stft
-from lmdm_mini.training import Run
-
-SHIFT = 3  # decoder frame i draws what encoder frame i - SHIFT sees: (1792 - 256) / 512
+from lmdm_mini.spectrum import HOP, N_FFT, describe, ear_weight, stft
+from lmdm_mini.training import Run, fast_dtype
 
 
 @dataclass
@@ -41,8 +35,6 @@ class SegmentPool:
     """
 
     def __init__(self, files: list[AudioFile], size: int, seconds: float, seed: int):
-        if not files:
-            raise ValueError("no audio to train on. Build it: python -m lmdm_mini corpus build, corpus recordings")
         self.files, self.samples = files, int(seconds * SAMPLE_RATE)
         self.random = random.Random(seed)
         weights = np.array([soundfile.info(str(f.path)).frames for f in files], dtype=float)
@@ -82,6 +74,8 @@ class TrainingAudio:
 
     def __init__(self, corpus: list[AudioFile], recordings: list[AudioFile], batch: int, samples: int,
                  seed: int, real_share: float = 0.4, pool: int = 160):
+        if not corpus and not recordings:
+            raise ValueError("no audio to train on. Build it: python -m lmdm_mini corpus build, corpus recordings")
         share = real_share if corpus and recordings else float(bool(recordings))
         count = pool if share in (0.0, 1.0) else pool // 2
         self.pools = [SegmentPool(files, count, 12.0, seed + i) if files else None
@@ -132,54 +126,36 @@ class TrainingAudio:
 
 
 class CodecLoss(torch.nn.Module):
-    """The losses of a stage for a batch of audio; `parts` names them for the log."""
+    """The losses of a batch of audio."""
 
-    def __init__(self, codec: Codec, stage: str, compile_losses: bool = False):
+    def __init__(self, codec: Codec, compiled: bool = False, track: bool = False):
+        """track: let the latents' normalisation follow the encoder, which is being trained."""
         super().__init__()
-        self.codec, self.stage, self.rng = codec, stage, random.Random(0)
+        self.codec, self.dtype, self.track = codec, fast_dtype(), track
         self.register_buffer("ear", ear_weight(), persistent=False)
         self.register_buffer("filters", mel_filters(), persistent=False)
-        wrap = torch.compile if compile_losses else (lambda f: f)
-        self.encode_frames, self.decode_frames = wrap(codec.encode_frames), wrap(codec.decode_frames)
-        self.magnitude_loss, self.four_views = wrap(magnitude_loss), wrap(four_views)
-        self.band_loss, self.features = wrap(band_loss), wrap(spectral_features)
+        wrap = torch.compile if compiled else (lambda f: f)
+        self.describe, self.losses = wrap(describe), wrap(codec_losses)
+        self.encode, self.decode = wrap(codec.encode_features), wrap(codec.decode_features)
 
     def forward(self, audio: Tensor, noise: float = 0.12) -> dict[str, Tensor]:
-        """audio: (B, 2, (4*T + 6) * 512): T latent frames, their STFT margin and SHIFT frames before."""
-        spectrum = stft(audio)
-        count = (spectrum.shape[2] - SHIFT) // HOPS * HOPS
-        seen, drawn = spectrum[:, :, SHIFT : SHIFT + count], spectrum[:, :, :count]
-        frozen = self.stage == "phase"
-        with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(not frozen and torch.is_grad_enabled()):
-            z = self.codec.normalise(self.encode_frames(seen)[0])
+        """audio: (B, 2, N) that gives 4*T + 1 STFT frames; noise: the most that is added to latents."""
+        with torch.no_grad():
+            spectrum = stft(audio)
+            real = self.describe(spectrum.real.contiguous(), spectrum.imag.contiguous())
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            raw = self.encode(real)[0]
+            if self.track:
+                self.codec.track(raw.detach())
+            z = self.codec.normalise(raw)
             if noise:
                 z = z + torch.rand(len(z), 1, 1) * noise * torch.randn_like(z)
-            frames, hidden, _ = self.decode_frames(z)
-        if frozen:
-            return self._phase(frames, hidden, drawn)
-        left, right, cos, sin = self.features(drawn.real, drawn.imag)
-        target = self.four_views(left, right, cos)
-        bins, stereo, views = self.magnitude_loss(
-            frames.log_left, frames.log_right, frames.cos_difference, frames.sin_difference, target, cos, sin, self.ear
-        )
-        parts = {"bins": bins, "bands": self.band_loss(views, target, self.filters), "stereo": 0.3 * stereo}
-        if self.stage == "polish":
-            parts = {k: 0.5 * v for k, v in parts.items()} | self._sound(frames, hidden, drawn, audio, count)
-        return parts
-
-    def _spectrum(self, frames: SpectralFrames, hidden: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            cos, sin, _ = self.codec.decode_phase(hidden)
-        return self.codec.spectrum(frames, cos, sin)
-
-    def _phase(self, frames, hidden, drawn) -> dict[str, Tensor]:
-        return {"phase": phase_loss(self._spectrum(frames, hidden), drawn, self.ear)}
-
-    def _sound(self, frames, hidden, drawn, audio, count) -> dict[str, Tensor]:
-        spectrum = self._spectrum(frames, hidden)
-        made = overlap_add(spectrum, None)[0][..., N_FFT:]
-        real = audio[..., N_FFT : count * HOP]
-        return {"sound": multi_resolution_loss(made, real, self.rng), "phase": 0.3 * phase_loss(spectrum, drawn, self.ear)}
+            made = self.decode(z)[0].float()
+        losses = self.losses(made, real, self.ear, self.filters)
+        if self.track:  # noise is fixed, so without a price on it the latents would grow for ever
+            mean, var = raw.float().mean((0, 1)), raw.float().var((0, 1))
+            losses["scale"] = 0.02 * (mean.square() + (var - 1).square()).mean()
+        return losses
 
 
 def gather_files(corpus: Path, recordings: Path, split: str) -> tuple[list[AudioFile], list[AudioFile]]:
@@ -191,37 +167,40 @@ def gather_files(corpus: Path, recordings: Path, split: str) -> tuple[list[Audio
     return rendered, real
 
 
-def train_codec(stage: str, out: Path, corpus: Path, recordings: Path, steps: int, batch: int = 12, frames: int = 40,
-                lr: float = 1e-3, seed: int = 0, start: Path | None = None, compile_losses: bool = True) -> Path:
-    """Trains one stage, or goes on with it where the last call stopped; returns the path of its weights.
+def crop_samples(frames: int) -> int:
+    """Audio samples that give `frames` latent frames and the STFT frame before them."""
+    return (HOPS * frames) * HOP + N_FFT
 
-    start: weights of the stage before. frames: latent frames of a crop. Losses go to ``<out>/<stage>.csv``.
+
+def train_codec(out: Path, corpus: Path, recordings: Path, steps: int, batch: int = 16, frames: int = 32, lr: float = 6e-4,
+                seed: int = 0, start: Path | None = None, compiled: bool = True) -> Path:
+    """Trains the codec, or goes on where the last call stopped; returns the path of its weights.
+
+    start: weights to go on from with a frozen encoder, so that latents stay what they are and only the decoder
+    improves. frames: latent frames of a crop. Losses go to ``<out>/log.csv``.
     """
     torch.manual_seed(seed)
     codec = load_codec(start).requires_grad_(True) if start else Codec()
-    codec.train()
-    if stage != "magnitude":
-        codec.latent_norm.eval()  # the latents stand still from here on
+    rendered, real = gather_files(corpus, recordings, "train")
+    audio = TrainingAudio(rendered, real, batch, crop_samples(frames), seed)
+    if start:
         for name, parameter in codec.named_parameters():
-            parameter.requires_grad_(name.startswith("phase_") or (stage == "polish" and not name.startswith("enc_")))
-    elif not start:
-        codec.phase_stack.requires_grad_(False)
-        codec.phase_head.requires_grad_(False)
-    run = Run(out / stage, codec, steps=steps, lr=lr)
-    losses = CodecLoss(codec, stage, compile_losses)
-    samples = (HOPS * frames + SHIFT + N_FFT // HOP - 1) * HOP
-    audio = TrainingAudio(*gather_files(corpus, recordings, "train"), batch, samples, seed + run.step)
-    check = TrainingAudio(*gather_files(corpus, recordings, "valid"), 2 * batch, samples, 1234, pool=24).next()
+            parameter.requires_grad_(name.startswith("dec_"))
+    else:
+        spectra = [stft(audio.next()) for _ in range(200 // batch + 1)]
+        codec.start_linear(torch.cat([describe(x.real, x.imag) for x in spectra]), feature_weight())
+    codec.train()
+    run = Run(out, codec, steps=steps, lr=lr, slow=("_linear", 0.1))  # those start where they are good
+    losses = CodecLoss(codec, compiled, track=start is None)
+    judge = CodecLoss(run.averaged())
+    check = TrainingAudio(*gather_files(corpus, recordings, "valid"), 2 * batch, crop_samples(frames), 1234, pool=32).next()
 
     def validate() -> dict[str, Tensor]:
-        codec.eval()
         with torch.no_grad():
-            parts = losses(check, noise=0.0)
-        codec.train(stage == "magnitude")
-        return parts
+            return judge(check, noise=0.0)
 
     for _ in run.loop():
         run.update(losses(audio.next()), validate)
-    path = out / f"{stage}.safetensors"
-    save_codec(run.averaged(), path, stage=stage, steps=steps, seed=seed)
+    path = out / "codec.safetensors"
+    save_codec(run.averaged(), path, steps=run.step, minutes=round(run.seconds / 60), seed=seed)
     return path

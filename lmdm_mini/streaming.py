@@ -115,7 +115,7 @@ def stream(model: DiT, prompt: str = "", block_latents: int = 48, steps: int = 1
     steps: denoising steps a block. cfg_scale: guidance, 1 = none. context: audio (2, N) at 44.1 kHz to go
     on from. context_latents: how many newest frames the model hears. Same seed and settings, same music.
 
-    The first block is up to 1,792 samples shorter than the rest when nothing precedes it: the codec's look-ahead.
+    The first block is up to 256 samples shorter than the rest when nothing precedes it: the codec's look-ahead.
     """
     return Stream(model, prompt, block_latents, steps, cfg_scale, seed, context, sampler, context_latents)
 

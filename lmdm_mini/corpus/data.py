@@ -1,17 +1,15 @@
-"""Read the built corpus: pieces, stretches of them, random stretches to train a codec on, and a summary.
+"""Read the built corpus: pieces, stretches of them, and a summary.
 
 Notebook: 01_sound_to_latents.
 """
 
 import json
-import random
 from collections import Counter
 from pathlib import Path
 
 import soundfile
 import torch
 
-from ..audio import SAMPLE_RATE
 from .piece import STEMS
 
 SPLITS = ("train", "valid", "test")
@@ -65,31 +63,6 @@ def read_piece(entry: dict, start: float = 0.0, seconds: float | None = None) ->
     """The same as {"drums": (2, n), "bass": ..., "chords": ..., "lead": ..., "mix": (2, n)}."""
     stems = read_stems(entry, start, seconds)
     return dict(zip(STEMS, stems)) | {"mix": stems.sum(0)}
-
-
-def random_stretch(entries: list[dict], samples: int, rng: random.Random, mix: float = 0.6,
-                   minus: float = 0.2) -> torch.Tensor:
-    """A random stretch (2, samples) from a random piece, for codec training.
-
-    With probability `mix` it is the mix, with `minus` the mix without one stem, else one stem alone. A
-    stretch in which the chosen part is silent becomes the mix, so that silence stays as rare as in music.
-    """
-    if not entries:
-        raise ValueError("no pieces to choose from: is the split empty, or was the corpus built too short?")
-    entry = rng.choice(entries)
-    if entry["frames"] < samples:
-        raise ValueError(f"{entry['id']} has {entry['frames']} samples, fewer than the {samples} asked for")
-    first = rng.randrange(entry["frames"] - samples + 1)
-    stems = read_stems(entry, first / SAMPLE_RATE, samples / SAMPLE_RATE)
-    kind, stem = rng.random(), rng.randrange(len(STEMS))
-    whole = stems.sum(0)
-    part = whole if kind < mix else whole - stems[stem] if kind < mix + minus else stems[stem]
-    return part if part.abs().max() > 1e-3 else whole
-
-
-def random_stretches(entries: list[dict], batch: int, samples: int, rng: random.Random) -> torch.Tensor:
-    """A batch of `random_stretch`: (batch, 2, samples)."""
-    return torch.stack([random_stretch(entries, samples, rng) for _ in range(batch)])
 
 
 def show_corpus(out) -> str:

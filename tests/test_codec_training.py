@@ -1,0 +1,75 @@
+"""Training the codec: where it starts, that it learns, resumes, and can go on with the decoder alone."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from lmdm_mini.codec import Codec, CodecConfig, encoder_fingerprint, load_codec
+from lmdm_mini.codec_losses import feature_weight
+from lmdm_mini.codec_training import CodecLoss, crop_samples, train_codec
+from lmdm_mini.spectrum import describe, stft
+from lmdm_mini.training import fast_dtype
+
+SMALL = CodecConfig(width=16, deep_width=24, encoder_blocks=1, encoder_deep_blocks=1, decoder_blocks=1, decoder_deep_blocks=1, head_width=16)
+
+
+def noises(count, samples, seed=0):
+    """Noises of different colour and level, (count, 2, samples)."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 2, samples, generator=generator)
+    x = x + torch.linspace(0, 5, count)[:, None, None] * torch.roll(x, 1, -1)
+    return 0.05 * x * torch.linspace(0.2, 2, count)[:, None, None]
+
+
+@pytest.fixture
+def music(tmp_path):
+    """A corpus of two pieces of a few seconds and two recordings, both with a train and a valid split."""
+    pieces = []
+    for name in ("train", "valid"):
+        stems = np.random.default_rng(0).normal(0, 0.05, (5 * 44100, 8))
+        soundfile.write(tmp_path / f"{name}.flac", stems, 44100, subtype="PCM_16")
+        pieces.append({"id": name, "audio": f"{name}.flac", "style": "jazz", "split": name})
+        folder = tmp_path / "recordings" / "audio" / name
+        folder.mkdir(parents=True)
+        soundfile.write(folder / "one.flac", stems[:, :2], 44100, subtype="PCM_16")
+    (tmp_path / "manifest.json").write_text(json.dumps({"pieces": pieces}))
+    return tmp_path
+
+
+def test_the_principal_components_are_a_start():
+    torch.manual_seed(0)
+    codec, audio = Codec(SMALL), noises(12, crop_samples(16))
+    losses = CodecLoss(codec)
+    with torch.no_grad():
+        before = losses(audio, noise=0)
+        spectrum = stft(audio)
+        codec.start_linear(describe(spectrum.real, spectrum.imag), feature_weight())
+        after = losses(audio, noise=0)
+        z = codec.normalise(codec.encode_features(describe(spectrum.real, spectrum.imag))[0])
+    assert after["size"] < 0.7 * before["size"] and after["bands"] < 0.7 * before["bands"]
+    assert 0.8 < z.std() < 1.2 and z.mean().abs() < 0.1  # whitened
+
+
+def test_trains_and_then_only_the_decoder(music, monkeypatch):
+    monkeypatch.setattr("lmdm_mini.codec_training.Codec", lambda: Codec(SMALL))
+    arguments = dict(corpus=music, recordings=music / "recordings", batch=2, frames=8, compiled=False)
+    path = train_codec(music / "run", steps=3, **arguments)
+    first = load_codec(path)
+    assert first.config == SMALL and first.fingerprint
+    again = train_codec(music / "run", steps=3, **arguments)  # done already: nothing changes
+    assert encoder_fingerprint(load_codec(again)) == first.fingerprint
+    second = load_codec(train_codec(music / "decoder", steps=2, start=path, **arguments))
+    assert second.fingerprint == first.fingerprint
+    assert not torch.equal(second.dec_head[3].weight, first.dec_head[3].weight)
+
+
+def test_without_music_it_says_what_to_build(tmp_path):
+    with pytest.raises(ValueError, match="corpus build"):
+        train_codec(tmp_path, tmp_path, tmp_path, steps=1, compiled=False)
+
+
+def test_the_fast_type_is_one_of_two():
+    assert fast_dtype() in (torch.float32, torch.bfloat16)
