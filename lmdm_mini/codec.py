@@ -232,7 +232,7 @@ class StreamEncoder:
     def reset(self) -> None:
         self.buffer: Tensor | None = None
         self.state: dict = {}
-        self.samples = self.frames = 0
+        self.samples = self.frames = self.given = 0
 
     @torch.inference_mode()
     def __call__(self, audio: Tensor) -> Tensor:
@@ -244,14 +244,21 @@ class StreamEncoder:
     def _feed(self, audio: Tensor) -> Tensor:
         if self.buffer is None:
             self.buffer = audio.new_zeros(*audio.shape[:-1], ENCODER_LEAD)
-        self.buffer = torch.cat([self.buffer, audio], -1)
+        self.buffer = torch.cat([self.buffer, audio], -1)  # from the start of the tile that is not full yet
         ready = max(0, (self.buffer.shape[-1] - ENCODER_LEAD - ENCODER_AHEAD) // FRAME_SAMPLES)
-        if not ready:
+        if ready == self.given:
             return audio.new_zeros(audio.shape[0], LATENT_CHANNELS, 0)
-        used = ready * FRAME_SAMPLES
-        z, self.state = self.codec._hear(self.buffer[..., : used + N_FFT], self.state)
-        self.buffer = self.buffer[..., used:]
-        self.frames += ready
+        full, latents = ready // TILE * TILE, []
+        if full:
+            z, self.state = self.codec._hear(self.buffer[..., : full * FRAME_SAMPLES + N_FFT], self.state)
+            latents.append(z)
+        self.buffer = self.buffer[..., full * FRAME_SAMPLES :]
+        if ready > full:  # a frame keeps its place in its tile, so the tile is computed again when more of it is there
+            rest = (ready - full) * FRAME_SAMPLES + N_FFT
+            latents.append(self.codec._hear(self.buffer[..., :rest], self.state)[0])
+        z = torch.cat(latents, -1)[..., self.given :]
+        self.given = ready - full
+        self.frames += z.shape[-1]
         return z
 
     @torch.inference_mode()
