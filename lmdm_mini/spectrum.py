@@ -63,9 +63,11 @@ def overlap_add(spectrum: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 # -- bands and constants ---------------------------------------------------------------------------
+# They are kept, so they must not be made as inference tensors, which training could not use afterwards.
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)
 def bands(count: int) -> Tensor:
     """(count, BINS) of 0 and 1: bands of equal width in ERB rate (the ear's scale), at least a bin each."""
     def hertz(rate: float) -> float:
@@ -83,6 +85,7 @@ def bands(count: int) -> Tensor:
 
 
 @lru_cache(maxsize=1)
+@torch.inference_mode(False)
 def ear_weight() -> Tensor:
     """(BINS,): how much of the ear's ERB scale a bin covers, with mean 1."""
     weight = 1 / (228.8 + torch.linspace(0, 22050, BINS))  # derivative of the ERB rate, up to a factor
@@ -90,6 +93,7 @@ def ear_weight() -> Tensor:
 
 
 @lru_cache(maxsize=2)
+@torch.inference_mode(False)
 def slow_to_fast(frames: int) -> Tensor:
     """(frames, frames) orthonormal cosine transform over time (DCT-II): row 0 is what stays, the last what alternates."""
     k = torch.arange(frames)
@@ -99,12 +103,14 @@ def slow_to_fast(frames: int) -> Tensor:
 
 
 @lru_cache(maxsize=1)
+@torch.inference_mode(False)
 def _signs() -> Tensor:
     """Moves the phase reference to the middle of the frame, where all bins of a steady tone agree."""
     return 1.0 - 2.0 * (torch.arange(BINS) % 2)
 
 
 @lru_cache(maxsize=1)
+@torch.inference_mode(False)
 def _quarter_turns() -> Tensor:
     """(BINS, 2) cosine and sine of what the middle of bin k turns in a hop: k quarter turns."""
     quarter = torch.arange(BINS) % 4
@@ -112,6 +118,7 @@ def _quarter_turns() -> Tensor:
 
 
 @lru_cache(maxsize=1)
+@torch.inference_mode(False)
 def _dice(rows: int = 997) -> Tensor:
     """(rows, BINS) complex: fixed random phases, for what has no phase of its own."""
     angle = torch.rand(rows, BINS, generator=torch.Generator().manual_seed(0)) * 2 * math.pi

@@ -92,7 +92,7 @@ def test_silence_and_size():
 
 
 def test_losses_vanish_for_the_same_and_grow_for_worse():
-    real = features_of(tones(220.0, 2000.0))
+    real = features_of(tones(220.0, 2000.0))[:, :124]
     filters, ear = mel_filters(), ear_weight()
     same = codec_losses(real, real, ear, filters)
     assert all(value.abs() < 1e-6 for value in same.values())
