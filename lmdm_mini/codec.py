@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from lmdm_mini.audio import SAMPLE_RATE, check_finite
 from lmdm_mini.causal import Stack
-from lmdm_mini.spectrum import FEATURES, HOP, N_FFT, describe, overlap_add, slow_to_fast, split_features, stft, synthesise
+from lmdm_mini.spectrum import FEATURES, HOP, N_FFT, dct_matrix, overlap_add, spectral_features, stft, synthesise
 
 LATENT_CHANNELS = 64
 FRAME_SAMPLES = 2048  # audio samples of one latent frame
@@ -72,7 +72,7 @@ class Codec(nn.Module):
         self.fingerprint = ""  # hash of the encoder's weights; set when a checkpoint is loaded
         patch = HOPS * FEATURES
         # encoder: what a linear projection of the patch says, plus what a network adds
-        self.enc_scale = nn.Parameter(torch.ones(FEATURES), requires_grad=False)
+        self.register_buffer("enc_scale", torch.ones(FEATURES))
         self.enc_linear = nn.Linear(patch, LATENT_CHANNELS)
         self.enc_in = nn.Linear(FEATURES, c.width)
         self.enc_norm = nn.LayerNorm(c.width)
@@ -124,14 +124,14 @@ class Codec(nn.Module):
         return (z.float() - self.latent_mean) * torch.rsqrt(self.latent_var + 1e-5)
 
     @torch.no_grad()
-    def track(self, z: Tensor, share: float = 0.01) -> None:
+    def update_statistics(self, z: Tensor, share: float = 0.01) -> None:
         """Moves the statistics a little to those of z (B, T, 64). (Those of one batch would not do for `normalise`:
         a batch of few pieces has a mean of its own, and taking that away would hide how loud they are.)"""
         self.latent_mean.lerp_(z.mean((0, 1)).float(), share)
         self.latent_var.lerp_((z.float() - self.latent_mean).square().mean((0, 1)), share)
 
     @torch.no_grad()
-    def start_linear(self, features: Tensor, weight: Tensor) -> None:
+    def init_from_pca(self, features: Tensor, weight: Tensor) -> None:
         """Sets the linear ways to the 64 principal components of patches: where training starts from.
 
         Latents will be noisy, and the same noise in every channel should hurt least. A component of deviation s
@@ -142,7 +142,7 @@ class Codec(nn.Module):
         stays over the four frames of a patch (row 0) or changes, more and more quickly (1 to 3).
         """
         patch = features.unflatten(1, (-1, HOPS)).flatten(0, 1)  # (patches, 4, FEATURES)
-        time, scale, mean = slow_to_fast(HOPS), weight.sqrt(), patch.mean(0)
+        time, scale, mean = dct_matrix(HOPS), weight.sqrt(), patch.mean(0)
         weighted = (torch.einsum("kh,phf->pkf", time, patch - mean) * scale).flatten(1)
         _, size, axes = torch.pca_lowrank(weighted, q=LATENT_CHANNELS, center=False, niter=4)
         axes = axes.unflatten(0, (HOPS, -1))  # (4, FEATURES, 64)
@@ -171,7 +171,7 @@ class Codec(nn.Module):
         samples = audio.shape[-1]
         frames = -(-samples // FRAME_SAMPLES)
         padded = F.pad(audio, (ENCODER_LEAD, ENCODER_AHEAD + frames * FRAME_SAMPLES - samples))
-        z, _ = self._hear(padded, {})
+        z, _ = self._encode_tiles(padded, {})
         return z[0] if single else z
 
     @torch.inference_mode()
@@ -184,31 +184,31 @@ class Codec(nn.Module):
         z = latents[None] if single else latents
         check_latents(z)
         z = torch.cat([z, z[..., -1:]], -1)
-        audio = self._draw(z, {})[0][..., DECODER_LEAD:][..., : latents.shape[-1] * FRAME_SAMPLES]
+        audio = self._decode_tiles(z, {})[0][..., DECODER_LEAD:][..., : latents.shape[-1] * FRAME_SAMPLES]
         return audio[0] if single else audio
 
     # Both halves work through tiles of 12 latent frames, the last one padded. However the input is cut, each frame
     # then takes part in products of the same shape, so that even rounding errors are the same: the phases that
     # `synthesise` adds up would slowly drift apart otherwise.
 
-    def _hear(self, audio: Tensor, state: dict) -> tuple[Tensor, dict]:
+    def _encode_tiles(self, audio: Tensor, state: dict) -> tuple[Tensor, dict]:
         """Audio of 4*T + 1 STFT frames (B, 2, N) -> latents (B, 64, T), and the state."""
         count, latents = (audio.shape[-1] - N_FFT) // FRAME_SAMPLES, []
         for start in range(0, count, TILE):
             keep = min(TILE, count - start)
             piece = audio[..., start * FRAME_SAMPLES : (start + keep) * FRAME_SAMPLES + N_FFT]
             spectrum = stft(F.pad(piece, (0, (TILE - keep) * FRAME_SAMPLES)))
-            z, state = self.encode_features(describe(spectrum.real, spectrum.imag), state, keep)
+            z, state = self.encode_features(spectral_features(spectrum.real, spectrum.imag), state, keep)
             latents.append(self.normalise(z)[:, :keep])
         return torch.cat(latents, 1).transpose(1, 2).contiguous(), state
 
-    def _draw(self, latents: Tensor, state: dict) -> tuple[Tensor, dict]:
+    def _decode_tiles(self, latents: Tensor, state: dict) -> tuple[Tensor, dict]:
         """Latents (B, 64, T) -> the next T*2048 samples on the decoder's delayed clock, and the state."""
         audio = []
         for piece in latents.transpose(1, 2).split(TILE, 1):
             keep = piece.shape[1]
             features, frames = self.decode_features(F.pad(piece, (0, 0, 0, TILE - keep)), state.get("frames"), keep)
-            spectrum, phase = synthesise(split_features(features), state.get("phase", {}), HOPS * keep)
+            spectrum, phase = synthesise(features, state.get("phase", {}), HOPS * keep)
             sound, tail = overlap_add(spectrum, state.get("tail"))
             state = {"frames": frames, "phase": phase, "tail": tail}
             audio.append(sound)
@@ -250,12 +250,12 @@ class StreamEncoder:
             return audio.new_zeros(audio.shape[0], LATENT_CHANNELS, 0)
         full, latents = ready // TILE * TILE, []
         if full:
-            z, self.state = self.codec._hear(self.buffer[..., : full * FRAME_SAMPLES + N_FFT], self.state)
+            z, self.state = self.codec._encode_tiles(self.buffer[..., : full * FRAME_SAMPLES + N_FFT], self.state)
             latents.append(z)
         self.buffer = self.buffer[..., full * FRAME_SAMPLES :]
         if ready > full:  # a frame keeps its place in its tile, so the tile is computed again when more of it is there
             rest = (ready - full) * FRAME_SAMPLES + N_FFT
-            latents.append(self.codec._hear(self.buffer[..., :rest], self.state)[0])
+            latents.append(self.codec._encode_tiles(self.buffer[..., :rest], self.state)[0])
         z = torch.cat(latents, -1)[..., self.given :]
         self.given = ready - full
         self.frames += z.shape[-1]
@@ -291,7 +291,7 @@ class StreamDecoder:
         if latents.shape[-1] == 0:
             return latents.new_zeros(latents.shape[0], 2, 0)
         check_latents(latents)
-        audio, self.state = self.codec._draw(latents, self.state)
+        audio, self.state = self.codec._decode_tiles(latents, self.state)
         self.last = latents[..., -1:]
         skip, self.skip = min(self.skip, audio.shape[-1]), max(0, self.skip - audio.shape[-1])
         return audio[..., skip:]

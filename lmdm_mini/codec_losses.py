@@ -9,57 +9,57 @@ import torch
 import torchaudio.functional as AF
 from torch import Tensor
 
-from lmdm_mini.spectrum import BINS, FEATURE_SIZES, LEAN_BANDS, LEVEL_BANDS, PLACE_BANDS, TURN_BINS, ear_weight, levelled, slow_to_fast
+from lmdm_mini.audio import SAMPLE_RATE
+from lmdm_mini.spectrum import BINS, DELAY_BANDS, EAR_BANDS, FEATURE_SIZES, FREQ_BINS, dct_matrix, erb_weight, match_level
 
-SHARES = (1.0, 0.03, 0.02, 0.1, 40.0)  # of size, turn, lean, place and level in the principal components training starts from
+# of magnitude, inst_freq, group_delay, stereo and level in the principal components that training starts from
+PCA_WEIGHTS = (1.0, 0.03, 0.02, 0.1, 40.0)
 # What changes from frame to frame (12 ms) is heard less than what stays. Weights of squared errors, slow to fast:
-SLOW_SIZE, SLOW_LEVEL = (1.0, 0.5, 0.2, 0.1), (1.0, 0.6, 0.25, 0.1)
+TIME_MAGNITUDE, TIME_LEVEL = torch.tensor([1.0, 0.5, 0.2, 0.1]), torch.tensor([1.0, 0.6, 0.25, 0.1])
+ERB_WEIGHT = erb_weight()
+LOW_WEIGHT = ERB_WEIGHT[:FREQ_BINS].repeat(2)  # of inst_freq
+MEL_FILTERS = AF.melscale_fbanks(BINS, 0.0, SAMPLE_RATE / 2, 128, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
+MEL_FILTERS = MEL_FILTERS / MEL_FILTERS.sum(0)  # (BINS, 128): the bands of the mel distance that the codec is judged by
 
 
-def mel_filters(mels: int = 128) -> Tensor:
-    """(BINS, mels): Slaney's filters, the bands of the mel distance that the codec is judged by."""
-    filters = AF.melscale_fbanks(BINS, 0.0, 22050.0, mels, 44100, norm="slaney", mel_scale="slaney")
-    return filters / filters.sum(0, keepdim=True).clamp_min(1e-8)
-
-
-def feature_weight() -> Tensor:
-    """(4, FEATURES): how much a squared error counts for the principal components, see `Codec.start_linear`."""
-    ear = ear_weight() / BINS
-    parts = [ear, torch.cat([ear[:TURN_BINS]] * 2), torch.full((2 * LEAN_BANDS,), 1 / LEAN_BANDS),
-             torch.full((3 * PLACE_BANDS,), 1 / PLACE_BANDS), torch.full((LEVEL_BANDS,), 1 / LEVEL_BANDS)]
-    weight = BINS * torch.cat([share * part for share, part in zip(SHARES, parts)]).repeat(4, 1)
-    weight[:, :BINS] *= torch.tensor(SLOW_SIZE)[:, None]
-    weight[:, -LEVEL_BANDS:] *= torch.tensor(SLOW_LEVEL)[:, None]
+def pca_weight() -> Tensor:
+    """(4, FEATURES): how much a squared error counts for the principal components, see `Codec.init_from_pca`."""
+    parts = [ERB_WEIGHT / BINS, LOW_WEIGHT / BINS]
+    parts += [torch.full((n * bands,), 1 / bands) for n, bands in ((2, DELAY_BANDS), (3, EAR_BANDS), (1, EAR_BANDS))]
+    weight = BINS * torch.cat([share * part for share, part in zip(PCA_WEIGHTS, parts)]).repeat(4, 1)
+    weight[:, :BINS] *= TIME_MAGNITUDE[:, None]
+    weight[:, -EAR_BANDS:] *= TIME_LEVEL[:, None]
     return weight
 
 
-def codec_losses(made: Tensor, real: Tensor, ear: Tensor, filters: Tensor) -> dict[str, Tensor]:
+def codec_losses(made: Tensor, real: Tensor) -> dict[str, Tensor]:
     """Losses between features made and real, (B, F, FEATURES), F a multiple of 4: by name, each a scalar.
 
-    size, level, place: absolute error, of size weighted by the ear's scale. bands: log-energies of 128 mel bands in what
-    size and level give together. turn, lean: squared error, so that the length of what is drawn becomes how sure it is.
+    magnitude, level, stereo: absolute error, of magnitude weighted by the ear's scale. mel: log-energies of 128 mel bands
+    in what magnitude and level give together. inst_freq, group_delay: squared error, so that the length of what is drawn
+    becomes how sure it is.
     """
-    size, turn, lean, place, level = made.split(FEATURE_SIZES, -1)
-    size_, turn_, lean_, place_, level_ = real.split(FEATURE_SIZES, -1)
+    magnitude, inst_freq, group_delay, stereo, level = made.split(FEATURE_SIZES, -1)
+    magnitude_, inst_freq_, group_delay_, stereo_, level_ = real.split(FEATURE_SIZES, -1)
+    ear, low, filters = (x.to(made.device) for x in (ERB_WEIGHT, LOW_WEIGHT, MEL_FILTERS))
 
     def relative(error: Tensor, amount: Tensor) -> Tensor:
         amount = amount.mean((1, 2))  # nearly silent items count less: half the batch's mean is the least
         return (error.mean((1, 2)) / (amount + 0.5 * amount.mean() + 1e-6)).mean() * 1.5
 
-    def slow(error: Tensor, weights: tuple) -> Tensor:
-        time = torch.tensor(weights).sqrt()[:, None] * slow_to_fast(4)
+    def slow_first(error: Tensor, weight: Tensor) -> Tensor:
+        time = (weight.sqrt()[:, None] * dct_matrix(4)).to(error.device)
         return torch.einsum("kh,bthf->btkf", time, error.unflatten(1, (-1, 4))).flatten(1, 2)
 
-    low = torch.cat([ear[:TURN_BINS]] * 2)
     losses = {
-        "size": 1.5 * relative(ear * slow(size - size_, SLOW_SIZE).abs(), ear * size_),
-        "level": 10 * relative(slow(level - level_, SLOW_LEVEL).abs(), level_),
-        "turn": 0.08 * relative(low * (turn - turn_).square(), low * turn_.square()),
-        "lean": 0.03 * relative((lean - lean_).square(), lean_.square()),
-        "place": 0.15 * relative((place - place_).abs(), place_.abs()),
+        "magnitude": 1.5 * relative(ear * slow_first(magnitude - magnitude_, TIME_MAGNITUDE).abs(), ear * magnitude_),
+        "level": 20 * relative(slow_first(level - level_, TIME_LEVEL).abs(), level_),
+        "inst_freq": 0.08 * relative(low * (inst_freq - inst_freq_).square(), low * inst_freq_.square()),
+        "group_delay": 0.03 * relative((group_delay - group_delay_).square(), group_delay_.square()),
+        "stereo": 0.25 * relative((stereo - stereo_).abs(), stereo_.abs()),
     }
-    pair = ((size.clamp_min(0), level.clamp_min(0)), (size_, level_))
-    energy, energy_ = (torch.log(levelled(*one).square() @ filters + 1e-11) / 2 for one in pair)
+    pair = ((magnitude.clamp_min(0), level.clamp_min(0)), (magnitude_, level_))
+    energy, energy_ = (torch.log(match_level(*one).square() @ filters + 1e-11) / 2 for one in pair)
     weight = torch.exp(0.2 * energy_) + 0.1
     off = (weight * (energy - energy_).abs()).mean((1, 2)) / weight.mean((1, 2))
-    return losses | {"bands": 0.5 * off.mean()}
+    return losses | {"mel": 0.5 * off.mean()}

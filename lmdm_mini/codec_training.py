@@ -15,10 +15,10 @@ from torch import Tensor
 
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec import HOPS, Codec, load_codec, save_codec
-from lmdm_mini.codec_losses import codec_losses, feature_weight, mel_filters
+from lmdm_mini.codec_losses import codec_losses, pca_weight
 from lmdm_mini.corpus.data import load_manifest, pieces
-from lmdm_mini.spectrum import HOP, N_FFT, describe, ear_weight, stft
-from lmdm_mini.training import Run, fast_dtype
+from lmdm_mini.spectrum import HOP, N_FFT, spectral_features, stft
+from lmdm_mini.training import Run, fast_autocast
 
 
 @dataclass
@@ -125,34 +125,31 @@ class TrainingAudio:
         return batch
 
 
-class CodecLoss(torch.nn.Module):
-    """The losses of a batch of audio."""
+class CodecLoss:
+    """The losses of a batch of audio: call it with audio (B, 2, N) that gives 4*T + 1 STFT frames."""
 
-    def __init__(self, codec: Codec, compiled: bool = False, track: bool = False):
-        """track: let the latents' normalisation follow the encoder, which is being trained."""
-        super().__init__()
-        self.codec, self.dtype, self.track = codec, fast_dtype(), track
-        self.register_buffer("ear", ear_weight(), persistent=False)
-        self.register_buffer("filters", mel_filters(), persistent=False)
+    def __init__(self, codec: Codec, compiled: bool = False, update_statistics: bool = False):
+        """update_statistics: let the latents' normalisation follow the encoder, which is being trained."""
+        self.codec, self.update_statistics = codec, update_statistics
         wrap = torch.compile if compiled else (lambda f: f)
-        self.describe, self.losses = wrap(describe), wrap(codec_losses)
+        self.features, self.losses = wrap(spectral_features), wrap(codec_losses)
         self.encode, self.decode = wrap(codec.encode_features), wrap(codec.decode_features)
 
-    def forward(self, audio: Tensor, noise: float = 0.12) -> dict[str, Tensor]:
-        """audio: (B, 2, N) that gives 4*T + 1 STFT frames; noise: the most that is added to latents."""
+    def __call__(self, audio: Tensor, noise: float = 0.12) -> dict[str, Tensor]:
+        """noise: the most that is added to latents, in standard deviations."""
         with torch.no_grad():
             spectrum = stft(audio)
-            real = self.describe(spectrum.real.contiguous(), spectrum.imag.contiguous())
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            real = self.features(spectrum.real.contiguous(), spectrum.imag.contiguous())
+        with fast_autocast():
             raw = self.encode(real)[0]
-            if self.track:
-                self.codec.track(raw.detach())
+            if self.update_statistics:
+                self.codec.update_statistics(raw.detach())
             z = self.codec.normalise(raw)
             if noise:
                 z = z + torch.rand(len(z), 1, 1) * noise * torch.randn_like(z)
             made = self.decode(z)[0].float()
-        losses = self.losses(made, real, self.ear, self.filters)
-        if self.track:  # noise is fixed, so without a price on it the latents would grow for ever
+        losses = self.losses(made, real)
+        if self.update_statistics:  # noise is fixed, so without a price on it the latents would grow for ever
             mean, var = raw.float().mean((0, 1)), raw.float().var((0, 1))
             losses["scale"] = 0.02 * (mean.square() + (var - 1).square()).mean()
         return losses
@@ -169,7 +166,7 @@ def gather_files(corpus: Path, recordings: Path, split: str) -> tuple[list[Audio
 
 def crop_samples(frames: int) -> int:
     """Audio samples that give `frames` latent frames and the STFT frame before them."""
-    return (HOPS * frames) * HOP + N_FFT
+    return HOPS * frames * HOP + N_FFT
 
 
 def train_codec(out: Path, corpus: Path, recordings: Path, steps: int, batch: int = 16, frames: int = 32, lr: float = 6e-4,
@@ -181,19 +178,20 @@ def train_codec(out: Path, corpus: Path, recordings: Path, steps: int, batch: in
     """
     torch.manual_seed(seed)
     codec = load_codec(start).requires_grad_(True) if start else Codec()
-    rendered, real = gather_files(corpus, recordings, "train")
-    audio = TrainingAudio(rendered, real, batch, crop_samples(frames), seed)
+    files, samples = gather_files(corpus, recordings, "train"), crop_samples(frames)
     if start:
         for name, parameter in codec.named_parameters():
             parameter.requires_grad_(name.startswith("dec_"))
-    else:
-        spectra = [stft(audio.next()) for _ in range(200 // batch + 1)]
-        codec.start_linear(torch.cat([describe(x.real, x.imag) for x in spectra]), feature_weight())
     codec.train()
-    run = Run(out, codec, steps=steps, lr=lr, slow=("_linear", 0.1))  # those start where they are good
-    losses = CodecLoss(codec, compiled, track=start is None)
+    run = Run(out, codec, steps=steps, lr=lr, slow="_linear")  # those start where they are good
+    audio = TrainingAudio(*files, batch, samples, seed + run.step)
+    if start is None and run.step == 0:
+        spectra = [stft(audio.next()) for _ in range(200 // batch + 1)]
+        codec.init_from_pca(torch.cat([spectral_features(x.real, x.imag) for x in spectra]), pca_weight())
+        run.average.load_state_dict(codec.state_dict())
+    losses = CodecLoss(codec, compiled, update_statistics=start is None)
     judge = CodecLoss(run.averaged())
-    check = TrainingAudio(*gather_files(corpus, recordings, "valid"), 2 * batch, crop_samples(frames), 1234, pool=32).next()
+    check = TrainingAudio(*gather_files(corpus, recordings, "valid"), 2 * batch, samples, 1234, pool=32).next()
 
     def validate() -> dict[str, Tensor]:
         with torch.no_grad():

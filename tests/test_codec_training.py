@@ -8,9 +8,9 @@ import soundfile
 import torch
 
 from lmdm_mini.codec import Codec, CodecConfig, encoder_fingerprint, load_codec
-from lmdm_mini.codec_losses import feature_weight
+from lmdm_mini.codec_losses import pca_weight
 from lmdm_mini.codec_training import CodecLoss, crop_samples, train_codec
-from lmdm_mini.spectrum import describe, stft
+from lmdm_mini.spectrum import spectral_features, stft
 from lmdm_mini.training import fast_dtype
 
 SMALL = CodecConfig(width=16, deep_width=24, encoder_blocks=1, encoder_deep_blocks=1, decoder_blocks=1, decoder_deep_blocks=1, head_width=16)
@@ -46,10 +46,10 @@ def test_the_principal_components_are_a_start():
     with torch.no_grad():
         before = losses(audio, noise=0)
         spectrum = stft(audio)
-        codec.start_linear(describe(spectrum.real, spectrum.imag), feature_weight())
+        codec.init_from_pca(spectral_features(spectrum.real, spectrum.imag), pca_weight())
         after = losses(audio, noise=0)
-        z = codec.normalise(codec.encode_features(describe(spectrum.real, spectrum.imag))[0])
-    assert after["size"] < 0.7 * before["size"] and after["bands"] < 0.7 * before["bands"]
+        z = codec.normalise(codec.encode_features(spectral_features(spectrum.real, spectrum.imag))[0])
+    assert after["magnitude"] < 0.7 * before["magnitude"] and after["mel"] < 0.7 * before["mel"]
     assert 0.8 < z.std() < 1.2 and z.mean().abs() < 0.1  # whitened
 
 
