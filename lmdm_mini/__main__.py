@@ -18,10 +18,16 @@ def _train(args: argparse.Namespace) -> None:
 
         path = train_codec(args.out / ("codec_decoder" if args.start else "codec"), args.corpus, args.recordings, args.steps,
                            args.batch, lr=args.lr, seed=args.seed, start=args.start, compiled=not args.eager)
-    else:
-        from lmdm_mini.training import train_base
+    elif args.what == "clap":
+        from lmdm_mini.clap import train_clap
 
-        path = train_base(args.out, args.corpus, args.steps, args.batch, lr=args.lr, seed=args.seed)
+        path = train_clap(args.out, args.corpus, args.steps, args.batch, args.lr, args.seed)
+    else:
+        from lmdm_mini.latent_training import train_model
+
+        variant, scratch = ("bidirectional", False) if args.what == "base" else (args.what, args.scratch)
+        path = train_model(args.out, args.corpus, variant, args.steps, args.batch, args.lr, args.seed, not scratch,
+                           accelerator=args.accelerator)
     print(f"weights are in {path}")
 
 
@@ -32,7 +38,15 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     codec.add_argument("--recordings", type=Path, default=RUNS / "recordings")
     codec.add_argument("--eager", action="store_true", help="no torch.compile: needs no C++ compiler, but is slower")
     base = kinds.add_parser("base", help="the bidirectional base model, on encoded latents")
-    for kind, steps, batch, lr in ((codec, 4000, 16, 6e-4), (base, 5000, 16, 1e-3)):
+    live = [kinds.add_parser(name, help=f"a live variant, {about}") for name, about in
+            (("enc_dec", "cached across the steps of a block"), ("block_causal", "cached across blocks, too"))]
+    for kind in (base, *live):
+        kind.add_argument("--accelerator", default="auto", help="cpu, cuda or what else Fabric knows (default: %(default)s)")
+    for kind in live:
+        kind.add_argument("--scratch", action="store_true", help="from nothing instead of from the shipped base, to compare")
+    clap = kinds.add_parser("clap", help="the judge of sound and words, on the corpus")
+    defaults = ((codec, 4500, 16, 6e-4), (clap, 1200, 96, 1e-3), (base, 8000, 16, 1.5e-3), *((kind, 1500, 16, 5e-4) for kind in live))
+    for kind, steps, batch, lr in defaults:
         kind.add_argument("--corpus", type=Path, default=RUNS / "corpus")
         kind.add_argument("--out", type=Path, default=RUNS, help="folder of checkpoints and logs (default: %(default)s)")
         kind.add_argument("--steps", type=int, default=steps, help="optimiser steps in all (default: %(default)s)")
@@ -43,24 +57,22 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _generate(args: argparse.Namespace) -> None:
     from lmdm_mini import generate, load, read_audio, write_audio
+    from lmdm_mini.conditioning import parse_mixture
 
     context = None
     if args.go_on:
         context = read_audio(args.go_on)[:, -int(args.hear * 44100) :]
     model = load(args.model)
-    audio = generate(model, args.prompt, args.seconds, args.steps, args.cfg_scale, args.seed, context=context, sampler=args.sampler)
-    if context is not None and args.keep:
-        import torch
-
-        audio = torch.cat([model.codec.decode(model.codec.encode(context)), audio], -1)
+    audio = generate(model, parse_mixture(args.prompt), args.seconds, args.steps, args.cfg_scale, args.seed, context=context,
+                     sampler=args.sampler, keep=args.keep)
     print(f"{audio.shape[-1] / 44100:.1f} s in {write_audio(args.output, audio)}")
 
 
 def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="bidirectional")
-    parser.add_argument("--prompt", default="", help="what to play; empty plays what comes")
+    parser.add_argument("--prompt", default="", help='what to play, or a mixture like "funk:0.7 + choir:0.3"; empty plays what comes')
     parser.add_argument("--continue", dest="go_on", type=Path, metavar="FILE", help="a recording to go on from (WAV, FLAC, OGG, MP3)")
-    parser.add_argument("--hear", type=float, default=8.9, help="how many of its last seconds are heard (default: %(default)s)")
+    parser.add_argument("--hear", type=float, default=9.0, help="how many of its last seconds are heard (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="put the recording, through the codec, in front of what is made")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--steps", type=int, default=16, help="denoising steps a block (default: %(default)s)")

@@ -1,11 +1,41 @@
-"""Attention with rotary positions (RoPE).
+"""Attention with rotary positions (RoPE), and the masks that say who hears whom.
 
-Notebook: 02_rectified_flow.
+Masks are True where a query may look. Frames are cut into granules of 12, always at the same places, so that what is
+remembered of clean frames does not depend on how blocks were cut.
+
+Notebooks: 02_rectified_flow, 04_reparameterization (`enc_dec_mask`), 06_block_causal (`block_causal_mask`). Paper: section 3.2.
 """
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+GRANULE = 12  # latent frames
+BLOCKS = (12, 24, 48)  # latent frames of a block: one live model plays them all
+WINDOW = 192  # latent frames of context that a frame hears in a layer
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def enc_dec_mask(context_mask: Tensor) -> Tensor:
+    """Of windows whose context is marked 1, (B, T): context looks at context, target at everything: (B, 1, T, T)."""
+    context = context_mask.bool()
+    return context[:, None, None, :] | ~context[:, None, :, None]
+
+
+def block_causal_mask(frames: int, block: int, window: int = WINDOW, granule: int = GRANULE) -> Tensor:
+    """Of the copies [clean | noisy] of `frames` frames: (2 T, 2 T).
+
+    A clean frame looks at its own granule and the `window` frames before that. A noisy one looks at its own block (noisy)
+    and at the `window` clean frames before the block. Nothing clean looks at anything noisy.
+    """
+    place = torch.arange(frames)
+    granules, blocks = place // granule * granule, place // block * block  # where one's own begins
+    clean = (place < granules[:, None] + granule) & (place >= granules[:, None] - window)
+    before = (place < blocks[:, None]) & (place >= blocks[:, None] - window)
+    own = blocks == blocks[:, None]
+    return torch.cat([torch.cat([clean, torch.zeros_like(own)], 1), torch.cat([before, own], 1)])
 
 
 def rope_table(positions: Tensor, head_width: int, base: float = 10000.0) -> Tensor:
@@ -13,7 +43,7 @@ def rope_table(positions: Tensor, head_width: int, base: float = 10000.0) -> Ten
 
     The angles are computed in float64: in float32 they are off by 2.5e-3 after an hour of frames.
     """
-    rates = base ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
+    rates = base ** (-torch.arange(0, head_width, 2, dtype=torch.float64, device=positions.device) / head_width)
     angles = positions.double()[:, None] * rates
     return torch.stack([angles.cos(), angles.sin()]).float()
 
@@ -35,16 +65,16 @@ class SelfAttention(nn.Module):
         self.query_norm, self.key_norm = nn.RMSNorm(width // heads), nn.RMSNorm(width // heads)
         self.project = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, table: Tensor) -> Tensor:
+    def forward(self, x: Tensor, table: Tensor, attend: Attend = F.scaled_dot_product_attention) -> Tensor:
+        """attend: takes queries, keys, values (B, H, T, head_width) and gives what the queries found, of the same shape."""
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.qkv(x).chunk(3, -1))
         q, k = rotate(self.query_norm(q), table), rotate(self.key_norm(k), table)
-        y = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
-        return self.project(y.transpose(1, 2).flatten(2))
+        return self.project(attend(q.to(v.dtype), k.to(v.dtype), v).transpose(1, 2).flatten(2))
 
 
 class CrossAttention(nn.Module):
-    """Attention from frames (B, T, W) to text tokens (B, S, C). A learned token is always there, so that
-    a prompt without tokens has something to attend to."""
+    """Attention from frames (B, T, W) to text tokens (B, S, C), whose weights (B, S) are added to the logits. A learned
+    token is always there, so that a prompt without tokens has something to attend to."""
 
     def __init__(self, width: int, heads: int, channels: int):
         super().__init__()
@@ -55,12 +85,12 @@ class CrossAttention(nn.Module):
         self.query_norm, self.key_norm = nn.RMSNorm(width // heads), nn.RMSNorm(width // heads)
         self.project = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tokens: Tensor, log_weight: Tensor) -> Tensor:
         batch = x.shape[0]
         tokens = torch.cat([self.nothing.expand(batch, 1, -1), tokens], 1)  # (B, 1 + S, C)
-        mask = torch.cat([mask.new_ones(batch, 1), mask], 1)[:, None, None]  # (B, 1, 1, 1 + S)
+        bias = F.pad(log_weight, (1, 0))[:, None, None]  # (B, 1, 1, 1 + S)
         q = self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.key_value(tokens).chunk(2, -1))
         q, k = self.query_norm(q).to(v.dtype), self.key_norm(k).to(v.dtype)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(v.dtype))
         return self.project(y.transpose(1, 2).flatten(2))

@@ -124,7 +124,7 @@ class Codec(nn.Module):
         return (z.float() - self.latent_mean) * torch.rsqrt(self.latent_var + 1e-5)
 
     @torch.no_grad()
-    def update_statistics(self, z: Tensor, share: float = 0.01) -> None:
+    def update_statistics(self, z: Tensor, share: float = 0.03) -> None:
         """Moves the statistics a little to those of z (B, T, 64). (Those of one batch would not do for `normalise`:
         a batch of few pieces has a mean of its own, and taking that away would hide how loud they are.)"""
         self.latent_mean.lerp_(z.mean((0, 1)).float(), share)

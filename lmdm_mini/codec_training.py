@@ -183,7 +183,7 @@ def train_codec(out: Path, corpus: Path, recordings: Path, steps: int, batch: in
         for name, parameter in codec.named_parameters():
             parameter.requires_grad_(name.startswith("dec_"))
     codec.train()
-    run = Run(out, codec, steps=steps, lr=lr, slow="_linear")  # those start where they are good
+    run = Run(out, codec, steps=steps, lr=lr, slow="_linear", about={"config": str(codec.config), "batch": str(batch), "seed": str(seed)})  # those start where they are good
     audio = TrainingAudio(*files, batch, samples, seed + run.step)
     if start is None and run.step == 0:
         spectra = [stft(audio.next()) for _ in range(200 // batch + 1)]

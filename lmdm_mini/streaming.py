@@ -1,24 +1,30 @@
-"""Block after block: the model goes on from what it has just played.
+"""Block after block: the model goes on from what it has just played. One interface for every variant.
 
-This first version outpaints: the newest latent frames are the context, the next `block_latents` frames are
-denoised beside them, decoded, and the window slides. The whole window runs through the network in every
-step, which is exact and slow; the later chapters make it cheap.
+The newest latent frames are the context, the next `block_latents` frames are denoised, decoded, and the window slides.
 
-Notebook: 03_outpainting. Paper: section 3.2.
+- `bidirectional` outpaints: context and target run through the network together, in every step. There are two ways to tell
+  it what is known: `mask` (context frames stand there clean and marked, which the base has learnt) and `replace` (they are
+  noised to the level of the step, so they change in every step, which any diffusion model can do).
+- `enc_dec` and `block_causal` keep what they thought of the context (`kv_cache.py`) and run only the target.
+
+Notebook: 03_outpainting, 05_kv_caching. Paper: section 3.2.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from lmdm_mini.attention import BLOCKS, GRANULE
 from lmdm_mini.audio import SAMPLE_RATE, to_stereo
-from lmdm_mini.codec import FRAME_SAMPLES, LATENT_CHANNELS
-from lmdm_mini.conditioning import Text, encode_text, no_text
+from lmdm_mini.codec import ENCODER_AHEAD, FRAME_SAMPLES, LATENT_CHANNELS
+from lmdm_mini.conditioning import Prompt, Text, encode_text, no_text, stack_texts
 from lmdm_mini.dit import DiT
 from lmdm_mini.flow import find_sampler, schedule
+from lmdm_mini.kv_cache import KVCache, cached_velocity, remember
 
 SETTINGS = ("prompt", "cfg_scale", "steps", "block_latents")
 
@@ -29,33 +35,53 @@ class Block:
 
     audio: Tensor  # (2, n) float32, ready to play; blocks join without a cross-fade
     latents: Tensor  # (64, block_latents)
-    seconds_to_make: float  # wall time of network and codec
+    seconds_to_make: float  # wall time in all
+    seconds_of: dict[str, float]  # of that: "context" (what is kept of it), "network" (denoising) and "codec"
 
 
-def guided(model: DiT, text: Text, cfg_scale: float, x: Tensor, t: Tensor) -> Tensor:
-    """Velocity with classifier-free guidance: x (B, 64, T), t (B, T); one pass with both branches in the batch."""
-    if cfg_scale == 1.0 or not text.mask.any():
-        return model(x, t, text)
-    nothing = no_text(len(x))
-    tokens = torch.cat([text.tokens.expand(len(x), -1, -1), nothing.tokens.expand(-1, text.tokens.shape[1], -1)])
-    mask = torch.cat([text.mask.expand(len(x), -1), torch.zeros(len(x), text.mask.shape[1], dtype=torch.bool)])
-    with_text, without = model(x.repeat(2, 1, 1), t.repeat(2, 1), Text(tokens, mask)).chunk(2)
+def guided(velocity: Callable[[Tensor, Tensor, Text], Tensor], text: Text, cfg_scale: float, x: Tensor, t: Tensor) -> Tensor:
+    """Velocity with classifier-free guidance: x (B, 64, T), t (B,); one pass with both branches in the batch.
+
+    velocity: a model, or what gives v for (x, t, text) of any batch.
+    """
+    if cfg_scale == 1.0 or text.empty:
+        return velocity(x, t, text)
+    both = stack_texts([text, no_text(len(x))])
+    with_text, without = velocity(x.repeat(2, 1, 1), t.repeat(2), both).chunk(2)
     return without + cfg_scale * (with_text - without)
+
+
+OUTPAINTING = ("mask", "replace")
 
 
 @torch.inference_mode()
 def outpaint(model: DiT, context: Tensor, text: Text, block_latents: int, steps: int, cfg_scale: float,
-             sampler: str, generator: torch.Generator) -> Tensor:
-    """The next block after `context`: (B, 64, s) -> (B, 64, block_latents).
-
-    Known frames stand beside the noisy ones in every step, clean and with noise level 0: mask conditioning.
-    """
+             sampler: str, generator: torch.Generator, outpainting: str = "mask") -> Tensor:
+    """The next block after `context`: (B, 64, s) -> (B, 64, block_latents). See the module for the two ways."""
     batch, _, known = context.shape
     x = torch.randn(batch, LATENT_CHANNELS, block_latents, generator=generator)
+    noise = torch.randn(context.shape, generator=generator)
+    mask = torch.cat([torch.ones(1, known), torch.zeros(1, block_latents)], 1)
+
+    def masked(window: Tensor, t: Tensor, text: Text) -> Tensor:
+        return model(window, t, text, mask.expand(len(window), -1))
 
     def velocity(x: Tensor, t: float) -> Tensor:
-        level = torch.cat([torch.zeros(batch, known), torch.full((batch, block_latents), t)], 1)
-        return guided(model, text, cfg_scale, torch.cat([context, x], -1), level)[..., known:]
+        before = context if outpainting == "mask" else (1 - t) * context + t * noise
+        window = torch.cat([before, x], -1)
+        return guided(masked if outpainting == "mask" else model, text, cfg_scale, window, torch.full((batch,), t))[..., known:]
+
+    return find_sampler(sampler)(velocity, x, schedule(steps), generator)
+
+
+@torch.inference_mode()
+def denoise_cached(model: DiT, cache: KVCache, text: Text, block_latents: int, steps: int, cfg_scale: float, sampler: str,
+                   generator: torch.Generator) -> Tensor:
+    """The next block after what `cache` remembers: (1, 64, block_latents)."""
+    x = torch.randn(1, LATENT_CHANNELS, block_latents, generator=generator)
+
+    def velocity(x: Tensor, t: float) -> Tensor:
+        return guided(partial(cached_velocity, model, cache), text, cfg_scale, x, torch.full((1,), t))
 
     return find_sampler(sampler)(velocity, x, schedule(steps), generator)
 
@@ -63,20 +89,41 @@ def outpaint(model: DiT, context: Tensor, text: Text, block_latents: int, steps:
 class Stream:
     """An endless iterator of :class:`Block`; `set()` changes what the next block is made with."""
 
-    def __init__(self, model: DiT, prompt: str, block_latents: int, steps: int, cfg_scale: float, seed: int,
-                 context: Tensor | None, sampler: str, context_latents: int):
+    def __init__(self, model: DiT, prompt: Prompt, block_latents: int, steps: int, cfg_scale: float, seed: int,
+                 context: Tensor | None, sampler: str, context_latents: int, outpainting: str):
         find_sampler(sampler)
+        if outpainting not in OUTPAINTING:
+            raise ValueError(f"no outpainting {outpainting!r}; there are: {', '.join(OUTPAINTING)}.")
         if not 0 <= context_latents < model.config.window:
             raise ValueError(f"context_latents is {context_latents}; the window of this model is {model.config.window} frames.")
-        self.model, self.codec, self.sampler, self.context_latents = model, model.codec, sampler, context_latents
+        if model.config.variant != "bidirectional" and context_latents % GRANULE:
+            raise ValueError(f"context_latents is {context_latents}; a model of variant {model.config.variant} takes multiples of {GRANULE}.")
+        self.model, self.codec, self.sampler = model, model.codec, sampler
+        self.context_latents, self.outpainting = context_latents, outpainting
         self.generator = torch.Generator().manual_seed(seed)
         self.decoder = self.codec.stream_decoder()
-        self.context = torch.zeros(1, LATENT_CHANNELS, 0)
-        self.text: Text = no_text(1)
+        self.cache = None if model.config.variant == "bidirectional" else KVCache(model, window=context_latents)
+        self.text = no_text(1)
         self.set(prompt=prompt, block_latents=block_latents, steps=steps, cfg_scale=cfg_scale)
-        if context is not None:
-            self.context = self.codec.encode(to_stereo(context)[None])
-            self.decoder(self.context)  # so that the first block joins the recording without a seam
+        self.heard = torch.zeros(2, 0)  # the context as the codec renders it, up to where the first block begins
+        self.hear(torch.zeros(1, LATENT_CHANNELS, 0) if context is None else self._encode(to_stereo(context)))
+        if self.context.shape[-1]:
+            self.heard = self.decoder(self.context)[0]  # the decoder goes on from here, so there is no seam
+
+    def _encode(self, audio: Tensor) -> Tensor:
+        """Latents of a recording (2, N) up to its last frame that was heard whole: the encoder looks ahead, and silence after
+        the end would be part of what it says."""
+        frames = (audio.shape[-1] - ENCODER_AHEAD) // FRAME_SAMPLES
+        if frames < 1:
+            return self.codec.encode(audio[None])
+        return self.codec.encode(audio[None, :, (audio.shape[-1] - ENCODER_AHEAD) % FRAME_SAMPLES :])[..., :frames]
+
+    def hear(self, latents: Tensor) -> None:
+        """Goes on from latents (1, 64, n) instead of what was played."""
+        rest = latents.shape[-1] % GRANULE if self.cache else 0
+        self.context = self.fresh = latents[..., rest:]  # fresh: what the cache has not seen
+        if self.cache:
+            self.cache.clear()
 
     def set(self, **changes) -> None:
         """Changes prompt, cfg_scale, steps or block_latents from the next block on. Raises ValueError for
@@ -89,6 +136,8 @@ class Stream:
         block = changes.get("block_latents", 1)
         if not 1 <= block <= self.model.config.window:
             raise ValueError(f"block_latents is {block}; it must be from 1 to the model's window of {self.model.config.window} frames.")
+        if self.cache and "block_latents" in changes and block not in BLOCKS:
+            raise ValueError(f"block_latents is {block}; a model of variant {self.model.config.variant} plays blocks of {BLOCKS} frames.")
         text = encode_text([changes["prompt"]]) if "prompt" in changes else self.text
         for name, value in changes.items():
             setattr(self, name, value)
@@ -98,35 +147,52 @@ class Stream:
         return self
 
     def __next__(self) -> Block:
-        begin = time.perf_counter()
-        room = min(self.context_latents, self.model.config.window - self.block_latents)
-        context = self.context[..., max(0, self.context.shape[-1] - room) :]
-        latents = outpaint(self.model, context, self.text, self.block_latents, self.steps, self.cfg_scale, self.sampler, self.generator)
-        self.context = torch.cat([self.context, latents], -1)[..., -self.model.config.window :]
+        times = [time.perf_counter()]
+        if self.cache is None:
+            room = min(self.context_latents, self.model.config.window - self.block_latents)
+            context = self.context[..., max(0, self.context.shape[-1] - room) :]
+            times.append(time.perf_counter())
+            latents = outpaint(self.model, context, self.text, self.block_latents, self.steps, self.cfg_scale, self.sampler,
+                               self.generator, self.outpainting)
+        else:
+            whole = self.model.config.variant == "enc_dec"
+            newest = self.context[..., max(0, self.context.shape[-1] - self.context_latents) :]
+            remember(self.model, self.cache, newest if whole else self.fresh)
+            times.append(time.perf_counter())
+            latents = denoise_cached(self.model, self.cache, self.text, self.block_latents, self.steps, self.cfg_scale, self.sampler,
+                                     self.generator)
+        times.append(time.perf_counter())
+        self.fresh, self.context = latents, torch.cat([self.context, latents], -1)[..., -self.model.config.window :]
         audio = self.decoder(latents)[0]
-        return Block(audio, latents[0], time.perf_counter() - begin)
+        times.append(time.perf_counter())
+        spent = {name: after - before for name, before, after in zip(("context", "network", "codec"), times, times[1:])}
+        return Block(audio, latents[0], times[-1] - times[0], spent)
 
 
-def stream(model: DiT, prompt: str = "", block_latents: int = 48, steps: int = 16, cfg_scale: float = 3.0, seed: int = 0,
-           context: Tensor | None = None, sampler: str = "euler", context_latents: int = 192) -> Stream:
+def stream(model: DiT, prompt: Prompt = "", block_latents: int = 48, steps: int = 16, cfg_scale: float = 3.0, seed: int = 0,
+           context: Tensor | None = None, sampler: str = "euler", context_latents: int = 192, outpainting: str = "mask") -> Stream:
     """Music without end, block after block.
 
-    prompt: what to play; empty plays unconditionally. block_latents: frames a block (48 = 2.2 s).
+    prompt: what to play, a sentence or a weighted mixture of some; empty plays unconditionally. block_latents: frames a block (48 = 2.2 s).
     steps: denoising steps a block. cfg_scale: guidance, 1 = none. context: audio (2, N) at 44.1 kHz to go
-    on from. context_latents: how many newest frames the model hears. Same seed and settings, same music.
+    on from; of a long one the newest part is heard. context_latents: how many newest frames the model hears. outpainting: "mask" or "replace", see the module.
+    Same seed and settings, same music.
 
     The first block is up to 256 samples shorter than the rest when nothing precedes it: the codec's look-ahead.
     """
-    return Stream(model, prompt, block_latents, steps, cfg_scale, seed, context, sampler, context_latents)
+    return Stream(model, prompt, block_latents, steps, cfg_scale, seed, context, sampler, context_latents, outpainting)
 
 
-def generate(model: DiT, prompt: str = "", seconds: float = 20.0, steps: int = 16, cfg_scale: float = 3.0, seed: int = 0,
-             context: Tensor | None = None, sampler: str = "euler", block_latents: int = 48, context_latents: int = 192) -> Tensor:
-    """`seconds` of music, (2, N) float32 at 44.1 kHz; arguments as :func:`stream`. With `context`, what comes after it."""
+def generate(model: DiT, prompt: Prompt = "", seconds: float = 20.0, steps: int = 16, cfg_scale: float = 3.0, seed: int = 0,
+             context: Tensor | None = None, sampler: str = "euler", block_latents: int = 48, context_latents: int = 192,
+             outpainting: str = "mask", keep: bool = False) -> Tensor:
+    """`seconds` of music, (2, N) float32 at 44.1 kHz; arguments as :func:`stream`. With `context`, what comes after it;
+    with `keep`, the context as the codec renders it comes first."""
     if seconds <= 0:
         raise ValueError(f"seconds is {seconds}; it must be positive.")
     samples, pieces = int(seconds * SAMPLE_RATE), []
-    playing = stream(model, prompt, block_latents, steps, cfg_scale, seed, context, sampler, context_latents)
+    playing = stream(model, prompt, block_latents, steps, cfg_scale, seed, context, sampler, context_latents, outpainting)
     while sum(piece.shape[-1] for piece in pieces) < samples:
         pieces.append(next(playing).audio)
-    return torch.cat(pieces, -1)[:, :samples]
+    made = torch.cat(pieces, -1)[:, :samples]
+    return torch.cat([playing.heard, made], -1) if keep else made

@@ -9,7 +9,8 @@ import pytest
 import torch
 import torchaudio.functional as AF
 
-from lmdm_mini import complexity, evaluate, metrics
+import lmdm_mini as lm
+from lmdm_mini import complexity, evaluate, metrics, reference_codecs
 
 RATE = 44100
 LENGTH = int(2.2 * RATE)
@@ -209,7 +210,7 @@ def test_table_is_made_written_and_cached(music, tmp_path, monkeypatch):
 
 def _has_ffmpeg() -> bool:
     try:
-        return os.path.exists(evaluate.find_ffmpeg())
+        return os.path.exists(reference_codecs.find_ffmpeg())
     except FileNotFoundError:
         return False
 
@@ -222,3 +223,27 @@ def test_bench_codec_gives_a_table(capsys):
         assert row["rtf"] == pytest.approx(row["seconds"] / row["audio_seconds"])
         assert row["rtf"] * row["times_real_time"] == pytest.approx(1)
     assert table["encode, later blocks"]["threads"] == 1 and "times real time" in capsys.readouterr().out
+
+
+def test_a_seam_is_told_from_music(music):
+    """Blocks of unrelated sound stand out at their joins; a sound that simply goes on does not."""
+    block = 8192
+    going_on = metrics.seam_ratio(music, block)
+    blocks = music[:, : music.shape[1] // block * block].unflatten(1, (-1, block))
+    levels = torch.tensor([1.0, 0.02] * 50)[: blocks.shape[1]]
+    cut = (blocks * levels[None, :, None]).flatten(1)
+    assert 0.6 < going_on < 1.5 and metrics.seam_ratio(cut, block) > going_on + 0.5
+    with pytest.raises(ValueError, match="no join"):
+        metrics.seam_ratio(music[:, :block], block)
+
+
+def test_frame_forwards_are_what_is_counted(capsys):
+    model = lm.load("bidirectional")
+    rows = complexity.bench_stream(model, blocks=(12,), contexts=(24,), steps=(1, 2), repeats=2)
+    assert [row["counted"] for row in rows] == [row["frame_forwards"] for row in rows] == [72, 144]
+    assert complexity.frame_forwards("bidirectional", 192, 48, 8) == 1920
+    printed = capsys.readouterr().out
+    assert "RTF" in printed and "TTFF" in printed
+    for row in rows:
+        assert row["network"] > 0 and row["codec"] > 0 and row["seconds"] >= row["network"] + row["codec"]
+        assert row["rtf"] == pytest.approx(row["seconds"] / (12 * 2048 / 44100))

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import save_file
 
 from lmdm_mini.codec import Codec
 from lmdm_mini.corpus.data import load_manifest
-from lmdm_mini.corpus.latents import encode_corpus, latent_path, read_latents, views_of
+from lmdm_mini.corpus.latents import encode_corpus, find_latents, latent_path, pack_splits, read_latents, read_packed, views_of
 from lmdm_mini.corpus.piece import STEMS
 
 
@@ -61,3 +62,25 @@ def test_another_encoder_and_missing_latents_are_refused(corpus, codec):
     codec.fingerprint = "b"  # a new encoder makes everything anew
     assert encode_corpus(corpus, codec, ("mix",)) == 1 and read_latents(entry, "mix", "b").shape[0] == 64
     assert not latent_path(entry).with_suffix(".part").exists()
+
+
+def test_packed_latents_are_the_same_but_for_a_little(tmp_path, codec):
+    """Eight bits a number: every split packed, hours limited for train, styles in turn, read back close."""
+    entries = []
+    for number, (style, split) in enumerate([("jazz", "train"), ("jazz", "train"), ("house", "train"), ("house", "valid"), ("jazz", "test")]):
+        name = f"{style}_{number}"
+        entries.append({"id": name, "audio": "none", "style": style, "split": split, "seconds": 360.0, "bpm": 100.0, "captions": {"mix": [style]}})
+        latents = {"mix": torch.randn(64, 40).half()}
+        (tmp_path / "latents").mkdir(exist_ok=True)
+        save_file(latents, str(tmp_path / "latents" / f"{name}.safetensors"), metadata={"codec": "a"})
+    (tmp_path / "manifest.json").write_text(json.dumps({"pieces": entries}))
+    pack_splits(tmp_path, "a", 0.2, tmp_path / "packed")
+    packed = read_packed(tmp_path / "packed" / "train.safetensors", "a")
+    assert sorted(piece.style for piece in packed) == ["house", "jazz"]  # 0.2 hours: one of each
+    whole = {piece.id: piece for piece in find_latents(tmp_path, "train", "a")}
+    assert len(whole) == 3
+    for piece in packed:
+        assert piece.captions == [piece.style] and piece.bpm == 100
+        assert 0 < (piece.latents - whole[piece.id].latents).abs().max() < 0.03
+    with pytest.raises(ValueError, match="not by b"):
+        read_packed(tmp_path / "packed" / "test.safetensors", "b")

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 import lmdm_mini as lm
+from lmdm_mini.complexity import counted_frames, frame_forwards
+from lmdm_mini.dit import DiT, DiTConfig
 from lmdm_mini.streaming import SETTINGS
 
 RECORDINGS = sorted((Path(__file__).parent.parent / "data" / "recordings").glob("*.flac"))
@@ -78,3 +80,72 @@ def test_bad_requests_are_refused(model):
         lm.stream(model, sampler="magic")
     with pytest.raises(ValueError, match="NaN"):
         lm.stream(model, context=torch.full((2, 9000), float("nan")))
+
+
+@pytest.fixture(scope="module", params=["enc_dec", "block_causal"])
+def live(request, model):
+    """An untrained model of a live variant."""
+    torch.manual_seed(0)
+    made = DiT(DiTConfig(width=48, depth=2, heads=2, variant=request.param)).eval().requires_grad_(False)
+    torch.nn.init.normal_(made.frames_out.weight, std=0.05)
+    object.__setattr__(made, "codec", model.codec)
+    return made
+
+
+def test_live_variants_cost_what_the_formula_says(live):
+    stream = lm.stream(live, "jazz", block_latents=24, steps=3)
+    stream.hear(torch.randn(1, 64, 192))
+    next(stream)
+    with counted_frames(live) as frames:
+        blocks = [next(stream) for _ in range(2)]
+    assert frames[0] == 2 * frame_forwards(live.config.variant, 192, 24, 3, guided=True)
+    assert blocks[0].seconds_of["context"] > 0 and set(blocks[0].seconds_of) == {"context", "network", "codec"}
+
+
+def test_live_variants_stream_steer_and_repeat(live):
+    def play(seed):
+        stream = lm.stream(live, [("jazz", 0.5), ("house", 0.5)], block_latents=12, steps=2, seed=seed)
+        blocks = [next(stream)]
+        stream.set(block_latents=48, prompt="")
+        return torch.cat([b.latents for b in [*blocks, next(stream), next(stream)]], -1)
+
+    assert play(0).shape == (64, 108) and torch.equal(play(0), play(0)) and not torch.allclose(play(0), play(1), atol=1e-2)
+    with pytest.raises(ValueError, match="blocks of"):
+        lm.stream(live, block_latents=36)
+    with pytest.raises(ValueError, match="context_latents"):
+        lm.stream(live, context_latents=100)
+
+
+def test_live_variants_go_on_from_a_recording(live):
+    recording = lm.read_audio(RECORDINGS[0])[:, : 3 * 44100]
+    first = next(lm.stream(live, context=recording, block_latents=12, steps=2))
+    alone = next(lm.stream(live, block_latents=12, steps=2))
+    assert first.audio.shape == (2, 12 * 2048) and not torch.allclose(first.latents, alone.latents, atol=1e-3)
+
+
+@pytest.mark.parametrize("context_latents", [0, 12])
+def test_live_variants_play_with_little_context(live, context_latents):
+    stream = lm.stream(live, block_latents=48, steps=1, context_latents=context_latents)
+    made = [next(stream).latents for _ in range(3)]
+    assert all(torch.isfinite(z).all() for z in made)
+
+
+def test_a_recording_is_heard_to_its_end_and_no_further(model):
+    """What the model hears of a recording does not depend on the silence after it."""
+    recording = lm.read_audio(RECORDINGS[0])[:, : 4 * 44100]
+    stream = lm.stream(model, context=recording[:, : 3 * 44100], **FAST)
+    frames = stream.context.shape[-1]
+    assert frames == (3 * 44100 - 1280) // 2048
+    start = (3 * 44100 - 1280) % 2048
+    whole = model.codec.encode(recording[:, start:][None])[..., :frames]
+    assert (stream.context - whole).abs().max() < 1e-4
+    kept = lm.generate(model, context=recording[:, : 3 * 44100], seconds=1, keep=True, **FAST)
+    assert kept.shape[-1] == 44100 + frames * 2048 - 256 and torch.equal(kept[:, : stream.heard.shape[-1]], stream.heard)
+
+
+def test_the_two_ways_of_outpainting(model):
+    recording = lm.read_audio(RECORDINGS[0])[:, : 2 * 44100]
+    mask, replaced = (next(lm.stream(model, context=recording, outpainting=way, **FAST)).latents for way in ("mask", "replace"))
+    assert mask.shape == replaced.shape and not torch.allclose(mask, replaced, atol=1e-2)
+    with pytest.raises(ValueError, match="mask, replace"):
+        lm.stream(model, outpainting="magic")

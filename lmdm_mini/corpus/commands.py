@@ -1,4 +1,4 @@
-"""``python -m lmdm_mini corpus build|recordings|encode|clips|show``: the corpus from the shell."""
+"""``python -m lmdm_mini corpus build|recordings|encode|pack|clips|show``: the corpus from the shell."""
 
 import argparse
 import os
@@ -19,9 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recordings.add_argument("--listening-set", action="store_true", help="write the short excerpts of data/recordings instead")
     encode = actions.add_parser("encode", help="encode the built corpus to latents")
     encode.add_argument("--views", nargs="+", metavar="VIEW", help="mix, a stem, or minus_ and a stem (default: all nine)")
+    encode.add_argument("--workers", type=int, default=os.cpu_count() or 2, help="processes (default: one a core)")
+    pack = actions.add_parser("pack", help="write the latents of data/latents, 8 bits a number, from an encoded corpus")
+    pack.add_argument("--hours", type=float, default=6.4, help="hours of training music (default: %(default)s)")
     show = actions.add_parser("show", help="hours by style and split, tempo and key histograms")
     clips = actions.add_parser("clips", help="write the short clips of data/clips from the test split")
-    for action in (build, encode, show, clips):
+    for action in (build, encode, pack, show, clips):
         action.add_argument("--out", type=Path, default=Path("runs/corpus"), help="folder (default: %(default)s)")
     recordings.add_argument("--out", type=Path, default=Path("runs/recordings"), help="folder (default: %(default)s)")
 
@@ -46,8 +49,13 @@ def run(args: argparse.Namespace) -> None:
         from ..codec import load_codec
         from .latents import VIEWS, encode_corpus
 
-        done = encode_corpus(args.out, load_codec(), tuple(args.views or VIEWS))
+        done = encode_corpus(args.out, load_codec(), tuple(args.views or VIEWS), args.workers)
         print(f"{done} pieces encoded in {args.out / 'latents'}")
+    elif args.action == "pack":
+        from ..codec import load_codec
+        from .latents import SHIPPED, pack_splits
+
+        print(pack_splits(args.out, load_codec().fingerprint, args.hours), "are in", SHIPPED)
     else:
         from .recordings import SPLITS, fetch_recordings, write_listening_set
 

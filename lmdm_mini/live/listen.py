@@ -14,7 +14,8 @@ from IPython.display import HTML
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-SAMPLE_RATE = 44_100
+from lmdm_mini.audio import SAMPLE_RATE
+
 PALETTE = {
     "context": "#4C72B0",
     "target": "#DD8452",

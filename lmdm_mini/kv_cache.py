@@ -1,0 +1,129 @@
+"""Keys and values of clean frames, kept: what makes block diffusion live.
+
+Context frames hear clean sound alone: no noise level, no prompt, no target. So their keys and values are computed once and
+serve every denoising step, both branches of guidance, and every prompt that comes.
+
+- `enc_dec`: the context is computed anew for every block (its frames look at each other in both directions), then kept for
+  the K steps of that block: s + K o frame-forwards a block.
+- `block_causal`: it is kept across blocks, too; only the newest frames are computed: o + K o.
+
+`KVCache` is a ring of slots, written in place, plus a fixed tail of slots for the frames in work. Attention does not care
+about order, and keys carry their absolute positions (RoPE), so nothing is ever moved, joined or grown.
+
+Notebook: 05_kv_caching. Paper: section 3.2.
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lmdm_mini.attention import GRANULE, WINDOW
+from lmdm_mini.conditioning import Text
+from lmdm_mini.dit import DiT
+
+SLACK = 48  # frames that can be taken back without missing any of the window
+
+
+class KVCache:
+    """Memory of one stream of a model, for up to `branches` targets at a time (two with guidance).
+
+    `next_frame` is the position of the next frame to come. Missing context is absent: empty slots are masked.
+    """
+
+    def __init__(self, model: DiT, branches: int = 2, window: int = WINDOW):
+        c = model.config
+        if c.variant == "bidirectional":
+            raise ValueError("a bidirectional model cannot be cached: what it thinks of the context depends on the target.")
+        self.ring, self.window = window + SLACK, window
+        shape = (c.depth, branches, c.heads, self.ring + WINDOW, c.width // c.heads)  # the ring, and the tail
+        self.keys, self.values = torch.zeros(shape), torch.zeros(shape)
+        self.clear()
+
+    def clear(self, next_frame: int = 0) -> None:
+        """Forgets everything; goes on at position `next_frame`."""
+        self.positions = torch.full((self.ring,), -1)  # of the frame in each slot; -1: none
+        self.next_frame = next_frame
+
+    @torch.inference_mode()
+    def rollback(self, frame: int) -> None:
+        """Forgets the frames from position `frame` on, because they will come again (a microphone was late).
+
+        Raises ValueError if more is taken back than the slack, for then older frames are gone already.
+        """
+        if not self.next_frame - SLACK <= frame <= self.next_frame:
+            raise ValueError(f"cannot go back to frame {frame}: it is at {self.next_frame}, and at most {SLACK} frames can be taken back.")
+        if frame % GRANULE:
+            raise ValueError(f"frame {frame} is not at the beginning of a granule of {GRANULE}.")
+        self.positions[self.positions >= frame] = -1
+        self.next_frame = frame
+
+    def mask(self, before: int, count: int) -> Tensor:
+        """(1, ring + count): the frames within the window before position `before`, and `count` frames in the tail."""
+        seen = (self.positions >= max(0, before - self.window)) & (self.positions < before)
+        return torch.cat([seen, torch.ones(count, dtype=torch.bool)])[None]
+
+    def attend(self, layer: int, mask: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Puts keys and values of the frames in work in the tail, and lets their queries look at what the mask shows."""
+        keys, values = (kept[layer, : len(k), :, : self.ring + k.shape[2]] for kept in (self.keys, self.values))
+        keys[:, :, self.ring :], values[:, :, self.ring :] = k, v
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+
+    def keep(self, layer: int, slots: Tensor) -> None:
+        """Moves the first keys and values of the tail, of the first branch, into slots of the ring, for all branches."""
+        for kept in (self.keys, self.values):
+            kept[layer, :, :, slots] = kept[layer, :1, :, self.ring : self.ring + len(slots)]
+
+
+def _remember_together(model: DiT, cache: KVCache, x: Tensor) -> None:
+    """Computes and keeps clean frames x (1, 64, n) that look at each other and at the window before them."""
+    count = x.shape[-1]
+    positions = cache.next_frame + torch.arange(count)
+    slots = positions % cache.ring
+    cache.positions[slots] = -1  # they are written layer by layer
+    mask = cache.mask(cache.next_frame, count)
+    h, table = model.clean_in(x.transpose(1, 2)), model.rope(positions)
+    modulation = model.modulation(torch.zeros(1, 1), torch.zeros(1), torch.zeros(1, 1, 1))
+    for i, layer in enumerate(model.layers):
+        h = layer(h, modulation, table, partial(cache.attend, i, mask), None, None)
+        cache.keep(i, slots)
+    cache.positions[slots] = positions
+    cache.next_frame += count
+
+
+@torch.inference_mode()
+def remember(model: DiT, cache: KVCache, x: Tensor) -> None:
+    """Takes clean frames x (1, 64, n) into the cache, behind what is there; n is a multiple of 12.
+
+    `block_causal` computes these frames only, granule after granule. `enc_dec` looks at its context as a whole: there x is
+    all of it (at most the window), and what was there before is forgotten.
+    """
+    count = x.shape[-1]
+    if count % GRANULE:
+        raise ValueError(f"{count} frames are no multiple of the granule of {GRANULE}.")
+    whole = model.config.variant == "enc_dec"
+    if whole and count > cache.window:
+        raise ValueError(f"the context has {count} frames; this cache holds {cache.window}.")
+    if whole:
+        cache.clear()
+    for part in x.split(max(1, count) if whole else GRANULE, -1):
+        if part.shape[-1]:
+            _remember_together(model, cache, part)
+
+
+@torch.inference_mode()
+def cached_velocity(model: DiT, cache: KVCache, x: Tensor, t: Tensor, text: Text) -> Tensor:
+    """Velocity of the target frames x (B, 64, o) at noise level t (B,) that come next, B at most the cache's branches.
+
+    Nothing in the ring changes. Equals the forward pass over everything, see `tests/test_kv_cache.py`.
+    """
+    batch, _, count = x.shape
+    if count > WINDOW or batch > cache.keys.shape[1]:
+        raise ValueError(f"a target of {batch} x {count} frames; this cache takes at most {cache.keys.shape[1]} x {WINDOW}.")
+    target, mask = x.new_ones(batch, 1, 1), cache.mask(cache.next_frame, count)
+    h, table = model.frames_in(x.transpose(1, 2)), model.rope(cache.next_frame + torch.arange(count))
+    modulation = model.modulation(t[:, None], text.bpm, target)
+    for i, layer in enumerate(model.layers):
+        h = layer(h, modulation, table, partial(cache.attend, i, mask), text, target)
+    return model.velocity(h)

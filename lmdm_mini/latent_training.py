@@ -1,0 +1,252 @@
+"""Training models of latents: what is drawn for a step, the loss, and one loop for every variant.
+
+- `bidirectional`, the base: windows of which nothing, a beginning or both ends are known.
+- `enc_dec`: a context and the block after it; the block is learned.
+- `block_causal`: whole stretches as copies [clean | noisy], so that every block of the stretch is learned at once.
+
+The live variants start from the base. Their context is sometimes missing, wholly or its older part, and sometimes it is from
+another piece than the target and its caption, so that a new prompt is followed quickly.
+
+Notebooks: 02_rectified_flow, 04_reparameterization, 06_block_causal. Paper: sections 3.1 and 3.2.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from lmdm_mini.attention import BLOCKS, GRANULE, WINDOW, block_causal_mask, enc_dec_mask
+from lmdm_mini.codec import load_codec
+from lmdm_mini.conditioning import Text, embed_sentences, parse_bpm, stack_texts
+from lmdm_mini.corpus.latents import LatentPiece, find_latents
+from lmdm_mini.dit import DiT, DiTConfig, live_model, load, save_model
+from lmdm_mini.flow import noised_sample
+from lmdm_mini.training import Run, fast_autocast, make_fabric
+
+
+class LatentSet:
+    """Latents and captions in memory: random windows, each with a random caption of its piece.
+
+    Captions are embedded once. So that unseen wording works, too, they are thinned out when drawn: words are left out at
+    random, now and then all of them but for the sentence as a whole. With a share `empty` nothing is said at all.
+    """
+
+    def __init__(self, pieces: list[LatentPiece], seed: int = 0, empty: float = 0.1, thin: float = 0.15, whole: float = 0.2):
+        if not pieces:
+            raise ValueError("no latents to train on: build the corpus, or restore data/latents (`git checkout -- data`).")
+        self.pieces, self.rng = pieces, random.Random(seed)
+        self.empty, self.thin, self.whole = empty, thin, whole
+        self.weights = [piece.latents.shape[-1] for piece in pieces]
+        words = sorted({caption for piece in pieces for caption in piece.captions})
+        self.words: dict[str, Tensor] = {}
+        for i in tqdm(range(0, len(words), 64), desc="reading captions", leave=False):
+            some = words[i : i + 64]
+            self.words |= {caption: tokens.half() for caption, tokens in zip(some, embed_sentences(some))}
+
+    def say(self, caption: str) -> Text:
+        """A caption as it is heard in training, a batch of one."""
+        tokens, bpm = self.words[caption].float(), parse_bpm(caption)
+        draw = self.rng.random()
+        if draw < self.empty:
+            tokens, bpm = tokens[:0], 0.0
+        elif draw < self.empty + self.whole:
+            tokens = tokens[:1]
+        else:
+            tokens = tokens[[i == 0 or self.rng.random() > self.thin for i in range(len(tokens))]]
+        return Text(tokens[None], torch.zeros(1, len(tokens)), torch.tensor([bpm]))
+
+    def batch(self, size: int, frames: int) -> tuple[Tensor, Text, Tensor]:
+        """Windows (size, 64, frames), what is said of them, and where there is music (size, frames): pieces may be shorter."""
+        windows, texts, there = [], [], torch.zeros(size, frames)
+        for piece in self.rng.choices(self.pieces, self.weights, k=size):
+            start = self.rng.randint(0, max(0, piece.latents.shape[-1] - frames))
+            window = piece.latents[:, start : start + frames].float()
+            there[len(windows), : window.shape[-1]] = 1
+            windows.append(F.pad(window, (0, frames - window.shape[-1])))
+            texts.append(self.say(self.rng.choice(piece.captions)))
+        return torch.stack(windows), stack_texts(texts), there
+
+
+@dataclass
+class FlowBatch:
+    """What a step learns from: B items of S frames."""
+
+    x0: Tensor  # (B, 64, S) clean latents
+    text: Text
+    t: Tensor  # (B, S) noise level of target frames
+    noise: Tensor  # (B, 64, S)
+    context_mask: Tensor  # (B, S), 1 = context
+    weight: Tensor  # (B, S) of the errors, 0 where nothing is learned
+    positions: Tensor | None = None  # (S,) places in time
+    attention_mask: Tensor | None = None  # (B, 1, S, S)
+
+    def part(self, rows: slice, place: Callable) -> "FlowBatch":
+        """Some of its items, every tensor put where it belongs by `place`."""
+        items = {field.name: getattr(self, field.name) for field in fields(self)}
+        items["text"] = Text(*(place(x[rows]) for x in (self.text.tokens, self.text.log_weight, self.text.bpm)))
+        for name, x in items.items():
+            if isinstance(x, Tensor):
+                items[name] = place(x if name == "positions" else x[rows])
+        return FlowBatch(**items)
+
+
+def flow_loss(model, batch: FlowBatch) -> Tensor:
+    """Mean squared error of the velocity where it weighs, item by item: (B,). Equation 1 of the paper, on target frames."""
+    sample = noised_sample(batch.x0, batch.t * (1 - batch.context_mask), batch.noise)
+    with fast_autocast(batch.x0.device.type):
+        v = model(sample.x_t, batch.t, batch.text, batch.context_mask, positions=batch.positions, attention_mask=batch.attention_mask)
+    return ((v - sample.v).square().mean(1) * batch.weight).sum(1) / batch.weight.sum(1).clamp_min(1)
+
+
+# -- what is drawn -----------------------------------------------------------------------------------
+
+
+def draw_levels(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Noise levels: logsnr is normal around -1.2 with deviation 2, so that all levels of the samplers' schedule occur, the
+    noisy ones most, where tempo, key and style are decided. Three in a hundred are pure noise, where every sampler starts."""
+    t = torch.sigmoid(1.2 + 2 * torch.randn(shape, generator=generator))
+    return torch.where(torch.rand(shape, generator=generator) < 0.03, 1.0, t)
+
+
+def draw_context(size: int, frames: int, rng: random.Random) -> Tensor:
+    """Context masks (size, frames), 1 = context: for half of the items none, for most others all but a block at the end, for
+    some any beginning, or both ends. At least 12 frames are left to make."""
+    mask, most = torch.zeros(size, frames), frames - GRANULE
+    for row in mask:
+        draw = rng.random()
+        if 0.5 < draw < 0.8:
+            row[: max(0, frames - rng.choice(BLOCKS))] = 1
+        elif draw > 0.8:
+            first = rng.randint(0, most)
+            row[:first] = 1
+            if draw > 0.9 and first < most:
+                row[frames - rng.randint(1, most - first) :] = 1
+    return mask
+
+
+def draw_frames(batch: int, window: int, rng: random.Random) -> tuple[int, int]:
+    """Items and frames of the next batch: mostly the window. Else anything shorter, as at the start of a stream; or up to
+    twice, or up to 3.2 times as long, with a half or a quarter of the items."""
+    draw = rng.random()
+    if draw < 0.6:
+        return batch, window
+    if draw < 0.8:
+        return batch, rng.randrange(GRANULE, window, GRANULE)
+    share, least, most = (2, window, 2 * window) if draw < 0.93 else (4, 2 * window, window * 16 // 5)
+    return max(1, batch // share), rng.randrange(least + GRANULE, most + 1, GRANULE)
+
+
+def draw_base(data: LatentSet, batch: int, window: int, rng: random.Random, generator: torch.Generator) -> FlowBatch:
+    """About `batch` windows for the base."""
+    size, frames = draw_frames(batch, window, rng)
+    x0, text, there = data.batch(size, frames)
+    context = draw_context(size, frames, rng)
+    t = draw_levels((size, 1), generator).expand(size, frames)
+    return FlowBatch(x0, text, t, torch.randn(x0.shape, generator=generator), context, (1 - context) * there)
+
+
+def draw_missing(size: int, known: int, rng: random.Random) -> Tensor:
+    """How many of the oldest context frames are missing, (size,): all of them (p .2), an older part (p .3), none."""
+    draws = [rng.random() for _ in range(size)]
+    part = [rng.randrange(0, known + 1, GRANULE) for _ in range(size)]
+    return torch.tensor([known if d < 0.2 else p if d < 0.5 else 0 for d, p in zip(draws, part)])
+
+
+def splice(x0: Tensor, cut: int, rng: random.Random, share: float) -> tuple[Tensor, Tensor]:
+    """Gives some items, a `share` of them, the first `cut` frames of another: (x0, which were spliced (B,))."""
+    spliced = torch.tensor([rng.random() < share for _ in range(len(x0))])
+    other = torch.cat([x0.roll(1, 0)[..., :cut], x0[..., cut:]], -1)
+    return torch.where(spliced[:, None, None], other, x0), spliced
+
+
+def draw_enc_dec(data: LatentSet, batch: int, window: int, rng: random.Random, generator: torch.Generator) -> FlowBatch:
+    """`batch` windows of context and one block for `enc_dec`."""
+    block = rng.choice(BLOCKS)
+    known = min(WINDOW, window - block)
+    x0, text, music = data.batch(batch, known + block)
+    x0, _ = splice(x0, known, rng, share=0.1)
+    context = torch.cat([torch.ones(batch, known), torch.zeros(batch, block)], 1)
+    there = torch.arange(known + block) >= draw_missing(batch, known, rng)[:, None]  # (B, S)
+    mask = enc_dec_mask(context) & there[:, None, None, :] | torch.eye(known + block, dtype=torch.bool)
+    t = draw_levels((batch, 1), generator).expand(batch, known + block)
+    return FlowBatch(x0, text, t, torch.randn(x0.shape, generator=generator), context, (1 - context) * music, attention_mask=mask)
+
+
+def draw_block_causal(data: LatentSet, batch: int, window: int, rng: random.Random, generator: torch.Generator) -> FlowBatch:
+    """`batch` windows' worth of frames for `block_causal`, as stretches of twice the window, clean and noisy side by side."""
+    block, size, frames = rng.choice(BLOCKS), max(1, batch // 4), 2 * window
+    x0, text, music = data.batch(size, frames)
+    cut = rng.randrange(block, frames, block)
+    x0, spliced = splice(x0, cut, rng, share=0.3)  # of a stretch, only the blocks after the cut hear two pieces
+    place = torch.arange(frames)
+    weight = music * torch.where(spliced[:, None], (place >= cut).float(), 1.0)  # the caption is of the later part
+    missing = draw_missing(size, frames - block, rng)[:, None]  # (B, 1)
+    there = torch.cat([place >= missing, torch.ones(size, frames, dtype=torch.bool)], 1)  # (B, 2 T)
+    mask = block_causal_mask(frames, block, rng.choice((48, 96, WINDOW, WINDOW))) & there[:, None, None, :] | torch.eye(2 * frames, dtype=torch.bool)
+    t = draw_levels((size, frames // block), generator).repeat_interleave(block, 1)
+    halves = torch.zeros(size, frames), torch.ones(size, frames)
+    return FlowBatch(x0.repeat(1, 1, 2), text, torch.cat([halves[0], t], 1), torch.randn(size, 64, 2 * frames, generator=generator),
+                     torch.cat([halves[1], halves[0]], 1), torch.cat([halves[0], weight], 1), place.repeat(2), mask)
+
+
+DRAWS = {"bidirectional": draw_base, "enc_dec": draw_enc_dec, "block_causal": draw_block_causal}
+
+
+# -- the loop ----------------------------------------------------------------------------------------
+
+
+def find_base(out: Path) -> DiT:
+    """The base that was trained in folder `out`, if there is one, else the shipped one; says which."""
+    path = out / "bidirectional.safetensors"
+    base = load("bidirectional", path if path.is_file() else None)
+    print(f"from the base in {path if path.is_file() else 'data/checkpoints'}, {base.facts.get('steps')} steps")
+    return base
+
+
+def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, lr: float, seed: int = 0, from_base: bool = True,
+                config: DiTConfig | None = None, accelerator: str = "auto") -> Path:
+    """Trains a variant, or goes on where it stopped; returns its weights' path.
+
+    Trains on the latents of the corpus in folder `corpus` if there are any, else on the set in ``data/latents``.
+    batch: windows a step in all, however many processes share them. Every process draws the whole batch and takes its
+    part, so that their number changes nothing but the pace. Live variants start from the base (`find_base`), or with
+    `from_base=False` from nothing, to see what it is worth. config: of a model that starts from nothing.
+    """
+    torch.manual_seed(seed)
+    fabric = make_fabric(accelerator)
+    if fabric.world_size > 1 and batch % (4 * fabric.world_size):
+        raise ValueError(f"--batch is {batch}; for {fabric.world_size} processes it must be a multiple of {4 * fabric.world_size}.")
+    codec = load_codec()
+    live = variant != "bidirectional"
+    base = find_base(out) if live and from_base else None
+    model = live_model(base, variant) if base else DiT(config or DiTConfig(variant=variant))
+    model.requires_grad_(True)
+    for door in (model.input_in, model.sketch_in):  # closed until their chapters
+        door.requires_grad_(False)
+    run = Run(out / (variant if from_base or not live else f"{variant}_scratch"), model, steps=steps, lr=lr, ema=0.999, fabric=fabric,
+              about={"codec": codec.fingerprint, "config": str(model.config), "batch": str(batch), "seed": str(seed)})
+    data = LatentSet(find_latents(corpus, "train", codec.fingerprint), seed + run.step)
+    check_set = LatentSet(find_latents(corpus, "valid", codec.fingerprint), 99, thin=0.0, whole=0.0)
+    draw, window = DRAWS[variant], model.config.window
+    fixed = random.Random(7), torch.Generator().manual_seed(7)
+    check = [draw(check_set, 16, window, *fixed) for _ in range(4)]
+    rng, generator = random.Random(seed + run.step), torch.Generator().manual_seed(seed + run.step)
+
+    def validate() -> dict[str, Tensor]:
+        with torch.no_grad():
+            losses = [flow_loss(run.average, item.part(slice(None), fabric.to_device)).mean() for item in check]
+        return {"flow": torch.stack(losses).mean()}
+
+    for _ in run.loop():
+        mine = draw(data, batch, window, rng, generator).part(slice(fabric.global_rank, None, fabric.world_size), fabric.to_device)
+        run.update({"flow": flow_loss(run.forward, mine).mean()}, validate)
+    path = run.folder.with_suffix(".safetensors")
+    if fabric.global_rank == 0:
+        facts = {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed} | ({"base": base.facts} if base else {})
+        save_model(run.averaged(), path, variant, codec.fingerprint, **facts)
+    return path

@@ -1,0 +1,183 @@
+"""Training the base: what is drawn, that it learns, resumes, repeats and is the same on two processes."""
+
+import random
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lmdm_mini.codec import load_codec
+from lmdm_mini.conditioning import no_text
+from lmdm_mini.corpus.latents import SHIPPED, LatentPiece, find_latents, read_packed
+from lmdm_mini.dit import DiT, DiTConfig, live_model
+from lmdm_mini.latent_training import DRAWS, FlowBatch, LatentSet, draw_context, draw_frames, draw_levels, draw_missing, flow_loss
+from lmdm_mini.training import Run
+
+SMALL = DiTConfig(width=48, depth=2, heads=2, window=48)
+
+
+def test_context_leaves_something_to_do():
+    mask = draw_context(500, 48, random.Random(0))
+    assert ((1 - mask).sum(1) >= 12).all()
+    assert 0.3 < (mask.sum(1) == 0).float().mean() < 0.7
+
+
+def test_batches_stay_of_one_size():
+    rng = random.Random(0)
+    drawn = [draw_frames(16, 240, rng) for _ in range(300)]
+    lengths = [frames for _, frames in drawn]
+    assert lengths.count(240) > 150 and max(lengths) > 600 and min(lengths) < 60
+    assert all(items * frames <= 16 * 240 and (items == 16 or items * frames > 8 * 240) for items, frames in drawn)
+
+
+def test_all_levels_of_the_schedule_are_learned():
+    """Samplers start at t = 1 and take half of their steps above .95: levels that training has to know."""
+    t = draw_levels((20_000, 1), torch.Generator().manual_seed(0))
+    assert 0.02 < (t == 1).float().mean() < 0.04 and (t > 0.953).float().mean() > 0.15 and (t < 0.1).float().mean() > 0.02
+    assert t.min() >= 0 and t.max() <= 1
+
+
+def test_captions_are_thinned_out():
+    piece = LatentPiece("one", "house", 124.0, ["a house track with synth bass, 124 bpm"], torch.randn(64, 30).half())
+    data = LatentSet([piece], 0)
+    heard = [data.say(piece.captions[0]) for _ in range(300)]
+    lengths = [text.tokens.shape[1] for text in heard]
+    whole = len(data.words[piece.captions[0]])
+    assert min(lengths) == 0 and 1 in lengths and max(lengths) == whole and len(set(lengths)) > 5
+    assert all((text.bpm.item() == 124) == (text.tokens.shape[1] > 0) for text in heard)
+    windows, text, there = data.batch(3, 48)
+    assert windows.shape == (3, 64, 48) and windows[..., 30:].abs().max() == 0 and len(text.bpm) == 3
+    assert there[:, :30].all() and not there[:, 30:].any()
+
+
+def test_no_latents_say_where_they_come_from(tmp_path):
+    with pytest.raises(ValueError, match="corpus"):
+        LatentSet([])
+    with pytest.raises(ValueError, match="another|made by encoder"):
+        read_packed(SHIPPED / "test.safetensors", "another")
+    with pytest.raises(FileNotFoundError, match="restore"):
+        read_packed(tmp_path / "none.safetensors", "a")
+    assert len(find_latents(tmp_path, "test", load_codec().fingerprint)) > 8  # no corpus there: the shipped ones
+
+
+def test_training_learns_resumes_and_repeats(tmp_path):
+    """Twenty steps lower the loss; a run stopped half-way goes on to the very same weights."""
+    torch.manual_seed(0)
+    x0, text, none = torch.randn(8, 64, 1).expand(8, 64, 24).contiguous(), no_text(8), torch.zeros(8, 24)
+
+    def loss(model, seed):
+        generator = torch.Generator().manual_seed(seed)
+        t, noise = torch.rand(8, 1, generator=generator).expand(8, 24), torch.randn(x0.shape, generator=generator)
+        return flow_loss(model, FlowBatch(x0, text, t, noise, none, 1 - none)).mean()
+
+    def train(folder, stops):
+        for stop in stops:
+            torch.manual_seed(1)
+            model = DiT(SMALL)
+            run = Run(tmp_path / folder, model, steps=20, lr=3e-3, warmup=2)
+            for step in run.loop():
+                if step == stop:
+                    run.save()
+                    break
+                run.update({"flow": loss(run.forward, step)})
+        return model
+
+    model = train("whole", [20])
+    assert loss(model, 5) < 0.9 * loss(DiT(SMALL), 5)
+    again = train("halves", [10, 20])
+    for a, b in zip(model.parameters(), again.parameters()):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_another_run_is_not_gone_on_with(tmp_path):
+    run = Run(tmp_path, DiT(SMALL), steps=5, lr=1e-3, about={"codec": "a", "seed": "0"})
+    run.save()
+    Run(tmp_path, DiT(SMALL), steps=5, lr=1e-3, about={"codec": "a", "seed": "0"})
+    with pytest.raises(ValueError, match="begun with codec a, now it is b"):
+        Run(tmp_path, DiT(SMALL), steps=5, lr=1e-3, about={"codec": "b", "seed": "0"})
+
+
+def test_diverged_training_stops_with_a_reason(tmp_path):
+    run = Run(tmp_path, DiT(SMALL), steps=5, lr=1e-3)
+    with pytest.raises(RuntimeError, match="not finite"):
+        run.update({"flow": torch.tensor(float("nan"), requires_grad=True)})
+
+
+def small_set(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return LatentSet([LatentPiece(str(i), "house", 120.0, ["house, 120 bpm", "club music"], torch.randn(64, 700, generator=generator).half())
+                      for i in range(3)], seed)
+
+
+@pytest.mark.parametrize("variant", DRAWS)
+def test_every_variant_learns_from_what_is_drawn(variant):
+    """Losses are finite, every parameter that is used gets a gradient, and what weighs is target."""
+    torch.manual_seed(0)
+    model = DiT(DiTConfig(width=48, depth=2, heads=2, window=240, variant=variant))
+    batch = DRAWS[variant](small_set(), 8, 240, random.Random(1), torch.Generator().manual_seed(1))
+    assert (batch.weight * batch.context_mask).max() == 0 and (batch.weight.sum(1) > 0).all()
+    loss = flow_loss(model, batch)
+    assert loss.shape == (len(batch.x0),) and torch.isfinite(loss).all()
+    for p in model.parameters():
+        p.data += 0.02 * torch.randn_like(p)
+    flow_loss(model, batch).mean().backward()
+    unused = {name for name, p in model.named_parameters() if p.grad is None}
+    assert unused == {"input_in.weight", "sketch_in.weight"}
+    half = batch.part(slice(0, 1), lambda x: x)
+    assert torch.allclose(flow_loss(model, half), flow_loss(model, batch)[:1], atol=1e-5)
+
+
+def test_context_goes_missing_from_its_old_end():
+    missing = draw_missing(2000, 192, random.Random(0))
+    assert 0.15 < (missing == 192).float().mean() < 0.27 and (missing == 0).float().mean() > 0.45 and (missing % 12 == 0).all()
+
+
+@pytest.mark.parametrize("variant", ["enc_dec", "block_causal"])
+def test_a_live_model_starts_as_the_base(variant):
+    """Without context both are the same function; the clean frames' projection is the base's, too."""
+    torch.manual_seed(0)
+    base = DiT(DiTConfig(width=48, depth=2, heads=2))
+    for p in base.parameters():
+        p.data += 0.05 * torch.randn_like(p)
+    model = live_model(base, variant)
+    x, t = torch.randn(2, 64, 24), torch.rand(2)
+    assert torch.allclose(base(x, t, no_text(2)), model(x, t, no_text(2)), atol=1e-6)
+    assert torch.equal(model.clean_in.weight, base.frames_in.weight)
+
+
+SCRIPT = """
+import csv, sys
+from pathlib import Path
+from lmdm_mini import latent_training, training
+from lmdm_mini.dit import DiTConfig
+latent_training.find_latents = lambda corpus, split, fingerprint: training_pieces()
+def training_pieces():
+    import torch
+    from lmdm_mini.corpus.latents import LatentPiece
+    generator = torch.Generator().manual_seed(0)
+    return [LatentPiece(str(i), "house", 120.0, ["house, 120 bpm", "club music"], torch.randn(64, 200, generator=generator).half()) for i in range(4)]
+keep = training.Run.__init__
+def often(self, *args, **kwargs):
+    keep(self, *args, warmup=1, **kwargs)
+    self.check_every = 1
+training.Run.__init__ = often
+latent_training.train_model(Path(sys.argv[1]), Path("none"), "bidirectional", steps=3, batch=8, lr=1e-3, accelerator="cpu",
+                            config=DiTConfig(width=48, depth=2, heads=2, window=48))
+"""
+
+
+@pytest.mark.parametrize("processes", [2])
+def test_two_processes_see_the_same_losses_as_one(tmp_path, processes):
+    """The same command under torchrun: validation losses of the first steps agree, so gradients were shared rightly."""
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    logs = []
+    for launcher in ([], ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=29511"]):
+        out = tmp_path / f"out{len(launcher)}"
+        subprocess.run([sys.executable, *launcher, str(script), str(out)], check=True, capture_output=True, text=True, timeout=300)
+        rows = (out / "bidirectional" / "log.csv").read_text().splitlines()
+        assert rows[0].split(",")[-1] == "valid_flow" and len(rows) == 4
+        logs.append([float(row.split(",")[-1]) for row in rows[1:]])
+        assert (out / "bidirectional.safetensors").is_file()
+    assert logs[0] == pytest.approx(logs[1], abs=2e-5) and logs[0][2] < logs[0][0] - 1e-4
