@@ -300,8 +300,6 @@ def look_ahead(codec, frames: int = 24) -> dict[str, float]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``python -m lmdm_mini evaluate codec|text``."""
-    from lmdm_mini import evaluate_text
-
     kinds = parser.add_subparsers(dest="what", required=True)
     codec = kinds.add_parser("codec", help="next to Opus and MP3")
     codec.add_argument("--corpus", default="runs/corpus", help="folder of the corpus (default: %(default)s)")
@@ -310,7 +308,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     codec.add_argument("--quick", action="store_true", help="8 clips, 2 reference points, nothing written")
     codec.add_argument("--no-references", action="store_true", help="without Opus and MP3: needs no ffmpeg")
     codec.add_argument("--out", default=None, help="the table (default: data/results/codec.json)")
-    evaluate_text.add_arguments(kinds.add_parser("text", help="a text-to-music model: FD, KL, CLAP score, tempo, novelty"))
+    text = kinds.add_parser("text", help="a text-to-music model: FD, KL, CLAP score, tempo, novelty")
+    text.add_argument("--model", default="bidirectional")
+    text.add_argument("--corpus", default="runs/corpus", help="a corpus that was built and encoded (default: %(default)s)")
+    text.add_argument("--clips", type=int, default=256, help="clips of 11 s (default: %(default)s)")
+    text.add_argument("--steps", type=int, default=16)
+    text.add_argument("--cfg-scale", type=float, default=3.0)
+    text.add_argument("--seed", type=int, default=0)
+    text.add_argument("--out", default=None, help="the table (default: data/results/text_<model>.json)")
 
 
 def run(args: argparse.Namespace) -> dict:

@@ -253,17 +253,6 @@ def markdown(table: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``python -m lmdm_mini evaluate text``."""
-    parser.add_argument("--model", default="bidirectional")
-    parser.add_argument("--corpus", default="runs/corpus", help="a corpus that was built and encoded (default: %(default)s)")
-    parser.add_argument("--clips", type=int, default=256, help="clips of 11 s (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=16)
-    parser.add_argument("--cfg-scale", type=float, default=3.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", default=None, help="the table (default: data/results/text_<model>.json)")
-
-
 def run(args: argparse.Namespace) -> dict:
     """Runs ``evaluate text`` with parsed arguments and prints the table."""
     if args.clips < len(STYLES):

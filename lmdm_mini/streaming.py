@@ -12,7 +12,7 @@ Notebook: 03_outpainting, 05_kv_caching. Paper: section 3.2.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -36,7 +36,7 @@ class Block:
     audio: Tensor  # (2, n) float32, ready to play; blocks join without a cross-fade
     latents: Tensor  # (64, block_latents)
     seconds_to_make: float  # wall time in all
-    seconds_of: dict[str, float]  # of that: "context" (what is kept of it), "network" (denoising) and "codec"
+    seconds_of: dict[str, float] = field(default_factory=dict)  # of that: "context" (what is kept of it), "network" (denoising) and "codec"
 
 
 def guided(velocity: Callable[[Tensor, Tensor, Text], Tensor], text: Text, cfg_scale: float, x: Tensor, t: Tensor) -> Tensor:
