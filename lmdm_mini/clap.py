@@ -124,7 +124,7 @@ class MelSet:
         return torch.stack(windows), captions, styles, torch.tensor(rows)
 
 
-def disturb(mel: Tensor) -> Tensor:
+def augment(mel: Tensor) -> Tensor:
     """Windows as a codec or another mix might have left them: other levels, a tilt, a little noise."""
     gain, tilt = 0.15 * torch.randn(len(mel), 1, 1), 0.1 * torch.randn(len(mel), 1, 1)
     return mel + gain + tilt * torch.linspace(-1, 1, MELS)[:, None] + 0.1 * torch.rand(len(mel), 1, 1) * torch.randn_like(mel)
@@ -160,11 +160,11 @@ def train_clap(out: Path, corpus: Path, steps: int, batch: int = 96, lr: float =
 
     for _ in run.loop():
         mel, captions, styles, _ = data.batch(batch)
-        run.update(run.forward(disturb(mel), captions, styles), validate)
-    facts = retrieval(run.averaged(), MelSet(corpus, "test", 2)) | {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed}
+        run.update(run.forward(augment(mel), captions, styles), validate)
+    facts = retrieval(run.average, MelSet(corpus, "test", 2)) | {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed}
     print("on the test split: " + ", ".join(f"{name} {value:.3g}" for name, value in facts.items()))
     path = out / "clap.safetensors"
-    state = {name: value.half().contiguous() for name, value in run.averaged().state_dict().items()}
+    state = {name: value.half().contiguous() for name, value in run.average.state_dict().items()}
     save_file(state, str(path), metadata={"facts": json.dumps(facts)})
     return path
 

@@ -190,7 +190,7 @@ def train_codec(out: Path, corpus: Path, recordings: Path, steps: int, batch: in
         codec.init_from_pca(torch.cat([spectral_features(x.real, x.imag) for x in spectra]), pca_weight())
         run.average.load_state_dict(codec.state_dict())
     losses = CodecLoss(codec, compiled, update_statistics=start is None)
-    judge = CodecLoss(run.averaged())
+    judge = CodecLoss(run.average)
     check = TrainingAudio(*gather_files(corpus, recordings, "valid"), 2 * batch, samples, 1234, pool=32).next()
 
     def validate() -> dict[str, Tensor]:
@@ -200,5 +200,5 @@ def train_codec(out: Path, corpus: Path, recordings: Path, steps: int, batch: in
     for _ in run.loop():
         run.update(losses(audio.next()), validate)
     path = out / "codec.safetensors"
-    save_codec(run.averaged(), path, steps=run.step, minutes=round(run.seconds / 60), seed=seed)
+    save_codec(run.average, path, steps=run.step, minutes=round(run.seconds / 60), seed=seed)
     return path

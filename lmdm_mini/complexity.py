@@ -198,7 +198,7 @@ def bench_stream(model, blocks=(12, 24, 48), contexts=(192,), steps=(8,), cfg_sc
         next(make())  # warm-up
         first = time_to_first_audio(make)
         playing = make()
-        playing.hear(torch.randn(1, LATENT_CHANNELS, context))
+        playing.set_context(torch.randn(1, LATENT_CHANNELS, context))
         next(playing)  # the first takes in all of the context
         with counted_frames(model) as frames:
             made = [next(playing) for _ in range(repeats)]

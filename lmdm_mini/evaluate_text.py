@@ -125,7 +125,7 @@ def captions_of(entries: list[dict], seed: int = 0) -> list[str]:
 # -- scores ------------------------------------------------------------------------------------------
 
 
-def describe(clap: Clap, audio: Tensor) -> dict[str, Tensor]:
+def embed_clips(clap: Clap, audio: Tensor) -> dict[str, Tensor]:
     """Both embeddings and the tagger's log-posteriors of clips (B, 2, N)."""
     sound = embed_audio(clap, audio)
     with torch.inference_mode():
@@ -141,7 +141,7 @@ def style_scale(reference: dict[str, Tensor], styles: Tensor, name: str) -> floa
 
 def row_of(clap: Clap, audio: Tensor, reference: dict, prompts: list[str], wanted: Tensor, real_style: Tensor) -> dict:
     """One row of the table: clips (B, 2, N) against the reference and against what they were asked to be."""
-    own = describe(clap, audio)
+    own = embed_clips(clap, audio)
     words = embed_prompts(clap, prompts)
     tempi = [musical.tempo(clip) for clip in audio]
     asked = [(found, parse_bpm(p)) for (found, _), p, s in zip(tempi, prompts, wanted) if parse_bpm(p) and STYLES[s] in RHYTHMIC]
@@ -183,13 +183,13 @@ def evaluate_text(model: DiT, corpus, clips: int = 256, steps: int = 16, cfg_sca
     codec, clap = load_codec(), load_clap()
     each = clips // len(STYLES)
     reference_audio, _, entries = real_windows(corpus, codec, ("train",), 3 * each, seed)
-    reference = describe(clap, reference_audio)
+    reference = embed_clips(clap, reference_audio)
     styles = torch.tensor([STYLES.index(e["style"]) for e in entries])
     scale = {name: style_scale(reference, styles, name) for name in ("clap", "crepe")}
     audio, latents, entries = real_windows(corpus, codec, ("test", "valid"), each, seed)
     wanted = torch.tensor([STYLES.index(e["style"]) for e in entries])
     prompts = captions_of(entries, seed)
-    real_style = describe(clap, audio)["style"]
+    real_style = embed_clips(clap, audio)["style"]
     score = partial(row_of, clap, reference=reference, prompts=prompts, wanted=wanted, real_style=real_style)
     rows = {"real": score(audio), "codec": score(decode_clips(codec, latents)), "real, shuffled in time": score(shuffle_time(audio))}
     generator = torch.Generator().manual_seed(seed)
@@ -204,7 +204,7 @@ def evaluate_text(model: DiT, corpus, clips: int = 256, steps: int = 16, cfg_sca
     seconds = time.perf_counter() - start
     sound = decode_clips(codec, made)
     unseen = [(style, words) for style in STYLES for words in HELD_OUT_WORDING[style] for _ in range(max(1, each // 4))]
-    heard = describe(clap, decode_clips(codec, make_clips(model, [words for _, words in unseen], steps, cfg_scale, seed + 1)))["style"]
+    heard = embed_clips(clap, decode_clips(codec, make_clips(model, [words for _, words in unseen], steps, cfg_scale, seed + 1)))["style"]
     right = heard.argmax(-1) == torch.tensor([STYLES.index(style) for style, _ in unseen])
     train = [LatentPiece(e["id"], e["style"], e["bpm"], [], read_latents(e, "mix", codec.fingerprint).half())
              for e in pieces(load_manifest(corpus), "train")]

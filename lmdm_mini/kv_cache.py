@@ -76,7 +76,7 @@ class KVCache:
             kept[layer, :, :, slots] = kept[layer, :1, :, self.ring : self.ring + len(slots)]
 
 
-def _remember_together(model: DiT, cache: KVCache, x: Tensor) -> None:
+def _prefill_together(model: DiT, cache: KVCache, x: Tensor) -> None:
     """Computes and keeps clean frames x (1, 64, n) that look at each other and at the window before them."""
     count = x.shape[-1]
     positions = cache.next_frame + torch.arange(count)
@@ -93,7 +93,7 @@ def _remember_together(model: DiT, cache: KVCache, x: Tensor) -> None:
 
 
 @torch.inference_mode()
-def remember(model: DiT, cache: KVCache, x: Tensor) -> None:
+def prefill(model: DiT, cache: KVCache, x: Tensor) -> None:
     """Takes clean frames x (1, 64, n) into the cache, behind what is there; n is a multiple of 12.
 
     `block_causal` computes these frames only, granule after granule. `enc_dec` looks at its context as a whole: there x is
@@ -109,7 +109,7 @@ def remember(model: DiT, cache: KVCache, x: Tensor) -> None:
         cache.clear()
     for part in x.split(max(1, count) if whole else GRANULE, -1):
         if part.shape[-1]:
-            _remember_together(model, cache, part)
+            _prefill_together(model, cache, part)
 
 
 @torch.inference_mode()

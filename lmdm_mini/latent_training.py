@@ -48,7 +48,7 @@ class LatentSet:
             some = words[i : i + 64]
             self.words |= {caption: tokens.half() for caption, tokens in zip(some, embed_sentences(some))}
 
-    def say(self, caption: str) -> Text:
+    def draw_text(self, caption: str) -> Text:
         """A caption as it is heard in training, a batch of one."""
         tokens, bpm = self.words[caption].float(), parse_bpm(caption)
         draw = self.rng.random()
@@ -68,7 +68,7 @@ class LatentSet:
             window = piece.latents[:, start : start + frames].float()
             there[len(windows), : window.shape[-1]] = 1
             windows.append(F.pad(window, (0, frames - window.shape[-1])))
-            texts.append(self.say(self.rng.choice(piece.captions)))
+            texts.append(self.draw_text(self.rng.choice(piece.captions)))
         return torch.stack(windows), stack_texts(texts), there
 
 
@@ -88,7 +88,8 @@ class FlowBatch:
     def part(self, rows: slice, place: Callable) -> "FlowBatch":
         """Some of its items, every tensor put where it belongs by `place`."""
         items = {field.name: getattr(self, field.name) for field in fields(self)}
-        items["text"] = Text(*(place(x[rows]) for x in (self.text.tokens, self.text.log_weight, self.text.bpm)))
+        text = self.text[rows]
+        items["text"] = Text(place(text.tokens), place(text.log_weight), place(text.bpm))
         for name, x in items.items():
             if isinstance(x, Tensor):
                 items[name] = place(x if name == "positions" else x[rows])
@@ -150,7 +151,7 @@ def draw_base(data: LatentSet, batch: int, window: int, rng: random.Random, gene
     return FlowBatch(x0, text, t, torch.randn(x0.shape, generator=generator), context, (1 - context) * there)
 
 
-def draw_missing(size: int, known: int, rng: random.Random) -> Tensor:
+def draw_context_dropout(size: int, known: int, rng: random.Random) -> Tensor:
     """How many of the oldest context frames are missing, (size,): all of them (p .2), an older part (p .3), none."""
     draws = [rng.random() for _ in range(size)]
     part = [rng.randrange(0, known + 1, GRANULE) for _ in range(size)]
@@ -171,7 +172,7 @@ def draw_enc_dec(data: LatentSet, batch: int, window: int, rng: random.Random, g
     x0, text, music = data.batch(batch, known + block)
     x0, _ = splice(x0, known, rng, share=0.1)
     context = torch.cat([torch.ones(batch, known), torch.zeros(batch, block)], 1)
-    there = torch.arange(known + block) >= draw_missing(batch, known, rng)[:, None]  # (B, S)
+    there = torch.arange(known + block) >= draw_context_dropout(batch, known, rng)[:, None]  # (B, S)
     mask = enc_dec_mask(context) & there[:, None, None, :] | torch.eye(known + block, dtype=torch.bool)
     t = draw_levels((batch, 1), generator).expand(batch, known + block)
     return FlowBatch(x0, text, t, torch.randn(x0.shape, generator=generator), context, (1 - context) * music, attention_mask=mask)
@@ -185,13 +186,15 @@ def draw_block_causal(data: LatentSet, batch: int, window: int, rng: random.Rand
     x0, spliced = splice(x0, cut, rng, share=0.3)  # of a stretch, only the blocks after the cut hear two pieces
     place = torch.arange(frames)
     weight = music * torch.where(spliced[:, None], (place >= cut).float(), 1.0)  # the caption is of the later part
-    missing = draw_missing(size, frames - block, rng)[:, None]  # (B, 1)
+    missing = draw_context_dropout(size, frames - block, rng)[:, None]  # (B, 1)
     there = torch.cat([place >= missing, torch.ones(size, frames, dtype=torch.bool)], 1)  # (B, 2 T)
-    mask = block_causal_mask(frames, block, rng.choice((48, 96, WINDOW, WINDOW))) & there[:, None, None, :] | torch.eye(2 * frames, dtype=torch.bool)
+    mask = block_causal_mask(frames, block, rng.choice((48, 96, WINDOW, WINDOW)))
+    mask = mask & there[:, None, None, :] | torch.eye(2 * frames, dtype=torch.bool)
     t = draw_levels((size, frames // block), generator).repeat_interleave(block, 1)
-    halves = torch.zeros(size, frames), torch.ones(size, frames)
-    return FlowBatch(x0.repeat(1, 1, 2), text, torch.cat([halves[0], t], 1), torch.randn(size, 64, 2 * frames, generator=generator),
-                     torch.cat([halves[1], halves[0]], 1), torch.cat([halves[0], weight], 1), place.repeat(2), mask)
+    noise = torch.randn(size, 64, 2 * frames, generator=generator)
+    zeros = torch.zeros(size, frames)
+    return FlowBatch(x0.repeat(1, 1, 2), text, torch.cat([zeros, t], 1), noise, torch.cat([1 - zeros, zeros], 1),
+                     torch.cat([zeros, weight], 1), place.repeat(2), mask)
 
 
 DRAWS = {"bidirectional": draw_base, "enc_dec": draw_enc_dec, "block_causal": draw_block_causal}
@@ -248,5 +251,5 @@ def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, l
     path = run.folder.with_suffix(".safetensors")
     if fabric.global_rank == 0:
         facts = {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed} | ({"base": base.facts} if base else {})
-        save_model(run.averaged(), path, variant, codec.fingerprint, **facts)
+        save_model(run.average, path, variant, codec.fingerprint, **facts)
     return path

@@ -24,7 +24,7 @@ from lmdm_mini.codec import ENCODER_AHEAD, FRAME_SAMPLES, LATENT_CHANNELS
 from lmdm_mini.conditioning import Prompt, Text, encode_text, no_text, stack_texts
 from lmdm_mini.dit import DiT
 from lmdm_mini.flow import find_sampler, schedule
-from lmdm_mini.kv_cache import KVCache, cached_velocity, remember
+from lmdm_mini.kv_cache import KVCache, cached_velocity, prefill
 
 SETTINGS = ("prompt", "cfg_scale", "steps", "block_latents")
 
@@ -106,7 +106,7 @@ class Stream:
         self.text = no_text(1)
         self.set(prompt=prompt, block_latents=block_latents, steps=steps, cfg_scale=cfg_scale)
         self.heard = torch.zeros(2, 0)  # the context as the codec renders it, up to where the first block begins
-        self.hear(torch.zeros(1, LATENT_CHANNELS, 0) if context is None else self._encode(to_stereo(context)))
+        self.set_context(torch.zeros(1, LATENT_CHANNELS, 0) if context is None else self._encode(to_stereo(context)))
         if self.context.shape[-1]:
             self.heard = self.decoder(self.context)[0]  # the decoder goes on from here, so there is no seam
 
@@ -118,7 +118,7 @@ class Stream:
             return self.codec.encode(audio[None])
         return self.codec.encode(audio[None, :, (audio.shape[-1] - ENCODER_AHEAD) % FRAME_SAMPLES :])[..., :frames]
 
-    def hear(self, latents: Tensor) -> None:
+    def set_context(self, latents: Tensor) -> None:
         """Goes on from latents (1, 64, n) instead of what was played."""
         rest = latents.shape[-1] % GRANULE if self.cache else 0
         self.context = self.fresh = latents[..., rest:]  # fresh: what the cache has not seen
@@ -157,7 +157,7 @@ class Stream:
         else:
             whole = self.model.config.variant == "enc_dec"
             newest = self.context[..., max(0, self.context.shape[-1] - self.context_latents) :]
-            remember(self.model, self.cache, newest if whole else self.fresh)
+            prefill(self.model, self.cache, newest if whole else self.fresh)
             times.append(time.perf_counter())
             latents = denoise_cached(self.model, self.cache, self.text, self.block_latents, self.steps, self.cfg_scale, self.sampler,
                                      self.generator)

@@ -68,9 +68,10 @@ def cosine(step: int, steps: int, warmup: int, last: float) -> float:
 class Run:
     """One training run in a folder, resumable: construct it, iterate `loop()`, call `update()` once a step.
 
-    `forward` is the model as Fabric wraps it (its device, and gradients shared between processes): train through it.
-    slow: parameters with this in their name learn at a tenth of the rate (None: none do). fabric: None is this process
-    alone, on the processor. about: what must be the same when a run goes on; kept with it. Raises ValueError if it is not.
+    `average` is the model with averaged weights, in evaluation mode. `forward` is the model as Fabric wraps it (its device,
+    and gradients shared between processes): train through it. slow: parameters with this in their name learn at a tenth of
+    the rate (None: none do). fabric: None is this process alone, on the processor. about: what must be the same when a run
+    goes on; kept with it. Raises ValueError if it is not.
     """
 
     def __init__(self, folder: Path, model: nn.Module, steps: int, lr: float, warmup: int = 200, last: float = 0.03,
@@ -184,7 +185,3 @@ class Run:
                 writer.writeheader()
             writer.writerow(row)
         tqdm.write("  ".join(f"{k} {v:g}" for k, v in row.items()))
-
-    def averaged(self) -> nn.Module:
-        """The model with averaged weights, in evaluation mode."""
-        return self.average

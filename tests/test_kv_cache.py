@@ -8,7 +8,7 @@ import torch
 from lmdm_mini.attention import GRANULE, WINDOW, block_causal_mask, enc_dec_mask
 from lmdm_mini.conditioning import Text
 from lmdm_mini.dit import DiT, DiTConfig
-from lmdm_mini.kv_cache import SLACK, KVCache, cached_velocity, remember
+from lmdm_mini.kv_cache import SLACK, KVCache, cached_velocity, prefill
 
 
 def model_of(variant, seed=0):
@@ -54,7 +54,7 @@ def test_block_causal_cached_equals_the_whole_history(block):
             v = cached_velocity(model, cache, x, t, text)
         assert (v - uncached(model, history, x, t, text)).abs().max() < 1e-4
         clean = torch.randn(1, 64, block, generator=generator)
-        remember(model, cache, clean)
+        prefill(model, cache, clean)
         history = torch.cat([history, clean], -1)
 
 
@@ -65,7 +65,7 @@ def test_enc_dec_cached_equals_the_window(block, known):
     cache = KVCache(model)
     for seed in range(2):  # the second context replaces the first
         context, x = torch.randn(1, 64, known, generator=generator), torch.randn(2, 64, block, generator=generator)
-        remember(model, cache, context)
+        prefill(model, cache, context)
         t, text = torch.rand(2, generator=generator), words(2, seed)
         assert (cached_velocity(model, cache, x, t, text) - uncached(model, context, x, t, text)).abs().max() < 1e-4
 
@@ -107,7 +107,7 @@ def test_the_hour_is_like_the_minute():
     for start in (0, 77_520):
         cache = KVCache(model)
         cache.clear(start)
-        remember(model, cache, clean)
+        prefill(model, cache, clean)
         made.append(cached_velocity(model, cache, x, t, text))
     assert (made[0] - made[1]).abs().max() < 1e-4
 
@@ -119,15 +119,15 @@ def test_late_context_comes_again():
     x, t, text = torch.randn(1, 64, 24, generator=generator), torch.tensor([0.4]), words(1)
     late, straight = KVCache(model), KVCache(model)
     for cache in (late, straight):
-        remember(model, cache, past)
+        prefill(model, cache, past)
     whole = KVCache(model_of("enc_dec"))
-    remember(model_of("enc_dec"), whole, past[..., :48])
+    prefill(model_of("enc_dec"), whole, past[..., :48])
     whole.rollback(36)
     assert int((whole.positions >= 0).sum()) == 36
-    remember(model, late, wrong)
+    prefill(model, late, wrong)
     late.rollback(300)
     for cache in (late, straight):
-        remember(model, cache, right)
+        prefill(model, cache, right)
     assert (cached_velocity(model, late, x, t, text) - cached_velocity(model, straight, x, t, text)).abs().max() < 1e-5
     for frame in (324 - SLACK - GRANULE, 336):
         with pytest.raises(ValueError, match="cannot go back"):
@@ -140,13 +140,13 @@ def test_memory_is_flat_and_bad_requests_are_refused():
     model = model_of("block_causal")
     cache = KVCache(model)
     size = cache.keys.numel()
-    remember(model, cache, torch.randn(1, 64, 1200))
+    prefill(model, cache, torch.randn(1, 64, 1200))
     assert cache.keys.numel() == size and int((cache.positions >= 0).sum()) == WINDOW + SLACK
     with pytest.raises(ValueError, match="multiple"):
-        remember(model, cache, torch.randn(1, 64, 13))
+        prefill(model, cache, torch.randn(1, 64, 13))
     with pytest.raises(ValueError, match="at most"):
         cached_velocity(model, cache, torch.randn(3, 64, 12), torch.rand(3), words(2))
     with pytest.raises(ValueError, match="bidirectional"):
         KVCache(DiT(DiTConfig(width=48, depth=1, heads=2)))
     with pytest.raises(ValueError, match="holds"):
-        remember(model_of("enc_dec"), KVCache(model_of("enc_dec")), torch.randn(1, 64, 204))
+        prefill(model_of("enc_dec"), KVCache(model_of("enc_dec")), torch.randn(1, 64, 204))

@@ -95,7 +95,7 @@ def live(request, model):
 
 def test_live_variants_cost_what_the_formula_says(live):
     stream = lm.stream(live, "jazz", block_latents=24, steps=3)
-    stream.hear(torch.randn(1, 64, 192))
+    stream.set_context(torch.randn(1, 64, 192))
     next(stream)
     with counted_frames(live) as frames:
         blocks = [next(stream) for _ in range(2)]

@@ -11,7 +11,7 @@ from lmdm_mini.codec import load_codec
 from lmdm_mini.conditioning import no_text
 from lmdm_mini.corpus.latents import SHIPPED, LatentPiece, find_latents, read_packed
 from lmdm_mini.dit import DiT, DiTConfig, live_model
-from lmdm_mini.latent_training import DRAWS, FlowBatch, LatentSet, draw_context, draw_frames, draw_levels, draw_missing, flow_loss
+from lmdm_mini.latent_training import DRAWS, FlowBatch, LatentSet, draw_context, draw_frames, draw_levels, draw_context_dropout, flow_loss
 from lmdm_mini.training import Run
 
 SMALL = DiTConfig(width=48, depth=2, heads=2, window=48)
@@ -41,7 +41,7 @@ def test_all_levels_of_the_schedule_are_learned():
 def test_captions_are_thinned_out():
     piece = LatentPiece("one", "house", 124.0, ["a house track with synth bass, 124 bpm"], torch.randn(64, 30).half())
     data = LatentSet([piece], 0)
-    heard = [data.say(piece.captions[0]) for _ in range(300)]
+    heard = [data.draw_text(piece.captions[0]) for _ in range(300)]
     lengths = [text.tokens.shape[1] for text in heard]
     whole = len(data.words[piece.captions[0]])
     assert min(lengths) == 0 and 1 in lengths and max(lengths) == whole and len(set(lengths)) > 5
@@ -129,7 +129,7 @@ def test_every_variant_learns_from_what_is_drawn(variant):
 
 
 def test_context_goes_missing_from_its_old_end():
-    missing = draw_missing(2000, 192, random.Random(0))
+    missing = draw_context_dropout(2000, 192, random.Random(0))
     assert 0.15 < (missing == 192).float().mean() < 0.27 and (missing == 0).float().mean() > 0.45 and (missing % 12 == 0).all()
 
 
