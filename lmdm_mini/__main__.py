@@ -27,7 +27,7 @@ def _train(args: argparse.Namespace) -> None:
 
         variant, scratch = ("bidirectional", False) if args.what == "base" else (args.what, args.scratch)
         path = train_model(args.out, args.corpus, variant, args.steps, args.batch, args.lr, args.seed, not scratch,
-                           accelerator=args.accelerator)
+                           accelerator=args.accelerator, compiled=not args.eager)
     print(f"weights are in {path}")
 
 
@@ -36,12 +36,13 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     codec = kinds.add_parser("codec", help="audio <-> latents")
     codec.add_argument("--start", type=Path, help="weights to go on from: trains their decoder only, latents stay what they are")
     codec.add_argument("--recordings", type=Path, default=RUNS / "recordings")
-    codec.add_argument("--eager", action="store_true", help="no torch.compile: needs no C++ compiler, but is slower")
     base = kinds.add_parser("base", help="the bidirectional base model, on encoded latents")
     live = [kinds.add_parser(name, help=f"a live variant, {about}") for name, about in
             (("enc_dec", "cached across the steps of a block"), ("block_causal", "cached across blocks, too"))]
     for kind in (base, *live):
         kind.add_argument("--accelerator", default="auto", help="cpu, cuda or what else Fabric knows (default: %(default)s)")
+    for kind in (codec, base, *live):
+        kind.add_argument("--eager", action="store_true", help="no torch.compile: needs no C++ compiler, but is slower")
     for kind in live:
         kind.add_argument("--scratch", action="store_true", help="from nothing instead of from the shipped base, to compare")
     clap = kinds.add_parser("clap", help="the judge of sound and words, on the corpus")

@@ -10,6 +10,7 @@ Notebook: 02_rectified_flow. Paper: section 4 (metrics).
 
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -109,7 +110,9 @@ class MelSet:
         self.rng, self.entries = random.Random(seed), pieces(load_manifest(corpus), split)
         if not self.entries:
             raise ValueError(f"{corpus} has no pieces in split {split!r}: run 'python -m lmdm_mini corpus build'.")
-        self.mels = [log_mel(read_piece(entry)["mix"]).half() for entry in tqdm(self.entries, desc=f"hearing {split}")]
+        with ThreadPoolExecutor(2) as pool:
+            mels = pool.map(lambda entry: log_mel(read_piece(entry)["mix"]).half(), self.entries)
+            self.mels = list(tqdm(mels, desc=f"hearing {split}", total=len(self.entries)))
         self.captions = [torch.stack([t[0] for t in embed_sentences(entry["captions"]["mix"])]) for entry in self.entries]
 
     def batch(self, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -13,6 +13,7 @@ Notebook: 02_rectified_flow. Paper: section 3.1.
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -55,16 +56,16 @@ class Layer(nn.Module):
         # one modulation is shared by all layers; this is what the layer adds of its own
         self.shift = nn.Parameter(torch.zeros(6 * width))
 
-    def forward(self, x: Tensor, modulation: Tensor, table: Tensor, attend: Attend, text: Text | None, target: Tensor | None) -> Tensor:
-        """x (B, T, W); text is heard where `target` (B, T, 1) is 1: without text, nowhere."""
+    def forward(self, x: Tensor, modulation: Tensor, table: Tensor, attend: Attend, read: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """x (B, T, W). read: what frames take from the prompt, by cross-attention; None: there is no prompt."""
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation + self.shift).chunk(6, -1)
-        y = F.layer_norm(x, x.shape[-1:]) * (1 + scale_a) + shift_a
-        x = x + gate_a * self.attention(y, table, attend)
-        if text is not None:
-            x = x + target * self.cross(self.cross_norm(x), text.tokens, text.log_weight)
-        y = F.layer_norm(x, x.shape[-1:]) * (1 + scale_f) + shift_f
+        y = torch.addcmul(shift_a, F.layer_norm(x, x.shape[-1:]), 1 + scale_a)
+        x = torch.addcmul(x, gate_a, self.attention(y, table, attend))
+        if read is not None:
+            x = x + read(self.cross_norm(x))
+        y = torch.addcmul(shift_f, F.layer_norm(x, x.shape[-1:]), 1 + scale_f)
         gate, up = self.gate_up(y).chunk(2, -1)
-        return x + gate_f * self.down(F.silu(gate) * up)
+        return torch.addcmul(x, gate_f, self.down(F.silu(gate) * up))
 
 
 class DiT(nn.Module):
@@ -95,8 +96,10 @@ class DiT(nn.Module):
         """What noise levels t (B, 1 or T) and tempi (B,) make of the layers, (B, 1 or T, 6 W); where `target` (B, 1 or T, 1)
         is 0 there is neither."""
         named = (bpm > 0).to(t.dtype)[:, None, None]
-        tempo = self.any_tempo + named * target * (self.tempo_in(tempo_features(bpm))[:, None] - self.any_tempo)
-        return self.modulation_head(F.silu(self.time_in(time_features(t * target[..., 0])) + tempo))
+        tempo = self.any_tempo + named * (self.tempo_in(tempo_features(bpm))[:, None] - self.any_tempo)
+        of_target = self.modulation_head(F.silu(self.time_in(time_features(t)) + tempo))
+        of_context = self.modulation_head(F.silu(self.time_in(time_features(t.new_zeros(1, 1))) + self.any_tempo))
+        return torch.where(target > 0, of_target, of_context)
 
     def rope(self, positions: Tensor) -> Tensor:
         return rope_table(positions, self.config.width // self.config.heads)
@@ -127,7 +130,7 @@ class DiT(nn.Module):
         for i, layer in enumerate(self.layers):
             if i == return_hidden:
                 return h
-            h = layer(h, modulation, table, attend, text, target)
+            h = layer(h, modulation, table, attend, lambda y, cross=layer.cross: target * cross(y, text.tokens, text.log_weight))
         return h if return_hidden == len(self.layers) else self.velocity(h)
 
     def velocity(self, h: Tensor) -> Tensor:

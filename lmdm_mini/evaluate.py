@@ -299,7 +299,7 @@ def look_ahead(codec, frames: int = 24) -> dict[str, float]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``python -m lmdm_mini evaluate codec|text``."""
+    """Arguments of ``python -m lmdm_mini evaluate codec|text|rollouts|reference``."""
     kinds = parser.add_subparsers(dest="what", required=True)
     codec = kinds.add_parser("codec", help="next to Opus and MP3")
     codec.add_argument("--corpus", default="runs/corpus", help="folder of the corpus (default: %(default)s)")
@@ -309,21 +309,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     codec.add_argument("--no-references", action="store_true", help="without Opus and MP3: needs no ffmpeg")
     codec.add_argument("--out", default=None, help="the table (default: data/results/codec.json)")
     text = kinds.add_parser("text", help="a text-to-music model: FD, KL, CLAP score, tempo, novelty")
-    text.add_argument("--model", default="bidirectional")
-    text.add_argument("--corpus", default="runs/corpus", help="a corpus that was built and encoded (default: %(default)s)")
-    text.add_argument("--clips", type=int, default=256, help="clips of 11 s (default: %(default)s)")
-    text.add_argument("--steps", type=int, default=16)
-    text.add_argument("--cfg-scale", type=float, default=3.0)
-    text.add_argument("--seed", type=int, default=0)
-    text.add_argument("--out", default=None, help="the table (default: data/results/text_<model>.json)")
+    text.add_argument("--steps", type=int, default=16, help="denoising steps (default: %(default)s)")
+    rollouts = kinds.add_parser("rollouts", help="long performances: drift, seams, and how fast a new prompt is followed")
+    rollouts.add_argument("--rollouts", type=int, default=64, help="roll-outs of 20 s (default: %(default)s)")
+    rollouts.add_argument("--long", type=int, default=16, help="roll-outs of two minutes (default: %(default)s)")
+    rollouts.add_argument("--steps", type=int, nargs="+", default=[8, 50], help="denoising steps a block (default: %(default)s)")
+    for kind in (text, rollouts):
+        kind.add_argument("--model", default="bidirectional")
+        kind.add_argument("--cfg-scale", type=float, default=3.0, help="guidance; 1 = none (default: %(default)s)")
+        kind.add_argument("--out", default=None, help="the table (default: data/results/<what>_<model>.json)")
+    reference = kinds.add_parser("reference", help="what real music scores: needed again when codec, judge or corpus change")
+    reference.add_argument("--corpus", default="runs/corpus", help="folder of the corpus (default: %(default)s)")
+    reference.add_argument("--clips", type=int, default=256, help="clips of 11 s to compare with (default: %(default)s)")
+    for kind in (text, rollouts, reference):
+        kind.add_argument("--seed", type=int, default=0)
 
 
 def run(args: argparse.Namespace) -> dict:
     """Runs ``evaluate`` with parsed arguments and prints the table."""
-    if args.what == "text":
-        from lmdm_mini import evaluate_text
+    if args.what != "codec":
+        from lmdm_mini import evaluate_rollouts, evaluate_text
 
-        return evaluate_text.run(args)
+        return (evaluate_rollouts if args.what == "rollouts" else evaluate_text).run(args)
     from lmdm_mini.codec import load_codec
 
     codec = load_codec(args.checkpoint)

@@ -86,7 +86,7 @@ def _prefill_together(model: DiT, cache: KVCache, x: Tensor) -> None:
     h, table = model.clean_in(x.transpose(1, 2)), model.rope(positions)
     modulation = model.modulation(torch.zeros(1, 1), torch.zeros(1), torch.zeros(1, 1, 1))
     for i, layer in enumerate(model.layers):
-        h = layer(h, modulation, table, partial(cache.attend, i, mask), None, None)
+        h = layer(h, modulation, table, partial(cache.attend, i, mask), None)
         cache.keep(i, slots)
     cache.positions[slots] = positions
     cache.next_frame += count
@@ -112,18 +112,27 @@ def prefill(model: DiT, cache: KVCache, x: Tensor) -> None:
             _prefill_together(model, cache, part)
 
 
-@torch.inference_mode()
-def cached_velocity(model: DiT, cache: KVCache, x: Tensor, t: Tensor, text: Text) -> Tensor:
-    """Velocity of the target frames x (B, 64, o) at noise level t (B,) that come next, B at most the cache's branches.
+class CachedTarget:
+    """Velocities of the `count` frames that come next, for the prompts `text` (B), B at most the cache's branches.
 
-    Nothing in the ring changes. Equals the forward pass over everything, see `tests/test_kv_cache.py`.
+    What is the same in all denoising steps is computed once, when it is made: keys and values of the prompts, positions, and
+    what the cache shows. Nothing in the ring changes. A call equals the forward pass over everything, see
+    `tests/test_kv_cache.py`.
     """
-    batch, _, count = x.shape
-    if count > WINDOW or batch > cache.keys.shape[1]:
-        raise ValueError(f"a target of {batch} x {count} frames; this cache takes at most {cache.keys.shape[1]} x {WINDOW}.")
-    target, mask = x.new_ones(batch, 1, 1), cache.mask(cache.next_frame, count)
-    h, table = model.frames_in(x.transpose(1, 2)), model.rope(cache.next_frame + torch.arange(count))
-    modulation = model.modulation(t[:, None], text.bpm, target)
-    for i, layer in enumerate(model.layers):
-        h = layer(h, modulation, table, partial(cache.attend, i, mask), text, target)
-    return model.velocity(h)
+
+    def __init__(self, model: DiT, cache: KVCache, count: int, text: Text):
+        batch = len(text.tokens)
+        if count > WINDOW or batch > cache.keys.shape[1]:
+            raise ValueError(f"a target of {batch} x {count} frames; this cache takes at most {cache.keys.shape[1]} x {WINDOW}.")
+        self.model, self.cache, self.text, self.mask = model, cache, text, cache.mask(cache.next_frame, count)
+        self.table = model.rope(cache.next_frame + torch.arange(count))
+        self.read = [layer.cross.read(text.tokens, text.log_weight) for layer in model.layers]
+        self.target = text.tokens.new_ones(batch, 1, 1)
+
+    @torch.inference_mode()
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """Noisy frames x (B, 64, count) at noise level t (B,) to velocities (B, 64, count)."""
+        h, modulation = self.model.frames_in(x.transpose(1, 2)), self.model.modulation(t[:, None], self.text.bpm, self.target)
+        for i, (layer, words) in enumerate(zip(self.model.layers, self.read)):
+            h = layer(h, modulation, self.table, partial(self.cache.attend, i, self.mask), lambda y: layer.cross.look(y, *words))
+        return self.model.velocity(h)

@@ -23,14 +23,14 @@ from tqdm.auto import tqdm
 from lmdm_mini.attention import BLOCKS, GRANULE, WINDOW, block_causal_mask, enc_dec_mask
 from lmdm_mini.codec import load_codec
 from lmdm_mini.conditioning import Text, embed_sentences, parse_bpm, stack_texts
-from lmdm_mini.corpus.latents import LatentPiece, find_latents
+from lmdm_mini.corpus.latents import ENDING, LatentPiece, find_latents
 from lmdm_mini.dit import DiT, DiTConfig, live_model, load, save_model
 from lmdm_mini.flow import noised_sample
 from lmdm_mini.training import Run, fast_autocast, make_fabric
 
 
 class LatentSet:
-    """Latents and captions in memory: random windows, each with a random caption of its piece.
+    """Latents and captions in memory: random windows, each with a random caption of its piece. Endings are left out.
 
     Captions are embedded once. So that unseen wording works, too, they are thinned out when drawn: words are left out at
     random, now and then all of them but for the sentence as a whole. With a share `empty` nothing is said at all.
@@ -41,7 +41,7 @@ class LatentSet:
             raise ValueError("no latents to train on: build the corpus, or restore data/latents (`git checkout -- data`).")
         self.pieces, self.rng = pieces, random.Random(seed)
         self.empty, self.thin, self.whole = empty, thin, whole
-        self.weights = [piece.latents.shape[-1] for piece in pieces]
+        self.lengths = [max(GRANULE, piece.latents.shape[-1] - ENDING) for piece in pieces]
         words = sorted({caption for piece in pieces for caption in piece.captions})
         self.words: dict[str, Tensor] = {}
         for i in tqdm(range(0, len(words), 64), desc="reading captions", leave=False):
@@ -63,9 +63,10 @@ class LatentSet:
     def batch(self, size: int, frames: int) -> tuple[Tensor, Text, Tensor]:
         """Windows (size, 64, frames), what is said of them, and where there is music (size, frames): pieces may be shorter."""
         windows, texts, there = [], [], torch.zeros(size, frames)
-        for piece in self.rng.choices(self.pieces, self.weights, k=size):
-            start = self.rng.randint(0, max(0, piece.latents.shape[-1] - frames))
-            window = piece.latents[:, start : start + frames].float()
+        places = [max(1, length - frames) for length in self.lengths]  # where a window may begin: pieces that are too short are rare
+        for row in self.rng.choices(range(len(self.pieces)), places, k=size):
+            piece, start = self.pieces[row], self.rng.randrange(places[row])
+            window = piece.latents[:, start : min(start + frames, self.lengths[row])].float()
             there[len(windows), : window.shape[-1]] = 1
             windows.append(F.pad(window, (0, frames - window.shape[-1])))
             texts.append(self.draw_text(self.rng.choice(piece.captions)))
@@ -78,7 +79,7 @@ class FlowBatch:
 
     x0: Tensor  # (B, 64, S) clean latents
     text: Text
-    t: Tensor  # (B, S) noise level of target frames
+    t: Tensor  # noise level of target frames, (B,) or (B, S)
     noise: Tensor  # (B, 64, S)
     context_mask: Tensor  # (B, S), 1 = context
     weight: Tensor  # (B, S) of the errors, 0 where nothing is learned
@@ -98,7 +99,8 @@ class FlowBatch:
 
 def flow_loss(model, batch: FlowBatch) -> Tensor:
     """Mean squared error of the velocity where it weighs, item by item: (B,). Equation 1 of the paper, on target frames."""
-    sample = noised_sample(batch.x0, batch.t * (1 - batch.context_mask), batch.noise)
+    t = batch.t if batch.t.ndim == 2 else batch.t[:, None]
+    sample = noised_sample(batch.x0, t * (1 - batch.context_mask), batch.noise)
     with fast_autocast(batch.x0.device.type):
         v = model(sample.x_t, batch.t, batch.text, batch.context_mask, positions=batch.positions, attention_mask=batch.attention_mask)
     return ((v - sample.v).square().mean(1) * batch.weight).sum(1) / batch.weight.sum(1).clamp_min(1)
@@ -147,7 +149,7 @@ def draw_base(data: LatentSet, batch: int, window: int, rng: random.Random, gene
     size, frames = draw_frames(batch, window, rng)
     x0, text, there = data.batch(size, frames)
     context = draw_context(size, frames, rng)
-    t = draw_levels((size, 1), generator).expand(size, frames)
+    t = draw_levels((size,), generator)
     return FlowBatch(x0, text, t, torch.randn(x0.shape, generator=generator), context, (1 - context) * there)
 
 
@@ -174,7 +176,7 @@ def draw_enc_dec(data: LatentSet, batch: int, window: int, rng: random.Random, g
     context = torch.cat([torch.ones(batch, known), torch.zeros(batch, block)], 1)
     there = torch.arange(known + block) >= draw_context_dropout(batch, known, rng)[:, None]  # (B, S)
     mask = enc_dec_mask(context) & there[:, None, None, :] | torch.eye(known + block, dtype=torch.bool)
-    t = draw_levels((batch, 1), generator).expand(batch, known + block)
+    t = draw_levels((batch,), generator)
     return FlowBatch(x0, text, t, torch.randn(x0.shape, generator=generator), context, (1 - context) * music, attention_mask=mask)
 
 
@@ -212,13 +214,14 @@ def find_base(out: Path) -> DiT:
 
 
 def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, lr: float, seed: int = 0, from_base: bool = True,
-                config: DiTConfig | None = None, accelerator: str = "auto") -> Path:
+                config: DiTConfig | None = None, accelerator: str = "auto", compiled: bool = True) -> Path:
     """Trains a variant, or goes on where it stopped; returns its weights' path.
 
     Trains on the latents of the corpus in folder `corpus` if there are any, else on the set in ``data/latents``.
     batch: windows a step in all, however many processes share them. Every process draws the whole batch and takes its
     part, so that their number changes nothing but the pace. Live variants start from the base (`find_base`), or with
-    `from_base=False` from nothing, to see what it is worth. config: of a model that starts from nothing.
+    `from_base=False` from nothing, to see what it is worth. config: of a model that starts from nothing. compiled: with
+    torch.compile, which takes a few minutes at the start and saves a sixth of every step.
     """
     torch.manual_seed(seed)
     fabric = make_fabric(accelerator)
@@ -231,8 +234,10 @@ def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, l
     model.requires_grad_(True)
     for door in (model.input_in, model.sketch_in):  # closed until their chapters
         door.requires_grad_(False)
-    run = Run(out / (variant if from_base or not live else f"{variant}_scratch"), model, steps=steps, lr=lr, ema=0.999, fabric=fabric,
-              about={"codec": codec.fingerprint, "config": str(model.config), "batch": str(batch), "seed": str(seed)})
+    if compiled:
+        model.compile(dynamic=True)
+    run = Run(out / (variant if from_base or not live else f"{variant}_scratch"), model, steps=steps, lr=lr, ema=0.999,
+              matrices="layers.", fabric=fabric, about={"codec": codec.fingerprint, "config": str(model.config), "batch": str(batch), "seed": str(seed)})
     data = LatentSet(find_latents(corpus, "train", codec.fingerprint), seed + run.step)
     check_set = LatentSet(find_latents(corpus, "valid", codec.fingerprint), 99, thin=0.0, whole=0.0)
     draw, window = DRAWS[variant], model.config.window

@@ -199,8 +199,8 @@ def _with_neighbours(x: Tensor) -> Tensor:
 
 
 def mid_phase(f: Features, mag: Tensor, state: dict, count: int) -> tuple[Tensor, dict]:
-    """Features and magnitudes of F frames -> unit phasors of mid (B, count, BINS) of the first `count` of them, referred
-    to the frame's middle, and the state after those.
+    """Features and magnitudes of F frames -> unit phasors of mid (B, count, 2, BINS), real and imaginary, of the first `count`
+    of them, referred to the frame's middle, and the state after those.
 
     Complex numbers are pairs of planes, real and imaginary: several times faster here than complex tensors.
     """
@@ -243,8 +243,7 @@ def mid_phase(f: Features, mag: Tensor, state: dict, count: int) -> tuple[Tensor
         inner.copy_(u)
         torch.neg(u[:, 1], out=negative)
     clock = (clock + count) % len(random_phases)
-    real, imag = onset[:, :count].unbind(2)
-    return torch.complex(real, imag), {"phase": u.clone(), "mag": mag[:, count - 1 : count], "clock": clock}
+    return onset[:, :count], {"phase": u.clone(), "mag": mag[:, count - 1 : count], "clock": clock}
 
 
 def synthesise(features: Tensor, state: dict, count: int | None = None) -> tuple[Tensor, dict]:
@@ -256,7 +255,7 @@ def synthesise(features: Tensor, state: dict, count: int | None = None) -> tuple
     count = features.shape[1] if count is None else count
     mag = match_level(f.magnitude, f.level)
     phase, state = mid_phase(f, mag, state, count)
-    mid = mag[:, :count] * phase
+    mid = mag[:, :count, None] * phase  # (B, count, 2, BINS)
     bank = BANK.to(mid.device)
     total = (mag.square() @ bank.T) / bank.sum(1)
     loud = (total + FLOOR**2) ** (POWER / 2) + 0.02  # of mid; `stereo` was scaled by mid and side together:
@@ -264,9 +263,11 @@ def synthesise(features: Tensor, state: dict, count: int | None = None) -> tuple
     pan, quadrature, share = (f.stereo / loud[:, :, None]).unbind(2)
     share, pan, quadrature = share.clamp(0, 0.98), pan / 2, quadrature / 2
     keep = 1 / (1 - share)
-    coherent = torch.complex(pan * keep, quadrature * keep)
-    wide = (share * keep - coherent.abs().square()).clamp_min(0).sqrt()
+    pan, quadrature = pan * keep, quadrature * keep
+    wide = (share * keep - pan.square() - quadrature.square()).clamp_min(0).sqrt()
     # what is wide but not panned is mid turned by a quarter, left or right from band to band: it changes no colour
-    coherent = coherent + 1j * wide * (1 - 2 * (torch.arange(EAR_BANDS, device=mid.device) % 2))
-    side = mid * (coherent @ bank.to(coherent))[:, :count]
-    return torch.stack([mid + side, mid - side], 1) * CENTRE.to(mid.device), state
+    quadrature = quadrature + wide * (1 - 2 * (torch.arange(EAR_BANDS, device=mid.device) % 2))
+    a, b = (torch.stack([pan, quadrature], 2) @ bank)[:, :count].unbind(2)  # side = mid times a + ib
+    side = torch.stack([mid[:, :, 0] * a - mid[:, :, 1] * b, mid[:, :, 0] * b + mid[:, :, 1] * a], 2)
+    both = torch.stack([mid + side, mid - side], 1) * CENTRE.to(mid.device)  # (B, 2, count, 2, BINS)
+    return torch.complex(both[:, :, :, 0], both[:, :, :, 1]), state

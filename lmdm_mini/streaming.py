@@ -13,7 +13,6 @@ Notebook: 03_outpainting, 05_kv_caching. Paper: section 3.2.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ from lmdm_mini.codec import ENCODER_AHEAD, FRAME_SAMPLES, LATENT_CHANNELS
 from lmdm_mini.conditioning import Prompt, Text, encode_text, no_text, stack_texts
 from lmdm_mini.dit import DiT
 from lmdm_mini.flow import find_sampler, schedule
-from lmdm_mini.kv_cache import KVCache, cached_velocity, prefill
+from lmdm_mini.kv_cache import CachedTarget, KVCache, prefill
 
 SETTINGS = ("prompt", "cfg_scale", "steps", "block_latents")
 
@@ -39,16 +38,27 @@ class Block:
     seconds_of: dict[str, float] = field(default_factory=dict)  # of that: "context" (what is kept of it), "network" (denoising) and "codec"
 
 
-def guided(velocity: Callable[[Tensor, Tensor, Text], Tensor], text: Text, cfg_scale: float, x: Tensor, t: Tensor) -> Tensor:
-    """Velocity with classifier-free guidance: x (B, 64, T), t (B,); one pass with both branches in the batch.
+def is_guided(text: Text, cfg_scale: float) -> bool:
+    """Whether guidance changes anything: else one branch is enough."""
+    return cfg_scale != 1.0 and not text.empty
 
-    velocity: a model, or what gives v for (x, t, text) of any batch.
-    """
-    if cfg_scale == 1.0 or text.empty:
-        return velocity(x, t, text)
-    both = stack_texts([text, no_text(len(x))])
-    with_text, without = velocity(x.repeat(2, 1, 1), t.repeat(2), both).chunk(2)
+
+def with_no_text(text: Text) -> Text:
+    """The batch of both branches: with the prompts, and without."""
+    return stack_texts([text, no_text(len(text.bpm))])
+
+
+def guide(velocities: Tensor, cfg_scale: float) -> Tensor:
+    """Classifier-free guidance: velocities of both branches (2 B, 64, T) -> (B, 64, T)."""
+    with_text, without = velocities.chunk(2)
     return without + cfg_scale * (with_text - without)
+
+
+def guided(model: Callable[[Tensor, Tensor, Text], Tensor], text: Text, cfg_scale: float, x: Tensor, t: Tensor) -> Tensor:
+    """Velocity of a model with guidance: x (B, 64, T), t (B,); one pass with both branches in the batch."""
+    if not is_guided(text, cfg_scale):
+        return model(x, t, text)
+    return guide(model(x.repeat(2, 1, 1), t.repeat(2), with_no_text(text)), cfg_scale)
 
 
 OUTPAINTING = ("mask", "replace")
@@ -79,9 +89,11 @@ def denoise_cached(model: DiT, cache: KVCache, text: Text, block_latents: int, s
                    generator: torch.Generator) -> Tensor:
     """The next block after what `cache` remembers: (1, 64, block_latents)."""
     x = torch.randn(1, LATENT_CHANNELS, block_latents, generator=generator)
+    both = is_guided(text, cfg_scale)
+    target = CachedTarget(model, cache, block_latents, with_no_text(text) if both else text)
 
     def velocity(x: Tensor, t: float) -> Tensor:
-        return guided(partial(cached_velocity, model, cache), text, cfg_scale, x, torch.full((1,), t))
+        return guide(target(x.repeat(2, 1, 1), torch.full((2,), t)), cfg_scale) if both else target(x, torch.full((1,), t))
 
     return find_sampler(sampler)(velocity, x, schedule(steps), generator)
 

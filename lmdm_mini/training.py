@@ -1,6 +1,6 @@
 """Training loops: one small object that steps, averages, logs and comes back after a stop.
 
-A `Run` keeps a model, its optimiser, an exponential moving average (EMA) of its weights and a CSV of its
+A `Run` keeps a model, its optimisers, an exponential moving average (EMA) of its weights and a CSV of its
 losses in one folder. Everything is saved every ten minutes as safetensors; the same command goes on from there.
 Lightning's Fabric puts it on what is there: one processor, one graphics card, or many machines under `torchrun`.
 
@@ -22,6 +22,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from lmdm_mini.muon import Muon
+
+STACKED = {"qkv": 3, "key_value": 2, "gate_up": 2}  # layers whose matrix is several matrices
 
 @lru_cache(maxsize=1)
 def fast_dtype() -> torch.dtype:
@@ -70,28 +73,36 @@ class Run:
 
     `average` is the model with averaged weights, in evaluation mode. `forward` is the model as Fabric wraps it (its device,
     and gradients shared between processes): train through it. slow: parameters with this in their name learn at a tenth of
-    the rate (None: none do). fabric: None is this process alone, on the processor. about: what must be the same when a run
-    goes on; kept with it. Raises ValueError if it is not.
+    the rate (None: none do). matrices: those whose name begins with this take Muon's steps (None: none do). fabric: None is
+    this process alone, on the processor. about: what must be the same when a run goes on; kept with it. Raises ValueError if
+    it is not.
     """
 
     def __init__(self, folder: Path, model: nn.Module, steps: int, lr: float, warmup: int = 200, last: float = 0.03,
                  ema: float = 0.998, clip: float = 1.0, save_minutes: float = 10.0, check_every: int = 200,
-                 slow: str | None = None, fabric: Fabric | None = None, about: dict[str, str] | None = None):
+                 slow: str | None = None, matrices: str | None = None, fabric: Fabric | None = None, about: dict[str, str] | None = None):
         self.folder, self.model, self.steps, self.lr = Path(folder), model, steps, lr
         self.warmup, self.last, self.ema, self.clip = warmup, last, ema, clip
         self.save_minutes, self.check_every = save_minutes, check_every
         # Adam moves every weight by about the learning rate, so a sum over many inputs moves by many times as much
-        groups: dict[float, list] = {}
+        adam: dict[float, list] = {}
+        muon: dict[int, list] = {}
         for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                inputs = parameter.shape[1] if parameter.ndim == 2 else 1
-                share = min(1.0, (256 / inputs) ** 0.5) * (0.1 if slow and slow in name else 1)
-                groups.setdefault(share, []).append(parameter)
-        optimizer = torch.optim.AdamW([{"params": some, "share": share} for share, some in groups.items()], lr=lr,
-                                      betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+            if not parameter.requires_grad:
+                continue
+            if matrices and name.startswith(matrices) and parameter.ndim == 2:
+                muon.setdefault(STACKED.get(name.split(".")[-2], 1), []).append(parameter)
+                continue
+            inputs = parameter.shape[1] if parameter.ndim == 2 else 1
+            share = min(1.0, (256 / inputs) ** 0.5) * (0.1 if slow and slow in name else 1)
+            adam.setdefault(share, []).append(parameter)
+        optimizers = [torch.optim.AdamW([{"params": some, "share": share} for share, some in adam.items()], lr=lr,
+                                        betas=(0.9, 0.98), weight_decay=0.01, fused=True)]
+        if muon:
+            optimizers.append(Muon([{"params": some, "parts": parts, "share": 1.0} for parts, some in muon.items()], lr=lr))
         self.average = deepcopy(model).eval().requires_grad_(False)
         self.fabric = fabric or Fabric(accelerator="cpu", devices=1)
-        self.forward, self.optimizer = self.fabric.setup(model, optimizer)
+        self.forward, *self.optimizers = self.fabric.setup(model, *optimizers)
         self.average.to(self.fabric.device)
         self.step, self.seconds, self.about = 0, 0.0, about or {}
         self.recent: dict[str, float] = {}
@@ -102,8 +113,9 @@ class Run:
     def _flat(self) -> dict[str, Tensor]:
         state = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         state |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for number, entry in self.optimizer.state_dict()["state"].items():
-            state |= {f"optimizer.{number}.{k}": v for k, v in entry.items() if isinstance(v, Tensor)}
+        for which, optimizer in enumerate(self.optimizers):
+            for number, entry in optimizer.state_dict()["state"].items():
+                state |= {f"optimizer.{which}.{number}.{k}": v for k, v in entry.items() if isinstance(v, Tensor)}
         return {k: v.detach().clone().contiguous() for k, v in state.items()}
 
     def save(self) -> None:
@@ -125,16 +137,17 @@ class Run:
         self.step, self.seconds = int(flat["step"][0]), float(flat["step"][1])
         self.model.load_state_dict({k[6:]: v for k, v in flat.items() if k.startswith("model.")})
         self.average.load_state_dict({k[8:]: v for k, v in flat.items() if k.startswith("average.")})
-        state: dict[int, dict] = {}
+        states: list[dict[int, dict]] = [{} for _ in self.optimizers]
         for key, value in flat.items():
             if key.startswith("optimizer."):
-                number, name = key.split(".")[1:]
-                state.setdefault(int(number), {})[name] = value
+                which, number, name = key.split(".")[1:]
+                states[int(which)].setdefault(int(number), {})[name] = value
         log = self.folder / "log.csv"
         if log.is_file():  # rows of steps that were lost
             head, *rows = log.read_text().splitlines()
             log.write_text("\n".join([head, *(row for row in rows if int(row.split(",")[0]) <= self.step)]) + "\n")
-        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        for optimizer, state in zip(self.optimizers, states):
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
     def loop(self):
         """Yields once a step until `steps` are done; shows a progress bar with the time left."""
@@ -156,12 +169,14 @@ class Run:
         loss = torch.stack(list(parts.values())).sum()
         if not torch.isfinite(loss):
             raise RuntimeError(f"the loss is not finite at step {self.step}: {parts}. Delete {self.folder} and start again with a lower --lr.")
-        self.optimizer.zero_grad(set_to_none=True)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["share"] * self.lr * cosine(self.step, self.steps, self.warmup, self.last)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = group["share"] * self.lr * cosine(self.step, self.steps, self.warmup, self.last)
         self.fabric.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
         keep = min(self.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The table of a text-to-music model: complete, and its controls come out worse than music."""
+"""The table of a text-to-music model: complete, its controls come out worse than music, and it needs no corpus."""
 
 import json
 
@@ -6,22 +6,25 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from lmdm_mini import evaluate_text
-from lmdm_mini.clap import STYLES, Clap
+from lmdm_mini import reference as references
+from lmdm_mini.clap import STYLES, Clap, load_clap
 from lmdm_mini.codec import load_codec
+from lmdm_mini.corpus.latents import LatentPiece
 from lmdm_mini.dit import DiT, DiTConfig
+from lmdm_mini.reference import REFERENCE, build_reference, load_reference, real_windows, save_reference
 
 FRAMES = 112
 
 
 @pytest.fixture
 def corpus(tmp_path, monkeypatch):
-    """A piece of every style and split: chords of its own with a pulse, 6 s, and its latents."""
-    codec, entries = load_codec(), []
+    """A piece of every style and split: chords of its own with a pulse, 6 s."""
+    entries = []
     monkeypatch.setattr(evaluate_text, "FRAMES", FRAMES)
-    (tmp_path / "latents").mkdir()
+    monkeypatch.setattr(references, "FRAMES", FRAMES)
     time = np.arange(6 * 44100) / 44100
     for number, style in enumerate(STYLES):
         for shift, split in enumerate(("train", "test")):
@@ -29,23 +32,31 @@ def corpus(tmp_path, monkeypatch):
             sound = 0.02 * chord * np.exp(-3 * (time % 0.5))
             name = f"{style}_{split}"
             soundfile.write(tmp_path / f"{name}.flac", np.repeat(sound[:, None], 8, 1), 44100, subtype="PCM_16")
-            mix = torch.from_numpy(np.repeat(4 * sound[None], 2, 0)).float()
-            save_file({"mix": codec.encode(mix).half()}, str(tmp_path / "latents" / f"{name}.safetensors"), metadata={"codec": codec.fingerprint})
-            entries.append({"id": name, "audio": f"{name}.flac", "style": style, "split": split, "bpm": 120.0,
+            entries.append({"id": name, "audio": f"{name}.flac", "style": style, "split": split, "bpm": 120.0, "frames": len(time),
                             "captions": {"mix": [f"{style} music, 120 bpm"]}})
     (tmp_path / "manifest.json").write_text(json.dumps({"pieces": entries}))
     return tmp_path
 
 
-def test_the_table_is_complete_and_its_controls_are_worse(corpus, tmp_path, monkeypatch):
+@pytest.fixture
+def judge():
     torch.manual_seed(0)
-    judge, model = Clap().eval(), DiT(DiTConfig(width=48, depth=1, heads=2)).eval().requires_grad_(False)
-    judge.facts = {"recall_at_1": 0.5, "recall_at_5": 0.9, "style_accuracy": 0.8, "candidates": 8}
+    clap = Clap().eval().requires_grad_(False)
+    clap.facts = {"recall_at_1": 0.5, "recall_at_5": 0.9, "style_accuracy": 0.8, "candidates": 8}
+    return clap
+
+
+def test_the_table_is_complete_and_its_controls_are_worse(corpus, judge, tmp_path, monkeypatch):
+    codec, model = load_codec(), DiT(DiTConfig(width=48, depth=1, heads=2)).eval().requires_grad_(False)
+    train = [LatentPiece("one", "jazz", 100.0, [], torch.randn(64, 400).half())]
+    save_reference(build_reference(judge, codec, corpus, train, clips=16), tmp_path / "reference.safetensors")
+    reference = load_reference(judge, codec, tmp_path / "reference.safetensors")
+    assert len(reference.prompts) == len(reference.novelty) == 16 and len(reference.train["clap"]) == 48
     monkeypatch.setattr(evaluate_text, "load_clap", lambda: judge)
-    object.__setattr__(model, "codec", load_codec())
+    object.__setattr__(model, "codec", codec)
     model.name = "made"
     out = tmp_path / "table.json"
-    table = evaluate_text.evaluate_text(model, corpus, clips=16, steps=2, out=out)
+    table = evaluate_text.evaluate_text(model, steps=2, out=out, reference=reference)
     assert json.loads(out.read_text())["clips"] == 16
     rows = table["rows"]
     assert list(rows) == ["real", "codec", "real, shuffled in time", "white-noise latents", "untrained", "made"]
@@ -57,7 +68,37 @@ def test_the_table_is_complete_and_its_controls_are_worse(corpus, tmp_path, monk
     assert "white-noise latents" in text and "styles missing" in text
 
 
-def test_a_small_number_of_clips_is_refused():
-    from lmdm_mini.__main__ import main
+def test_endings_are_not_heard(corpus, monkeypatch):
+    """Windows are cut from where at least the ending follows."""
+    starts = []
+    monkeypatch.setattr(references, "read_piece", lambda entry, start, seconds: starts.append((start, seconds)) or {"mix": torch.zeros(2, 9)})
+    monkeypatch.setattr(references, "ENDING", 10)
+    entries, audio = real_windows(corpus, ("train",), 5)
+    assert len(entries) == 40 and sum(len(batch) for batch in audio) == 40
+    assert max(start + seconds for start, seconds in starts) <= 6 - 10 * 2048 / 44100
 
-    assert main(["evaluate", "text", "--clips", "3"]) == 2
+
+def test_a_small_number_of_clips_is_refused(corpus, judge):
+    with pytest.raises(ValueError, match="at least one"):
+        build_reference(judge, load_codec(), corpus, [], clips=3)
+
+
+def test_a_reference_of_another_judge_or_none_says_what_to_do(judge, tmp_path):
+    with pytest.raises(FileNotFoundError, match="evaluate reference"):
+        load_reference(judge, load_codec(), tmp_path / "none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match="damaged"):
+        load_reference(judge, load_codec(), tmp_path / "bad.safetensors")
+    save_file(load_file(str(REFERENCE)), str(tmp_path / "bare.safetensors"))
+    with pytest.raises(ValueError, match="damaged"):
+        load_reference(judge, load_codec(), tmp_path / "bare.safetensors")
+    with pytest.raises(ValueError, match="made with judge"):
+        load_reference(judge, load_codec())
+
+
+def test_the_shipped_reference_tells_music_from_noise():
+    """The judge and what it heard belong together, and real music is nearer to real music than the same out of order."""
+    rows = load_reference(load_clap(), load_codec()).rows
+    for name in ("fd_clap", "fd_crepe"):
+        assert rows["real"][name] <= rows["codec"][name] < rows["real, shuffled in time"][name]
+    assert rows["codec"]["style_right"] > 0.9 > rows["real, shuffled in time"]["beat"]

@@ -8,7 +8,7 @@ import torch
 from lmdm_mini.attention import GRANULE, WINDOW, block_causal_mask, enc_dec_mask
 from lmdm_mini.conditioning import Text
 from lmdm_mini.dit import DiT, DiTConfig
-from lmdm_mini.kv_cache import SLACK, KVCache, cached_velocity, prefill
+from lmdm_mini.kv_cache import SLACK, CachedTarget, KVCache, prefill
 
 
 def model_of(variant, seed=0):
@@ -51,7 +51,7 @@ def test_block_causal_cached_equals_the_whole_history(block):
         x, t = torch.randn(2, 64, block, generator=generator), torch.rand(2, generator=generator)
         text = words(2, number // 3)
         for _ in range(2):  # steps do not disturb each other
-            v = cached_velocity(model, cache, x, t, text)
+            v = CachedTarget(model, cache, x.shape[-1], text)(x, t)
         assert (v - uncached(model, history, x, t, text)).abs().max() < 1e-4
         clean = torch.randn(1, 64, block, generator=generator)
         prefill(model, cache, clean)
@@ -67,7 +67,7 @@ def test_enc_dec_cached_equals_the_window(block, known):
         context, x = torch.randn(1, 64, known, generator=generator), torch.randn(2, 64, block, generator=generator)
         prefill(model, cache, context)
         t, text = torch.rand(2, generator=generator), words(2, seed)
-        assert (cached_velocity(model, cache, x, t, text) - uncached(model, context, x, t, text)).abs().max() < 1e-4
+        assert (CachedTarget(model, cache, x.shape[-1], text)(x, t) - uncached(model, context, x, t, text)).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("variant", ["enc_dec", "block_causal"])
@@ -108,7 +108,7 @@ def test_the_hour_is_like_the_minute():
         cache = KVCache(model)
         cache.clear(start)
         prefill(model, cache, clean)
-        made.append(cached_velocity(model, cache, x, t, text))
+        made.append(CachedTarget(model, cache, x.shape[-1], text)(x, t))
     assert (made[0] - made[1]).abs().max() < 1e-4
 
 
@@ -128,7 +128,7 @@ def test_late_context_comes_again():
     late.rollback(300)
     for cache in (late, straight):
         prefill(model, cache, right)
-    assert (cached_velocity(model, late, x, t, text) - cached_velocity(model, straight, x, t, text)).abs().max() < 1e-5
+    assert (CachedTarget(model, late, x.shape[-1], text)(x, t) - CachedTarget(model, straight, x.shape[-1], text)(x, t)).abs().max() < 1e-5
     for frame in (324 - SLACK - GRANULE, 336):
         with pytest.raises(ValueError, match="cannot go back"):
             late.rollback(frame)
@@ -145,7 +145,7 @@ def test_memory_is_flat_and_bad_requests_are_refused():
     with pytest.raises(ValueError, match="multiple"):
         prefill(model, cache, torch.randn(1, 64, 13))
     with pytest.raises(ValueError, match="at most"):
-        cached_velocity(model, cache, torch.randn(3, 64, 12), torch.rand(3), words(2))
+        CachedTarget(model, cache, 12, words(3))
     with pytest.raises(ValueError, match="bidirectional"):
         KVCache(DiT(DiTConfig(width=48, depth=1, heads=2)))
     with pytest.raises(ValueError, match="holds"):

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from lmdm_mini import musical
-from lmdm_mini.evaluate_text import novelty, shuffle_time
 from lmdm_mini.corpus.latents import LatentPiece
 from lmdm_mini.metrics import frechet_distance
+from lmdm_mini.reference import novelty, shuffle_time
 
 RATE = 44100
 

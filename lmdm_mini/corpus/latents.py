@@ -27,6 +27,7 @@ from lmdm_mini.corpus.data import SPLITS, load_manifest, pieces, read_stems
 from lmdm_mini.corpus.piece import STEMS
 
 SHIPPED = Path(__file__).resolve().parent.parent.parent / "data" / "latents"
+ENDING = 172  # latent frames at the end of a piece, 8 s: last chords and their tails. No stream should learn to end
 VIEWS = ("mix", *STEMS, *(f"minus_{stem}" for stem in STEMS))
 
 

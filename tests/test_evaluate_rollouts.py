@@ -1,0 +1,72 @@
+"""Roll-outs: what they are primed with, the floor, and a table that is complete for every variant."""
+
+import json
+
+import pytest
+import torch
+
+from lmdm_mini import evaluate_rollouts as rollouts
+from lmdm_mini.clap import STYLES, Clap
+from lmdm_mini.codec import load_codec
+from lmdm_mini.corpus.latents import LatentPiece
+from lmdm_mini.dit import DiT, DiTConfig
+from lmdm_mini.reference import Reference
+
+
+def embeddings(count, shift=0.0):
+    generator = torch.Generator().manual_seed(count)
+    return {name: shift + torch.randn(count, size, generator=generator) for name, size in (("clap", 128), ("crepe", 64))}
+
+
+@pytest.fixture
+def reference():
+    wanted = torch.arange(16) % len(STYLES)
+    return Reference(embeddings(40), embeddings(900), embeddings(700), {}, ["a prompt"] * 16, wanted,
+                     torch.eye(len(STYLES))[wanted].clamp_min(1e-4).log(), torch.zeros(16), {}, {})
+
+
+def test_roll_outs_begin_in_every_style_and_not_at_the_end():
+    pieces = []
+    for i, style in enumerate((*STYLES, *STYLES)):
+        latents = torch.full((64, 700), float(i))
+        latents[:, -172:] = -1
+        pieces.append(LatentPiece(str(i), style, 100.0, [f"{style} one", f"{style} two"], latents.half()))
+    given = rollouts.primes(pieces, 32)
+    assert [style for _, _, style in given[:8]] == list(STYLES) and len(given) == 32
+    assert all(context.shape == (1, 64, 192) and context.min() >= 0 for context, _, _ in given)
+    assert all(prompt.startswith(style) for _, prompt, style in given)
+    assert len({float(context[0, 0, 0]) for context, _, _ in given}) == 16  # all pieces are used
+
+
+def test_the_floor_is_lower_for_more_seconds_and_higher_for_other_music(reference):
+    few, many = (rollouts.floor(reference, count)["fd_crepe"] for count in (100, 600))
+    assert many < few
+    reference.real_seconds = embeddings(700, shift=1.0)
+    assert rollouts.floor(reference, 600)["fd_crepe"] > many + 32
+
+
+@pytest.mark.parametrize("variant", ["bidirectional", "block_causal"])
+def test_the_table_of_a_small_model_is_complete(variant, reference, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    model = DiT(DiTConfig(width=48, depth=1, heads=2, variant=variant)).eval().requires_grad_(False)
+    object.__setattr__(model, "codec", load_codec())
+    model.name, clap = "made", Clap().eval().requires_grad_(False)
+    given = [(torch.randn(1, 64, 192), f"{style} music", style) for style in STYLES[:4]]
+    row = rollouts.judge_rollouts(model, clap, reference, given, True, 1, 3.0, seconds=6)
+    assert all(torch.isfinite(torch.tensor(value)) for value in row.values()) and row["seam_ratio"] > 0
+    monkeypatch.setattr(rollouts, "load_clap", lambda: clap)
+    monkeypatch.setattr(rollouts, "primes", lambda test, count: given[:count])
+    monkeypatch.setattr(rollouts, "judge_rollouts", lambda *args, **kwargs: row)
+    monkeypatch.setattr(rollouts, "drift_curve", lambda *args, **kwargs: [{"second": 0, "fd_clap": 1.0, "fd_crepe": 1.0}])
+    table = rollouts.evaluate_rollouts(model, rollouts=2, steps=(1,), long=2, out=tmp_path / "table.json", reference=reference)
+    assert json.loads((tmp_path / "table.json").read_text())["rows"][1]["primed"] is True
+    assert table["change"]["seconds"][:3] == [0, 0.5, 1.0] and len(table["change"]["clap_score"]) > 20
+    text = "\n".join(rollouts.lines(table))
+    assert "primed, 1 steps" in text and "from nothing" in text and "floor" in text
+
+
+def test_drift_is_counted_in_bins_of_ten_seconds(reference):
+    model = DiT(DiTConfig(width=48, depth=1, heads=2)).eval().requires_grad_(False)
+    object.__setattr__(model, "codec", load_codec())
+    curve = rollouts.drift_curve(model, Clap().eval().requires_grad_(False), reference, [(torch.randn(1, 64, 192), "x", "jazz")], 1, 1.0, seconds=20)
+    assert [point["second"] for point in curve] == [0, 10] and all(point["fd_clap"] > 0 for point in curve)
