@@ -183,14 +183,47 @@ def counted_frames(model):
         handle.remove()
 
 
+def flops(config, frames: int, keys: int, tokens: int = 0) -> float:
+    """Floating-point operations of the layers for `frames` frames that look at `keys` frames and `tokens` words each (two a
+    multiplication with its addition). Of context frames, tokens are 0: they hear no prompt."""
+    width, hidden = config.width, int(config.expansion * config.width) // 32 * 32
+    matrices = 4 * width**2 + 3 * width * hidden + (2 * width**2 if tokens else 0)
+    return 2.0 * config.depth * frames * (matrices + 2 * width * (keys + tokens))
+
+
+def block_flops(config, context_latents: int, block_latents: int, steps: int, tokens: int, guided: bool = False) -> float:
+    """The same for one block of a stream: see :func:`frame_forwards`."""
+    s, o, runs = context_latents, block_latents, steps * (2 if guided else 1)
+    target = runs * flops(config, o, s + o, tokens)
+    if config.variant == "bidirectional":  # context frames go through cross-attention, too, though it is masked for them
+        return target + runs * flops(config, s, s + o, tokens)
+    return target + (flops(config, s, s) if config.variant == "enc_dec" else flops(config, o, s + o))
+
+
+@torch.inference_mode()
+def product_floor(model, rows: int, repeats: int = 20) -> float:
+    """Seconds that the matrix products of one pass over `rows` frames take alone, at the speed this machine has for these shapes:
+    what no denoising step can be faster than. The fastest of some runs."""
+    layers = [module for name, module in model.layers.named_modules()
+              if isinstance(module, torch.nn.Linear) and not name.endswith("key_value")]  # those are of the prompt, not of frames
+    inputs = [torch.randn(rows, layer.in_features) for layer in layers]
+
+    def run() -> None:
+        for layer, x in zip(layers, inputs):
+            layer(x)
+
+    return min(timed(run, 2, repeats).runs)
+
+
 def bench_stream(model, blocks=(12, 24, 48), contexts=(192,), steps=(8,), cfg_scale: float = 3.0, prompt: str = "funk, 110 bpm",
                  repeats: int = 3, show: bool = True, **settings) -> list[dict]:
     """A stream of `model` timed for every combination of block, context and steps, codec decode included.
 
-    Each row: the settings, "frame_forwards" a block by formula and "counted", medians of "context", "network", "codec" and "rest"
-    in seconds a block once the context is full, "rtf", "ttff" (from an empty context). settings: more arguments of `stream`.
+    Each row: the settings, "frame_forwards" a block by formula and "counted", "flops" by formula, medians of "context",
+    "network", "codec" and "rest" in seconds a block once the context is full, "limit" (the share of "network" that its matrix
+    products alone would take), "rtf", "ttff" (from an empty context). settings: more arguments of `stream`.
     """
-    from lmdm_mini.streaming import stream
+    from lmdm_mini.streaming import is_guided, stream
 
     rows = []
     for context, block, count in itertools.product(contexts, blocks, steps):
@@ -204,16 +237,45 @@ def bench_stream(model, blocks=(12, 24, 48), contexts=(192,), steps=(8,), cfg_sc
             made = [next(playing) for _ in range(repeats)]
         parts = {name: statistics.median(b.seconds_of[name] for b in made) for name in ("context", "network", "codec")}
         whole = statistics.median(b.seconds_to_make for b in made)
-        rows.append({"context_latents": context, "block_latents": block, "steps": count,
-                     "frame_forwards": frame_forwards(model.config.variant, context, block, count, cfg_scale != 1),
-                     "counted": frames[0] / repeats, **parts, "rest": whole - sum(parts.values()), "seconds": whole,
+        guided, tokens = is_guided(playing.text, cfg_scale), playing.text.tokens.shape[1] + 1
+        in_work = (block + (context if model.config.variant == "bidirectional" else 0)) * (2 if guided else 1)
+        rows.append({"model": model.name, "context_latents": context, "block_latents": block, "steps": count,
+                     "frame_forwards": frame_forwards(model.config.variant, context, block, count, guided),
+                     "counted": frames[0] / repeats, "flops": block_flops(model.config, context, block, count, tokens, guided),
+                     **parts, "rest": whole - sum(parts.values()), "seconds": whole,
+                     "limit": count * product_floor(model, in_work) / parts["network"],
                      "rtf": rtf(whole, block * FRAME_SAMPLES / SAMPLE_RATE), "ttff": first})
     if show:
-        print(f"{model.name}, guidance {cfg_scale:g}, {torch.get_num_threads()} threads; median of {repeats} blocks")
-        print(f"{'context':>8}{'block':>7}{'steps':>7}{'frame-forwards':>16}{'counted':>9}{'context ms':>12}{'network ms':>12}{'codec ms':>10}{'RTF':>7}{'TTFF s':>8}")
-        for r in rows:
-            print(f"{r['context_latents']:>8}{r['block_latents']:>7}{r['steps']:>7}{r['frame_forwards']:>16}{r['counted']:>9.0f}"
-                  f"{1000 * r['context']:>12.0f}{1000 * r['network']:>12.0f}{1000 * r['codec']:>10.0f}{r['rtf']:>7.2f}{r['ttff']:>8.2f}")
+        print(f"guidance {cfg_scale:g}, {torch.get_num_threads()} threads; median of {repeats} blocks")
+        print(*stream_lines(rows), sep="\n")
+    return rows
+
+
+def stream_lines(rows: list[dict]) -> list[str]:
+    """The rows of :func:`bench_stream` as text. `limit`: how much of the network's time matrix products alone would take."""
+    lines = [f"{'model':>14}{'context':>8}{'block':>7}{'steps':>7}{'frame-forwards':>16}{'counted':>9}{'GFLOP':>8}{'context ms':>12}"
+             f"{'network ms':>12}{'codec ms':>10}{'limit':>7}{'RTF':>8}{'TTFF s':>8}"]
+    for r in rows:
+        lines.append(f"{r['model']:>14}{r['context_latents']:>8}{r['block_latents']:>7}{r['steps']:>7}{r['frame_forwards']:>16}"
+                     f"{r['counted']:>9.0f}{r['flops'] / 1e9:>8.2f}{1000 * r['context']:>12.1f}{1000 * r['network']:>12.1f}"
+                     f"{1000 * r['codec']:>10.1f}{r['limit']:>7.0%}{r['rtf']:>8.3f}{r['ttff']:>8.2f}")
+    return lines
+
+
+def compare_streams(models: list, blocks, contexts, steps, show: bool = True, **settings) -> list[dict]:
+    """Several models setting by setting, one right after the other, so that a noisy machine is noisy for all. The rows have
+    "speedup", of context and network together, and "speedup_all", codec included, over the first model."""
+    rows = []
+    for context, block, count in itertools.product(contexts, blocks, steps):
+        some = [bench_stream(model, (block,), (context,), (count,), show=False, **settings)[0] for model in models]
+        for row in some:
+            row["speedup"] = (some[0]["context"] + some[0]["network"]) / (row["context"] + row["network"])
+            row["speedup_all"] = some[0]["seconds"] / row["seconds"]
+        rows += some
+    if show:
+        head, *lines = stream_lines(rows)
+        print(f"{head}{'speed-up':>10}{'with codec':>12}")
+        print(*(f"{line}{row['speedup']:>10.2f}{row['speedup_all']:>12.2f}" for line, row in zip(lines, rows)), sep="\n")
     return rows
 
 
@@ -227,7 +289,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     codec.add_argument("--checkpoint", default=None, help="codec checkpoint (default: the shipped one)")
     codec.add_argument("--seconds", type=float, default=30.0, help="length of the audio coded at once")
     stream = kinds.add_parser("stream", help="a model block after block")
-    stream.add_argument("--model", default="bidirectional")
+    stream.add_argument("--model", nargs="+", default=["bidirectional"], help="one, or several to compare with the first")
     stream.add_argument("--blocks", type=int, nargs="+", default=[12, 24, 48], help="latent frames a block")
     stream.add_argument("--contexts", type=int, nargs="+", default=[48, 96, 192], help="latent frames of context")
     stream.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8, 50], help="denoising steps a block")
@@ -244,8 +306,10 @@ def run(args: argparse.Namespace) -> dict | list[dict]:
     if args.what == "stream":
         from lmdm_mini.dit import load
 
-        return bench_stream(load(args.model), args.blocks, args.contexts, args.steps, args.cfg_scale, repeats=args.repeats,
-                            outpainting=args.outpainting)
+        settings = {"cfg_scale": args.cfg_scale, "repeats": args.repeats, "outpainting": args.outpainting}
+        models = [load(name) for name in args.model]
+        return compare_streams(models, args.blocks, args.contexts, args.steps, **settings) if len(models) > 1 else bench_stream(
+            models[0], args.blocks, args.contexts, args.steps, **settings)
     from lmdm_mini.codec import load_codec
 
     if not 0 < args.seconds <= 600:

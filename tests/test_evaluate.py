@@ -237,6 +237,34 @@ def test_a_seam_is_told_from_music(music):
         metrics.seam_ratio(music[:, :block], block)
 
 
+def test_flops_are_those_that_torch_counts():
+    """Of one layer without a prompt; and cached blocks cost what the module's docstring says."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from lmdm_mini.dit import DiT, DiTConfig
+
+    config = DiTConfig(width=64, depth=1, heads=2)
+    model = DiT(config).eval()
+    h, table = torch.randn(2, 24, 64), model.rope(torch.arange(24))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.layers[0](h, torch.zeros(2, 1, 384), table, lambda q, k, v: (q @ k.mT).softmax(-1) @ v, None)
+    assert counter.get_total_flops() == complexity.flops(config, 48, 24)
+    cost = {variant: complexity.block_flops(DiTConfig(variant=variant), 192, 48, 8, 10) for variant in ("bidirectional", "enc_dec", "block_causal")}
+    assert 3 < cost["bidirectional"] / cost["enc_dec"] < 3.7 and 4 < cost["bidirectional"] / cost["block_causal"] < 5
+
+
+def test_models_are_compared_setting_by_setting(capsys):
+    from lmdm_mini.dit import live_model
+
+    base = lm.load("bidirectional")
+    live = live_model(base, "block_causal")
+    live.name = "live"
+    rows = complexity.compare_streams([base, live], (12,), (96,), (2,), cfg_scale=1.0, repeats=2)
+    assert [row["model"] for row in rows] == ["bidirectional", "live"] and rows[0]["speedup"] == 1
+    assert rows[1]["counted"] == rows[1]["frame_forwards"] == 36 and rows[1]["speedup"] > 1
+    assert 0 < rows[1]["limit"] <= 1.2 and "speed-up" in capsys.readouterr().out
+
+
 def test_frame_forwards_are_what_is_counted(capsys):
     model = lm.load("bidirectional")
     rows = complexity.bench_stream(model, blocks=(12,), contexts=(24,), steps=(1, 2), repeats=2)
