@@ -11,6 +11,7 @@ Notebook: 03_outpainting, 05_kv_caching. Paper: section 3.2.
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -124,7 +125,11 @@ class Stream:
 
     def _encode(self, audio: Tensor) -> Tensor:
         """Latents of a recording (2, N) up to its last frame that was heard whole: the encoder looks ahead, and silence after
-        the end would be part of what it says."""
+        the end would be part of what it says. Of a long recording the end: what the model hears, and a second to warm up."""
+        heard = self.context_latents * FRAME_SAMPLES + SAMPLE_RATE
+        if audio.shape[-1] > heard + SAMPLE_RATE:
+            warnings.warn(f"the context lasts {audio.shape[-1] / SAMPLE_RATE:.1f} s; only its last {heard / SAMPLE_RATE:.1f} s are used", stacklevel=4)
+            audio = audio[:, -heard:]
         frames = (audio.shape[-1] - ENCODER_AHEAD) // FRAME_SAMPLES
         if frames < 1:
             return self.codec.encode(audio[None])

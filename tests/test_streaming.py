@@ -144,6 +144,14 @@ def test_a_recording_is_heard_to_its_end_and_no_further(model):
     assert kept.shape[-1] == 44100 + frames * 2048 - 256 and torch.equal(kept[:, : stream.heard.shape[-1]], stream.heard)
 
 
+def test_of_a_long_recording_the_end_is_used_and_said_so(model):
+    recording = torch.cat([lm.read_audio(RECORDINGS[0])] * 2, 1)[:, : 12 * 44100]
+    with pytest.warns(UserWarning, match="lasts 12.0 s; only its last 5.5 s"):
+        long = lm.stream(model, context=recording, **FAST | {"context_latents": 96})
+    short = lm.stream(model, context=recording[:, -int(5.4 * 44100) :], **FAST | {"context_latents": 96})
+    assert (next(long).latents - next(short).latents).abs().max() < 0.1
+
+
 def test_the_two_ways_of_outpainting(model):
     recording = lm.read_audio(RECORDINGS[0])[:, : 2 * 44100]
     mask, replaced = (next(lm.stream(model, context=recording, outpainting=way, **FAST)).latents for way in ("mask", "replace"))
