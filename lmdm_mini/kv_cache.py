@@ -59,10 +59,12 @@ class KVCache:
         self.positions[self.positions >= frame] = -1
         self.next_frame = frame
 
-    def mask(self, before: int, count: int) -> Tensor:
-        """(1, ring + count): the frames within the window before position `before`, and `count` frames in the tail."""
-        seen = (self.positions >= max(0, before - self.window)) & (self.positions < before)
-        return torch.cat([seen, torch.ones(count, dtype=torch.bool)])[None]
+    def mask(self, begins: Tensor, tail: Tensor) -> Tensor:
+        """What is added to attention logits, 0 or minus infinity: (rows, ring + count). A row sees the ring from the window before
+        `begins` (rows,) up to there, and of the frames in work what `tail` (rows, count) says."""
+        begins = begins[:, None]
+        seen = (self.positions >= (begins - self.window).clamp_min(0)) & (self.positions < begins)
+        return torch.where(torch.cat([seen, tail], 1), 0.0, -torch.inf)
 
     def attend(self, layer: int, mask: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Puts keys and values of the frames in work in the tail, and lets their queries look at what the mask shows."""
@@ -76,40 +78,40 @@ class KVCache:
             kept[layer, :, :, slots] = kept[layer, :1, :, self.ring : self.ring + len(slots)]
 
 
-def _prefill_together(model: DiT, cache: KVCache, x: Tensor) -> None:
-    """Computes and keeps clean frames x (1, 64, n) that look at each other and at the window before them."""
-    count = x.shape[-1]
-    positions = cache.next_frame + torch.arange(count)
+@torch.inference_mode()
+def prefill(model: DiT, cache: KVCache, x: Tensor) -> None:
+    """Takes clean frames x (1, 64, n) into the cache, behind what is there; n is a multiple of 12.
+
+    `block_causal` computes these frames only, each looking at its own granule and the window before it. `enc_dec` looks at its
+    context as a whole: there x is all of it (at most the window), and what was there before is forgotten.
+    """
+    count, whole = x.shape[-1], model.config.variant == "enc_dec"
+    if count % GRANULE:
+        raise ValueError(f"{count} frames are no multiple of the granule of {GRANULE}.")
+    if whole and count > cache.window:
+        raise ValueError(f"the context has {count} frames; this cache holds {cache.window}.")
+    if whole:
+        cache.clear()
+    if count:
+        for part in x.split(count if whole else SLACK, -1):
+            _prefill_together(model, cache, part, count if whole else GRANULE)
+
+
+def _prefill_together(model: DiT, cache: KVCache, x: Tensor, granule: int) -> None:
+    """Several granules in one pass: in each layer, a frame looks at what the earlier ones have just put there."""
+    positions = cache.next_frame + torch.arange(x.shape[-1])
+    begins = cache.next_frame + torch.arange(x.shape[-1]) // granule * granule  # of each frame's granule
+    tail = (positions < begins[:, None] + granule) & (positions >= begins[:, None] - cache.window)
     slots = positions % cache.ring
     cache.positions[slots] = -1  # they are written layer by layer
-    mask = cache.mask(cache.next_frame, count)
+    mask = cache.mask(begins, tail)
     h, table = model.clean_in(x.transpose(1, 2)), model.rope(positions)
     modulation = model.modulation(torch.zeros(1, 1), torch.zeros(1), torch.zeros(1, 1, 1))
     for i, layer in enumerate(model.layers):
         h = layer(h, modulation, table, partial(cache.attend, i, mask), None)
         cache.keep(i, slots)
     cache.positions[slots] = positions
-    cache.next_frame += count
-
-
-@torch.inference_mode()
-def prefill(model: DiT, cache: KVCache, x: Tensor) -> None:
-    """Takes clean frames x (1, 64, n) into the cache, behind what is there; n is a multiple of 12.
-
-    `block_causal` computes these frames only, granule after granule. `enc_dec` looks at its context as a whole: there x is
-    all of it (at most the window), and what was there before is forgotten.
-    """
-    count = x.shape[-1]
-    if count % GRANULE:
-        raise ValueError(f"{count} frames are no multiple of the granule of {GRANULE}.")
-    whole = model.config.variant == "enc_dec"
-    if whole and count > cache.window:
-        raise ValueError(f"the context has {count} frames; this cache holds {cache.window}.")
-    if whole:
-        cache.clear()
-    for part in x.split(max(1, count) if whole else GRANULE, -1):
-        if part.shape[-1]:
-            _prefill_together(model, cache, part)
+    cache.next_frame += x.shape[-1]
 
 
 class CachedTarget:
@@ -124,7 +126,8 @@ class CachedTarget:
         batch = len(text.tokens)
         if count > WINDOW or batch > cache.keys.shape[1]:
             raise ValueError(f"a target of {batch} x {count} frames; this cache takes at most {cache.keys.shape[1]} x {WINDOW}.")
-        self.model, self.cache, self.text, self.mask = model, cache, text, cache.mask(cache.next_frame, count)
+        self.model, self.cache, self.text = model, cache, text
+        self.mask = cache.mask(torch.tensor([cache.next_frame]), torch.ones(1, count, dtype=torch.bool))
         self.table = model.rope(cache.next_frame + torch.arange(count))
         self.read = [layer.cross.read(text.tokens, text.log_weight) for layer in model.layers]
         self.target = text.tokens.new_ones(batch, 1, 1)
