@@ -55,6 +55,11 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
+def norm(x: Tensor, weight: Tensor) -> Tensor:
+    """Root mean square norm; what torch.nn.RMSNorm does, which warns if x has half the precision of its weight."""
+    return F.rms_norm(x, x.shape[-1:]) * weight
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention with RoPE and normalised queries and keys: (B, T, W) -> (B, T, W)."""
 
@@ -70,7 +75,7 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # (B, T, 3, H, head_width)
         # queries and keys in one go: for a block of 12 frames, the number of operations is what costs time
         scale = torch.stack([self.query_norm.weight, self.key_norm.weight])[:, None]
-        q, k = rotate(F.rms_norm(qkv[:, :, :2], qkv.shape[-1:]) * scale, table).transpose(1, 3).unbind(2)
+        q, k = rotate(norm(qkv[:, :, :2], scale), table).transpose(1, 3).unbind(2)
         v = qkv[:, :, 2].transpose(1, 2)
         return self.project(attend(q.to(v.dtype), k.to(v.dtype), v).transpose(1, 2).flatten(2))
 
@@ -93,10 +98,10 @@ class CrossAttention(nn.Module):
         the same in every denoising step."""
         tokens = torch.cat([self.nothing.expand(len(tokens), 1, -1), tokens], 1)  # (B, 1 + S, C)
         k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.key_value(tokens).chunk(2, -1))
-        return self.key_norm(k).to(v.dtype), v, F.pad(log_weight, (1, 0))[:, None, None].to(v.dtype)
+        return norm(k, self.key_norm.weight).to(v.dtype), v, F.pad(log_weight, (1, 0))[:, None, None].to(v.dtype)
 
     def look(self, x: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-        q = self.query_norm(self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)).to(v.dtype)
+        q = norm(self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2), self.query_norm.weight).to(v.dtype)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.project(y.transpose(1, 2).flatten(2))
 

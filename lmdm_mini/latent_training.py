@@ -13,6 +13,7 @@ Notebooks: 02_rectified_flow, 04_reparameterization, 06_block_causal. Paper: sec
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -167,12 +168,13 @@ def splice(x0: Tensor, cut: int, rng: random.Random, share: float) -> tuple[Tens
     return torch.where(spliced[:, None, None], other, x0), spliced
 
 
-def draw_enc_dec(data: LatentSet, batch: int, window: int, rng: random.Random, generator: torch.Generator) -> FlowBatch:
+def draw_enc_dec(data: LatentSet, batch: int, window: int, rng: random.Random, generator: torch.Generator,
+                 splices: bool = True) -> FlowBatch:
     """`batch` windows of context and one block for `enc_dec`."""
     block = rng.choice(BLOCKS)
     known = min(WINDOW, window - block)
     x0, text, music = data.batch(batch, known + block)
-    x0, _ = splice(x0, known, rng, share=0.1)
+    x0, _ = splice(x0, known, rng, share=0.1 * splices)
     context = torch.cat([torch.ones(batch, known), torch.zeros(batch, block)], 1)
     there = torch.arange(known + block) >= draw_context_dropout(batch, known, rng)[:, None]  # (B, S)
     mask = enc_dec_mask(context) & there[:, None, None, :] | torch.eye(known + block, dtype=torch.bool)
@@ -180,12 +182,13 @@ def draw_enc_dec(data: LatentSet, batch: int, window: int, rng: random.Random, g
     return FlowBatch(x0, text, t, torch.randn(x0.shape, generator=generator), context, (1 - context) * music, attention_mask=mask)
 
 
-def draw_block_causal(data: LatentSet, batch: int, window: int, rng: random.Random, generator: torch.Generator) -> FlowBatch:
+def draw_block_causal(data: LatentSet, batch: int, window: int, rng: random.Random, generator: torch.Generator,
+                      splices: bool = True) -> FlowBatch:
     """`batch` windows' worth of frames for `block_causal`, as stretches of twice the window, clean and noisy side by side."""
     block, size, frames = rng.choice(BLOCKS), max(1, batch // 4), 2 * window
     x0, text, music = data.batch(size, frames)
     cut = rng.randrange(block, frames, block)
-    x0, spliced = splice(x0, cut, rng, share=0.3)  # of a stretch, only the blocks after the cut hear two pieces
+    x0, spliced = splice(x0, cut, rng, share=0.3 * splices)  # of a stretch, only the blocks after the cut hear two pieces
     place = torch.arange(frames)
     weight = music * torch.where(spliced[:, None], (place >= cut).float(), 1.0)  # the caption is of the later part
     missing = draw_context_dropout(size, frames - block, rng)[:, None]  # (B, 1)
@@ -214,14 +217,15 @@ def find_base(out: Path) -> DiT:
 
 
 def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, lr: float, seed: int = 0, from_base: bool = True,
-                config: DiTConfig | None = None, accelerator: str = "auto", compiled: bool = True) -> Path:
+                config: DiTConfig | None = None, accelerator: str = "auto", compiled: bool = True, splices: bool = True) -> Path:
     """Trains a variant, or goes on where it stopped; returns its weights' path.
 
     Trains on the latents of the corpus in folder `corpus` if there are any, else on the set in ``data/latents``.
     batch: windows a step in all, however many processes share them. Every process draws the whole batch and takes its
     part, so that their number changes nothing but the pace. Live variants start from the base (`find_base`), or with
     `from_base=False` from nothing, to see what it is worth. config: of a model that starts from nothing. compiled: with
-    torch.compile, which takes a few minutes at the start and saves a sixth of every step.
+    torch.compile, which takes a few minutes at the start and saves a sixth of every step. splices: whether live variants also
+    practise contexts from another piece than the target, which is what a change of the prompt sounds like.
     """
     torch.manual_seed(seed)
     fabric = make_fabric(accelerator)
@@ -236,13 +240,14 @@ def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, l
         door.requires_grad_(False)
     if compiled:
         model.compile(dynamic=True)
-    run = Run(out / (variant if from_base or not live else f"{variant}_scratch"), model, steps=steps, lr=lr, ema=0.999,
-              matrices="layers.", fabric=fabric, about={"codec": codec.fingerprint, "config": str(model.config), "batch": str(batch), "seed": str(seed)})
+    name = variant + ("" if from_base or not live else "_scratch") + ("" if splices else "_no_splices")
+    run = Run(out / name, model, steps=steps, lr=lr, ema=0.999, matrices="layers.", fabric=fabric,
+              about={"codec": codec.fingerprint, "config": str(model.config), "batch": str(batch), "seed": str(seed)})
     data = LatentSet(find_latents(corpus, "train", codec.fingerprint), seed + run.step)
     check_set = LatentSet(find_latents(corpus, "valid", codec.fingerprint), 99, thin=0.0, whole=0.0)
-    draw, window = DRAWS[variant], model.config.window
+    draw, window = partial(DRAWS[variant], splices=splices) if live else DRAWS[variant], model.config.window
     fixed = random.Random(7), torch.Generator().manual_seed(7)
-    check = [draw(check_set, 16, window, *fixed) for _ in range(4)]
+    check = [DRAWS[variant](check_set, 16, window, *fixed) for _ in range(4)]
     rng, generator = random.Random(seed + run.step), torch.Generator().manual_seed(seed + run.step)
 
     def validate() -> dict[str, Tensor]:

@@ -156,6 +156,13 @@ def test_every_variant_learns_from_what_is_drawn(variant):
     assert torch.allclose(flow_loss(model, half), flow_loss(model, batch)[:1], atol=1e-5)
 
 
+def test_splices_can_be_left_out():
+    """Without them, every target frame of a stretch is learned; with them, some only from the cut on."""
+    weights = [DRAWS["block_causal"](small_set(), 64, 240, random.Random(3), torch.Generator(), splices=splices).weight[:, 480:]
+               for splices in (False, True)]
+    assert weights[0].min() == 1 and weights[1].min() == 0 and weights[1].mean() > 0.7
+
+
 def test_context_goes_missing_from_its_old_end():
     missing = draw_context_dropout(2000, 192, random.Random(0))
     assert 0.15 < (missing == 192).float().mean() < 0.27 and (missing == 0).float().mean() > 0.45 and (missing % 12 == 0).all()
