@@ -142,6 +142,23 @@ class Stream:
         if self.cache:
             self.cache.clear()
 
+    def correct(self, latents: Tensor, back: int) -> None:
+        """The context from `back` frames ago on was really `latents` (1, 64, n), n at most `back`: what else was to be heard there
+        came late. What is remembered of it is computed again with the next block.
+
+        Raises ValueError for more frames than there are, or frames so old that they cannot be taken back.
+        """
+        size, count = self.context.shape[-1], latents.shape[-1]
+        if not count <= back <= size:
+            raise ValueError(f"{count} frames from {back} frames ago cannot be corrected: the context has {size} frames.")
+        begin, seen = size - back, size - self.fresh.shape[-1]  # in the context: where it changes, and where the cache ends
+        context = torch.cat([self.context[..., :begin], latents, self.context[..., begin + count :]], -1)
+        if self.model.config.variant == "block_causal":  # the others read the whole context for every block
+            again = self.cache.next_frame - (self.cache.next_frame - max(0, seen - begin)) // GRANULE * GRANULE
+            self.cache.rollback(self.cache.next_frame - again)
+            self.fresh = context[..., seen - again :]
+        self.context = context
+
     def set(self, **changes) -> None:
         """Changes prompt, cfg_scale, steps or block_latents from the next block on. Raises ValueError for
         unknown names or values that cannot be played; then nothing has changed."""

@@ -124,6 +124,25 @@ def test_live_variants_go_on_from_a_recording(live):
     assert first.audio.shape == (2, 12 * 2048) and not torch.allclose(first.latents, alone.latents, atol=1e-3)
 
 
+def test_context_that_comes_late_counts_as_if_it_had_been_there(live):
+    """A stream that is corrected goes on like one that heard the right thing from the start."""
+    stream, late = lm.stream(live, "jazz", block_latents=24, steps=2), torch.randn(1, 64, 30)
+    stream.set_context(torch.randn(1, 64, 96))
+    for _ in range(3):
+        next(stream)
+    stream.correct(late, 40)  # 16 frames of it are in the cache already, and begin within a granule
+    other = lm.stream(live, "jazz", block_latents=24, steps=2)
+    other.set_context(stream.context)
+    other.generator.set_state(stream.generator.get_state())
+    assert torch.equal(stream.context[..., -40:-10], late)
+    assert (next(stream).latents - next(other).latents).abs().max() < 1e-3
+    with pytest.raises(ValueError, match="cannot be corrected"):
+        stream.correct(late, 20)
+    if live.config.variant == "block_causal":
+        with pytest.raises(ValueError, match="taken back"):
+            stream.correct(late, 120)
+
+
 @pytest.mark.parametrize("context_latents", [0, 12])
 def test_live_variants_play_with_little_context(live, context_latents):
     stream = lm.stream(live, block_latents=48, steps=1, context_latents=context_latents)
