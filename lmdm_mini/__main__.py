@@ -59,15 +59,20 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _generate(args: argparse.Namespace) -> None:
     from lmdm_mini import generate, load, read_audio, write_audio
+    from lmdm_mini.audio import AUDIO_FORMATS, SAMPLE_RATE
     from lmdm_mini.conditioning import parse_mixture
 
     context = None
+    if args.output.suffix.lower() not in AUDIO_FORMATS:
+        raise ValueError(f"cannot write {args.output}: use one of {', '.join(AUDIO_FORMATS)}.")
     if args.go_on:
-        context = read_audio(args.go_on)[:, -int(args.hear * 44100) :]
+        if not args.hear > 0:
+            raise ValueError(f"--hear is {args.hear}; it must be more than 0 seconds.")
+        context = read_audio(args.go_on)[:, -int(args.hear * SAMPLE_RATE) :]
     model = load(args.model)
     audio = generate(model, parse_mixture(args.prompt), args.seconds, args.steps, args.cfg_scale, args.seed, context=context,
                      sampler=args.sampler, keep=args.keep)
-    print(f"{audio.shape[-1] / 44100:.1f} s in {write_audio(args.output, audio)}")
+    print(f"{audio.shape[-1] / SAMPLE_RATE:.1f} s in {write_audio(args.output, audio)}")
 
 
 def _add_generate(parser: argparse.ArgumentParser) -> None:
@@ -107,13 +112,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    if args.threads:
-        import torch
-
-        torch.set_num_threads(args.threads)
     try:
+        if args.threads < 0:
+            raise ValueError(f"--threads is {args.threads}; it must be at least 1, or 0 for one a core.")
+        if args.threads:
+            import torch
+
+            torch.set_num_threads(args.threads)
         args.run(args)
-    except (ValueError, OSError) as error:
+    except ModuleNotFoundError as error:
+        print(f'lmdm_mini: this needs {error.name}: python -m pip install -e ".[corpus,dev]"', file=sys.stderr)
+        return 2
+    except (ValueError, OSError, ArithmeticError) as error:
         print(f"lmdm_mini: {error}", file=sys.stderr)
         return 2
     return 0

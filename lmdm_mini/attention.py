@@ -101,6 +101,7 @@ class CrossAttention(nn.Module):
         return norm(k, self.key_norm.weight).to(v.dtype), v, F.pad(log_weight, (1, 0))[:, None, None].to(v.dtype)
 
     def look(self, x: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        """Frames (B, T, W) take from what :meth:`read` gave: (B, T, W)."""
         q = norm(self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2), self.query_norm.weight).to(v.dtype)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.project(y.transpose(1, 2).flatten(2))

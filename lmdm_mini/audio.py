@@ -17,6 +17,7 @@ import torchaudio.functional as AF
 from torch import Tensor
 
 SAMPLE_RATE = 44100
+AUDIO_FORMATS = (".wav", ".flac", ".ogg", ".mp3")  # that can be written
 
 
 def to_stereo(audio, sample_rate: int = SAMPLE_RATE) -> Tensor:
@@ -100,8 +101,8 @@ def write_audio(path, audio: Tensor) -> Path:
     audio = to_stereo(audio)
     path.parent.mkdir(parents=True, exist_ok=True)
     lossless = path.suffix.lower() in (".wav", ".flac")
-    if path.suffix.lower() not in (".wav", ".flac", ".ogg", ".mp3"):
-        raise ValueError(f"cannot write {path.suffix or 'a file without suffix'}; use .wav, .flac, .ogg or .mp3")
+    if path.suffix.lower() not in AUDIO_FORMATS:
+        raise ValueError(f"cannot write {path.suffix or 'a file without suffix'}; use one of {', '.join(AUDIO_FORMATS)}")
     soundfile.write(str(path), audio.clamp(-1, 1).T.cpu().numpy(), SAMPLE_RATE, subtype="PCM_16" if lossless else None)
     return path
 

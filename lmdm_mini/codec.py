@@ -317,9 +317,9 @@ def check_audio(audio: Tensor) -> None:
     check_finite(audio)
 
 
-def check_latents(latents: Tensor) -> None:
-    if latents.ndim != 3 or latents.shape[1] != LATENT_CHANNELS or latents.shape[-1] == 0:
-        raise ValueError(f"latents are {tuple(latents.shape)}; the decoder takes (B, {LATENT_CHANNELS}, T) with T >= 1.")
+def check_latents(latents: Tensor, least: int = 1) -> None:
+    if latents.ndim != 3 or latents.shape[1] != LATENT_CHANNELS or latents.shape[-1] < least:
+        raise ValueError(f"latents are {tuple(latents.shape)}; expected (B, {LATENT_CHANNELS}, T) with T >= {least}.")
     if not torch.isfinite(latents).all():
         raise ValueError("latents hold NaN or infinite values; the model that made them has diverged.")
 

@@ -21,6 +21,7 @@ from functools import partial
 
 import torch
 
+from lmdm_mini.attention import GRANULE
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec import FRAME_SAMPLES, LATENT_CHANNELS
 
@@ -197,7 +198,7 @@ def block_flops(config, context_latents: int, block_latents: int, steps: int, to
     target = runs * flops(config, o, s + o, tokens)
     if config.variant == "bidirectional":  # context frames go through cross-attention, too, though it is masked for them
         return target + runs * flops(config, s, s + o, tokens)
-    return target + (flops(config, s, s) if config.variant == "enc_dec" else flops(config, o, s + o))
+    return target + (flops(config, s, s) if config.variant == "enc_dec" else flops(config, o, s + GRANULE))
 
 
 @torch.inference_mode()

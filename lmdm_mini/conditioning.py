@@ -110,7 +110,7 @@ def clean_mixture(prompt: Prompt) -> list[tuple[str, float]]:
 def parse_mixture(line: str) -> Prompt:
     """A mixture written in one line, "funk:0.7 + choir:0.3"; a line that is none is a plain prompt."""
     parts = [re.fullmatch(r"\s*(.+?)\s*:\s*(\d*\.?\d+)\s*", part) for part in line.split("+")]
-    return [(part[1], float(part[2])) for part in parts] if all(parts) else line
+    return [(part[1], float(part[2])) for part in parts] if len(parts) > 1 and all(parts) else line
 
 
 def parse_bpm(prompt: str) -> float:

@@ -1,8 +1,8 @@
 """The diffusion transformer: noisy latent frames, a noise level and a prompt in, the velocity out.
 
 Known frames (the context of an outpainting) are given clean, and the model is told which they are: for them the
-noise level is 0, and prompt, tempo and sketch do not exist. So what the model thinks of the context depends on sound
-alone, which is what will make it possible to keep it (04_reparameterization).
+noise level is 0, and prompt, tempo and sketch do not exist. In the live variants context does not look at targets either, so
+what they think of it depends on its sound alone, which is what will make it possible to keep it (04_reparameterization).
 
 One class serves all variants of the book; they differ in who hears whom, which is a mask. The live ones (`enc_dec` and
 `block_causal`) never let context look at targets, and let clean frames in by a projection of their own. Two doors are there from the start though nothing goes through them yet:
@@ -57,7 +57,7 @@ class Layer(nn.Module):
         self.shift = nn.Parameter(torch.zeros(6 * width))
 
     def forward(self, x: Tensor, modulation: Tensor, table: Tensor, attend: Attend, read: Callable[[Tensor], Tensor] | None) -> Tensor:
-        """x (B, T, W). read: what frames take from the prompt, by cross-attention; None: there is no prompt."""
+        """x (B, T, W); modulation (B, 1 or T, 6 W); table: of :func:`rope_table`. read: what frames take from the prompt, by cross-attention; None: there is no prompt."""
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation + self.shift).chunk(6, -1)
         y = torch.addcmul(shift_a, F.layer_norm(x, x.shape[-1:]), 1 + scale_a)
         x = torch.addcmul(x, gate_a, self.attention(y, table, attend))
@@ -115,6 +115,8 @@ class DiT(nn.Module):
         not 0 to T-1. attention_mask: True where a query may look, (T, T) or (B, 1, T, T); None: everywhere.
         """
         expand_t(t, x)  # checks the shape
+        if return_hidden is not None and not 0 <= return_hidden <= len(self.layers):
+            raise ValueError(f"return_hidden is {return_hidden}; this model has {len(self.layers)} layers.")
         target = x.new_ones(len(x), 1, 1) if context_mask is None else (1 - context_mask)[..., None]  # (B, 1 or T, 1)
         frames = x.transpose(1, 2)  # (B, T, 64)
         h = self.frames_in(frames)
@@ -180,11 +182,14 @@ def list_models() -> list[dict]:
     """The models that are there: name, parameters, megabytes and what was noted when they were trained."""
     rows = []
     for path in sorted(CHECKPOINTS.glob("*.safetensors")):
-        with safe_open(str(path), framework="pt") as file:
-            about = file.metadata() or {}
-            if "codec" not in about:  # the codec itself, or a judge
-                continue
-            parameters = sum(math.prod(file.get_slice(k).get_shape()) for k in file.keys())
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                about = file.metadata() or {}
+                parameters = sum(math.prod(file.get_slice(k).get_shape()) for k in file.keys())
+        except SafetensorError:  # `load` says what is wrong with it
+            continue
+        if "codec" not in about:  # the codec itself, or a judge
+            continue
         rows.append({"name": path.stem, "parameters": parameters, "megabytes": round(path.stat().st_size / 1e6, 1)}
                     | json.loads(about.get("facts", "{}")))
     return rows

@@ -44,7 +44,7 @@ class KVCache:
     def clear(self, next_frame: int = 0) -> None:
         """Forgets everything; goes on at position `next_frame`."""
         self.positions = torch.full((self.ring,), -1)  # of the frame in each slot; -1: none
-        self.next_frame = next_frame
+        self.next_frame = self.farthest = next_frame  # the latter: where it has been, rollbacks aside
 
     @torch.inference_mode()
     def rollback(self, frame: int) -> None:
@@ -52,8 +52,8 @@ class KVCache:
 
         Raises ValueError if more is taken back than the slack, for then older frames are gone already.
         """
-        if not self.next_frame - SLACK <= frame <= self.next_frame:
-            raise ValueError(f"cannot go back to frame {frame}: it is at {self.next_frame}, and at most {SLACK} frames can be taken back.")
+        if not max(0, self.farthest - SLACK) <= frame <= self.next_frame:
+            raise ValueError(f"cannot go back to frame {frame}: it was at {self.farthest}, and at most {SLACK} frames can be taken back.")
         if frame % GRANULE:
             raise ValueError(f"frame {frame} is not at the beginning of a granule of {GRANULE}.")
         self.positions[self.positions >= frame] = -1
@@ -67,13 +67,14 @@ class KVCache:
         return torch.where(torch.cat([seen, tail], 1), 0.0, -torch.inf)
 
     def attend(self, layer: int, mask: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Puts keys and values of the frames in work in the tail, and lets their queries look at what the mask shows."""
+        """Puts keys and values of the frames in work, (B, H, n, head_width), in the tail, and lets their queries look at what the
+        mask (rows, ring + n) shows: (B, H, n, head_width)."""
         keys, values = (kept[layer, : len(k), :, : self.ring + k.shape[2]] for kept in (self.keys, self.values))
         keys[:, :, self.ring :], values[:, :, self.ring :] = k, v
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
 
     def keep(self, layer: int, slots: Tensor) -> None:
-        """Moves the first keys and values of the tail, of the first branch, into slots of the ring, for all branches."""
+        """Copies the first keys and values of the tail, of the first branch, into `slots` (n,) of the ring, for all branches."""
         for kept in (self.keys, self.values):
             kept[layer, :, :, slots] = kept[layer, :1, :, self.ring : self.ring + len(slots)]
 
@@ -112,6 +113,7 @@ def _prefill_together(model: DiT, cache: KVCache, x: Tensor, granule: int) -> No
         cache.keep(i, slots)
     cache.positions[slots] = positions
     cache.next_frame += x.shape[-1]
+    cache.farthest = max(cache.farthest, cache.next_frame)
 
 
 class CachedTarget:
@@ -122,6 +124,7 @@ class CachedTarget:
     `tests/test_kv_cache.py`.
     """
 
+    @torch.inference_mode()
     def __init__(self, model: DiT, cache: KVCache, count: int, text: Text):
         batch = len(text.tokens)
         if count > WINDOW or batch > cache.keys.shape[1]:

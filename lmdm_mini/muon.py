@@ -5,7 +5,7 @@ makes all directions of the step equally long (its singular values become about 
 products. `torch.optim.Muon` does the iteration in bfloat16, which processors without bfloat16 units cannot do in any useful
 time; this one does it in float32.
 
-Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers"; step size as in Liu et al. 2025, "Muon is scalable for LLM training".
+Notebook: 02_rectified_flow. Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers"; step size as in Liu et al. 2025, "Muon is scalable for LLM training".
 """
 
 import torch
@@ -15,7 +15,8 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic that Jordan et al. it
 
 
 def orthogonalize(matrix: Tensor, rounds: int = 5) -> Tensor:
-    """A matrix with the directions of the given one, all about equally long (singular values .7 to 1.2): (..., M, N) -> same."""
+    """A matrix with the directions of the given one, all about equally long: (..., M, N) -> the same. Singular values end
+    between .7 and 1.2, very small ones somewhat lower."""
     a, b, c = COEFFICIENTS
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = matrix.mT if tall else matrix

@@ -66,10 +66,15 @@ def embed(clap: Clap, audio: Tensor) -> dict[str, Tensor]:
 
 
 def embed_seconds(clap: Clap, batches: Iterable[Tensor]) -> dict[str, Tensor]:
-    """Four single seconds of each clip (B, 2, N) of some batches, in both embeddings: what roll-outs are compared with along
-    their way."""
-    parts = [embed(clap, second) for audio in batches for second in audio[..., : 8 * SAMPLE_RATE].split(SAMPLE_RATE, -1)[::2]]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    """Single seconds of each clip (B, 2, N) of some batches, every other one of the first eight: both embeddings, (n, 4, D). With
+    these, roll-outs are compared along their way."""
+    found: dict[str, list] = {}
+    for audio in batches:
+        seconds = audio[..., : 8 * SAMPLE_RATE].split(SAMPLE_RATE, -1)[::2]
+        embedded = embed(clap, torch.cat(seconds))  # second after second, of all clips
+        for name, values in embedded.items():
+            found.setdefault(name, []).append(values.unflatten(0, (len(seconds), -1)).transpose(0, 1))
+    return {name: torch.cat(values) for name, values in found.items()}
 
 
 @torch.inference_mode()
@@ -121,7 +126,7 @@ class Reference:
     """See the module. Embeddings are (n, D); styles are numbers in the order of `STYLES`."""
 
     train: dict[str, Tensor]  # clap, crepe
-    train_seconds: dict[str, Tensor]  # the same of single seconds, of train ...
+    train_seconds: dict[str, Tensor]  # the same of single seconds, four a clip (n, 4, D), of train ...
     real_seconds: dict[str, Tensor]  # ... and of valid and test
     scale: dict[str, float]  # median FD of two styles, in each
     prompts: list[str]  # what the clips of valid and test are captioned with
@@ -143,6 +148,7 @@ class Reference:
             "clap_score": float((F.normalize(heard["clap"], dim=-1) * words).sum(-1).mean()),
             "style_right": float((found == self.wanted).float().mean()),
             "styles_missing": [STYLES[i] for i in range(len(STYLES)) if not (found == i).any()],
+            "tempo_asked": len(asked),
             "tempo_right": sum(musical.same_tempo(*pair) for pair in asked) / len(asked) if asked else None,
         }
         return row | {name: float(heard[name].mean()) for name in ("beat", "key_clarity", "loudness_db", "silence_ratio")}
@@ -213,6 +219,7 @@ def fingerprint(clap: Clap) -> str:
 
 
 def save_reference(reference: Reference, path=REFERENCE) -> None:
+    """Writes it, embeddings in half precision."""
     tensors = {f"{group}.{name}": value.half() for group in EMBEDDED for name, value in getattr(reference, group).items()}
     tensors |= {"wanted": reference.wanted, "style": reference.style, "novelty": reference.novelty}
     about = {name: json.dumps(getattr(reference, name)) for name in ("scale", "prompts", "rows", "facts")}

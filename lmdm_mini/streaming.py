@@ -10,6 +10,7 @@ The newest latent frames are the context, the next `block_latents` frames are de
 Notebook: 03_outpainting, 05_kv_caching. Paper: section 3.2.
 """
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,9 +19,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lmdm_mini.attention import BLOCKS, GRANULE
+from lmdm_mini.attention import BLOCKS, GRANULE, WINDOW
 from lmdm_mini.audio import SAMPLE_RATE, to_stereo
-from lmdm_mini.codec import ENCODER_AHEAD, FRAME_SAMPLES, LATENT_CHANNELS
+from lmdm_mini.codec import ENCODER_AHEAD, FRAME_SAMPLES, LATENT_CHANNELS, check_latents
 from lmdm_mini.conditioning import Prompt, Text, encode_text, no_text, stack_texts
 from lmdm_mini.dit import DiT
 from lmdm_mini.flow import find_sampler, schedule
@@ -109,8 +110,9 @@ class Stream:
             raise ValueError(f"no outpainting {outpainting!r}; there are: {', '.join(OUTPAINTING)}.")
         if not 0 <= context_latents < model.config.window:
             raise ValueError(f"context_latents is {context_latents}; the window of this model is {model.config.window} frames.")
-        if model.config.variant != "bidirectional" and context_latents % GRANULE:
-            raise ValueError(f"context_latents is {context_latents}; a model of variant {model.config.variant} takes multiples of {GRANULE}.")
+        if model.config.variant != "bidirectional" and (context_latents % GRANULE or context_latents > WINDOW):
+            raise ValueError(f"context_latents is {context_latents}; a model of variant {model.config.variant} takes multiples of {GRANULE} up "
+                             f"to {WINDOW}.")
         self.model, self.codec, self.sampler = model, model.codec, sampler
         self.context_latents, self.outpainting = context_latents, outpainting
         self.generator = torch.Generator().manual_seed(seed)
@@ -118,10 +120,8 @@ class Stream:
         self.cache = None if model.config.variant == "bidirectional" else KVCache(model, window=context_latents)
         self.text = no_text(1)
         self.set(prompt=prompt, block_latents=block_latents, steps=steps, cfg_scale=cfg_scale)
-        self.heard = torch.zeros(2, 0)  # the context as the codec renders it, up to where the first block begins
+        # also sets `heard`, the context as the codec renders it, up to where the first block begins
         self.set_context(torch.zeros(1, LATENT_CHANNELS, 0) if context is None else self._encode(to_stereo(context)))
-        if self.context.shape[-1]:
-            self.heard = self.decoder(self.context)[0]  # the decoder goes on from here, so there is no seam
 
     def _encode(self, audio: Tensor) -> Tensor:
         """Latents of a recording (2, N) up to its last frame that was heard whole: the encoder looks ahead, and silence after
@@ -136,11 +136,15 @@ class Stream:
         return self.codec.encode(audio[None, :, (audio.shape[-1] - ENCODER_AHEAD) % FRAME_SAMPLES :])[..., :frames]
 
     def set_context(self, latents: Tensor) -> None:
-        """Goes on from latents (1, 64, n) instead of what was played."""
+        """Goes on from latents (1, 64, n) instead of what was played; the decoder, too, as if it had just played them. Raises
+        ValueError for other shapes or NaN."""
+        check_latents(latents, least=0)
         rest = latents.shape[-1] % GRANULE if self.cache else 0
         self.context = self.fresh = latents[..., rest:]  # fresh: what the cache has not seen
         if self.cache:
             self.cache.clear()
+        self.decoder.reset()
+        self.heard = self.decoder(self.context)[0] if self.context.shape[-1] else torch.zeros(2, 0)  # what comes next joins without a seam
 
     def correct(self, latents: Tensor, back: int) -> None:
         """The context from `back` frames ago on was really `latents` (1, 64, n), n at most `back`: what else was to be heard there
@@ -148,6 +152,7 @@ class Stream:
 
         Raises ValueError for more frames than there are, or frames so old that they cannot be taken back.
         """
+        check_latents(latents)
         size, count = self.context.shape[-1], latents.shape[-1]
         if not count <= back <= size:
             raise ValueError(f"{count} frames from {back} frames ago cannot be corrected: the context has {size} frames.")
@@ -161,14 +166,16 @@ class Stream:
 
     def set(self, **changes) -> None:
         """Changes prompt, cfg_scale, steps or block_latents from the next block on. Raises ValueError for
-        unknown names or values that cannot be played; then nothing has changed."""
+        unknown names or values that cannot be played, TypeError for what is no prompt; then nothing has changed."""
         unknown = set(changes) - set(SETTINGS)
         if unknown:
             raise ValueError(f"a stream has no setting {sorted(unknown)[0]!r}; there are: {', '.join(SETTINGS)}.")
-        if changes.get("steps", 1) < 1:
-            raise ValueError(f"steps is {changes['steps']}; at least 1 is needed.")
-        block = changes.get("block_latents", 1)
-        if not 1 <= block <= self.model.config.window:
+        steps, block, cfg_scale = (changes.get(name, 1) for name in ("steps", "block_latents", "cfg_scale"))
+        if steps != int(steps) or steps < 1:
+            raise ValueError(f"steps is {steps}; a whole number from 1 on is needed.")
+        if not math.isfinite(cfg_scale):
+            raise ValueError(f"cfg_scale is {cfg_scale}; it must be a finite number.")
+        if block != int(block) or not 1 <= block <= self.model.config.window:
             raise ValueError(f"block_latents is {block}; it must be from 1 to the model's window of {self.model.config.window} frames.")
         if self.cache and "block_latents" in changes and block not in BLOCKS:
             raise ValueError(f"block_latents is {block}; a model of variant {self.model.config.variant} plays blocks of {BLOCKS} frames.")
@@ -196,8 +203,8 @@ class Stream:
             latents = denoise_cached(self.model, self.cache, self.text, self.block_latents, self.steps, self.cfg_scale, self.sampler,
                                      self.generator)
         times.append(time.perf_counter())
+        audio = self.decoder(latents)[0]  # refuses what is not finite, before it becomes context
         self.fresh, self.context = latents, torch.cat([self.context, latents], -1)[..., -self.model.config.window :]
-        audio = self.decoder(latents)[0]
         times.append(time.perf_counter())
         spent = {name: after - before for name, before, after in zip(("context", "network", "codec"), times, times[1:])}
         return Block(audio, latents[0], times[-1] - times[0], spent)
@@ -222,8 +229,8 @@ def generate(model: DiT, prompt: Prompt = "", seconds: float = 20.0, steps: int 
              outpainting: str = "mask", keep: bool = False) -> Tensor:
     """`seconds` of music, (2, N) float32 at 44.1 kHz; arguments as :func:`stream`. With `context`, what comes after it;
     with `keep`, the context as the codec renders it comes first."""
-    if seconds <= 0:
-        raise ValueError(f"seconds is {seconds}; it must be positive.")
+    if not 1 / SAMPLE_RATE <= seconds < 24 * 3600:
+        raise ValueError(f"seconds is {seconds}; it must be positive, and less than a day.")
     samples, pieces = int(seconds * SAMPLE_RATE), []
     playing = stream(model, prompt, block_latents, steps, cfg_scale, seed, context, sampler, context_latents, outpainting)
     while sum(piece.shape[-1] for piece in pieces) < samples:

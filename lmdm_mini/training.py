@@ -134,6 +134,8 @@ class Run:
             raise ValueError(f"{path} was begun with {other[0]} {before.get(other[0])}, now it is {self.about[other[0]]}: "
                              f"delete {self.folder} to begin anew, or give another --out.")
         flat = load_file(str(path))
+        if any(name.startswith("optimizer.") and name.count(".") != 3 for name in flat):
+            raise ValueError(f"{path} is of an older version of this program: delete {self.folder} to begin anew.")
         self.step, self.seconds = int(flat["step"][0]), float(flat["step"][1])
         self.model.load_state_dict({k[6:]: v for k, v in flat.items() if k.startswith("model.")})
         self.average.load_state_dict({k[8:]: v for k, v in flat.items() if k.startswith("average.")})
@@ -168,7 +170,7 @@ class Run:
         """One optimiser step on the sum of `parts`, the average, and every `check_every` steps a row of the CSV."""
         loss = torch.stack(list(parts.values())).sum()
         if not torch.isfinite(loss):
-            raise RuntimeError(f"the loss is not finite at step {self.step}: {parts}. Delete {self.folder} and start again with a lower --lr.")
+            raise ArithmeticError(f"the loss is not finite at step {self.step}: {parts}. Delete {self.folder} and start again with a lower --lr.")
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:

@@ -18,10 +18,14 @@ def embeddings(count, shift=0.0):
     return {name: shift + torch.randn(count, size, generator=generator) for name, size in (("clap", 128), ("crepe", 64))}
 
 
+def second_embeddings(clips, shift=0.0):
+    return {name: values.unflatten(0, (clips, 4)) for name, values in embeddings(4 * clips, shift).items()}
+
+
 @pytest.fixture
 def reference():
     wanted = torch.arange(16) % len(STYLES)
-    return Reference(embeddings(40), embeddings(900), embeddings(700), {}, ["a prompt"] * 16, wanted,
+    return Reference(embeddings(40), second_embeddings(225), second_embeddings(175), {}, ["a prompt"] * 16, wanted,
                      torch.eye(len(STYLES))[wanted].clamp_min(1e-4).log(), torch.zeros(16), {}, {})
 
 
@@ -39,10 +43,10 @@ def test_roll_outs_begin_in_every_style_and_not_at_the_end():
 
 
 def test_the_floor_is_lower_for_more_seconds_and_higher_for_other_music(reference):
-    few, many = (rollouts.floor(reference, count)["fd_crepe"] for count in (100, 600))
-    assert many < few
-    reference.real_seconds = embeddings(700, shift=1.0)
-    assert rollouts.floor(reference, 600)["fd_crepe"] > many + 32
+    few, many = (rollouts.floor(reference, count)["fd_crepe"] for count in (25, 150))
+    assert many < few and rollouts.floor(reference, 150, 1)["fd_crepe"] > many
+    reference.real_seconds = second_embeddings(175, shift=1.0)
+    assert rollouts.floor(reference, 150)["fd_crepe"] > many + 32
 
 
 @pytest.mark.parametrize("variant", ["bidirectional", "block_causal"])
@@ -63,6 +67,11 @@ def test_the_table_of_a_small_model_is_complete(variant, reference, tmp_path, mo
     assert table["change"]["seconds"][:3] == [0, 0.5, 1.0] and len(table["change"]["clap_score"]) > 20
     text = "\n".join(rollouts.lines(table))
     assert "primed, 1 steps" in text and "from nothing" in text and "floor" in text
+
+
+def test_a_change_of_the_prompt_needs_two_styles():
+    with pytest.raises(ValueError, match="two styles"):
+        rollouts.prompt_change(None, None, [(None, "jazz", "jazz")] * 3, 1, 1.0)
 
 
 def test_drift_is_counted_in_bins_of_ten_seconds(reference):
