@@ -151,7 +151,7 @@ def train_clap(out: Path, corpus: Path, steps: int, batch: int = 96, lr: float =
     """Trains the judge on the train split, or goes on where it stopped; prints its retrieval on test, returns its weights' path."""
     torch.manual_seed(seed)
     clap = Clap()
-    run = Run(out / "clap", clap, steps=steps, lr=lr, ema=0.99)
+    run = Run(out / "clap", clap, steps=steps, lr=lr, ema=0.99, about={"batch": str(batch), "seed": str(seed)})
     torch.manual_seed(seed + run.step)
     data, check = MelSet(corpus, "train", seed + run.step), MelSet(corpus, "valid", 1)
     fixed = [check.batch(len(check.entries)) for _ in range(4)]

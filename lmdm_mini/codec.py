@@ -35,6 +35,7 @@ LATENT_CHANNELS = 64
 FRAME_SAMPLES = 2048  # audio samples of one latent frame
 LATENT_RATE = SAMPLE_RATE / FRAME_SAMPLES  # 21.53 frames a second
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "data" / "checkpoints"
+RESULTS = CHECKPOINTS.parent / "results"
 
 TILE = 12  # latent frames that are computed together
 HOPS = FRAME_SAMPLES // HOP  # STFT frames of one latent frame

@@ -5,8 +5,9 @@ noise level is 0, and prompt, tempo and sketch do not exist. In the live variant
 what they think of it depends on its sound alone, which is what will make it possible to keep it (04_reparameterization).
 
 One class serves all variants of the book; they differ in who hears whom, which is a mask. The live ones (`enc_dec` and
-`block_causal`) never let context look at targets, and let clean frames in by a projection of their own. Two doors are there from the start though nothing goes through them yet:
-`input_stem` (what another musician plays) and `sketch` (a melody and a loudness to follow). They start at zero.
+`block_causal`) never let context look at targets, and let clean frames in by a projection of their own. Two doors are there
+from the start though nothing goes through them yet: `input_stem` (what another musician plays) and `sketch` (a melody and a
+loudness to follow). They start at zero.
 
 Notebook: 02_rectified_flow. Paper: section 3.1.
 """
@@ -68,6 +69,14 @@ class Layer(nn.Module):
         return torch.addcmul(x, gate_f, self.down(F.silu(gate) * up))
 
 
+@dataclass
+class Words:
+    """Prompts as a model has read them (:meth:`DiT.read`)."""
+
+    layers: list[tuple[Tensor, Tensor, Tensor]]  # keys, values and weights for each layer's cross-attention
+    bpm: Tensor  # (B,)
+
+
 class DiT(nn.Module):
     """v = model(x_t, t, text): latents (B, 64, T) at noise level t, (B,) or (B, T), to their velocity (B, 64, T)."""
 
@@ -92,19 +101,27 @@ class DiT(nn.Module):
             for parameter in zero.parameters():
                 nn.init.zeros_(parameter)
 
-    def modulation(self, t: Tensor, bpm: Tensor, target: Tensor) -> Tensor:
+    def modulation(self, t: Tensor, bpm: Tensor, target: Tensor | None = None) -> Tensor:
         """What noise levels t (B, 1 or T) and tempi (B,) make of the layers, (B, 1 or T, 6 W); where `target` (B, 1 or T, 1)
-        is 0 there is neither."""
+        is 0 there is neither. None: all is target."""
         named = (bpm > 0).to(t.dtype)[:, None, None]
         tempo = self.any_tempo + named * (self.tempo_in(tempo_features(bpm))[:, None] - self.any_tempo)
         of_target = self.modulation_head(F.silu(self.time_in(time_features(t)) + tempo))
-        of_context = self.modulation_head(F.silu(self.time_in(time_features(t.new_zeros(1, 1))) + self.any_tempo))
-        return torch.where(target > 0, of_target, of_context)
+        return of_target if target is None else torch.where(target > 0, of_target, self.context_modulation())
+
+    def context_modulation(self) -> Tensor:
+        """That of context frames, always the same: (1, 1, 6 W)."""
+        return self.modulation_head(F.silu(self.time_in(time_features(self.any_tempo.new_zeros(1, 1))) + self.any_tempo))
+
+    def read(self, text: Text) -> "Words":
+        """A batch of prompts as all denoising steps need them: read once, the network takes them in place of the text."""
+        return Words([layer.cross.read(text.tokens, text.log_weight) for layer in self.layers], text.bpm)
 
     def rope(self, positions: Tensor) -> Tensor:
+        """Angles of places in time (T,), for its heads: see :func:`rope_table`."""
         return rope_table(positions, self.config.width // self.config.heads)
 
-    def forward(self, x: Tensor, t: Tensor, text: Text, context_mask: Tensor | None = None, input_stem: Tensor | None = None,
+    def forward(self, x: Tensor, t: Tensor, text: Text | Words, context_mask: Tensor | None = None, input_stem: Tensor | None = None,
                 sketch: Tensor | None = None, positions: Tensor | None = None, attention_mask: Tensor | None = None,
                 return_hidden: int | None = None) -> Tensor:
         """Velocity (B, 64, T), or with `return_hidden` the frames (B, T, W) after that many layers.
@@ -126,13 +143,14 @@ class DiT(nn.Module):
             h = h + self.input_in(input_stem.transpose(1, 2))
         if sketch is not None:
             h = h + target * self.sketch_in(sketch.transpose(1, 2))
-        modulation = self.modulation(t[:, None] if t.ndim == 1 else t, text.bpm, target)
+        modulation = self.modulation(t[:, None] if t.ndim == 1 else t, text.bpm, None if context_mask is None else target)
         table = self.rope(torch.arange(x.shape[-1], device=x.device) if positions is None else positions)
         attend = partial(F.scaled_dot_product_attention, attn_mask=attention_mask)
         for i, layer in enumerate(self.layers):
             if i == return_hidden:
                 return h
-            h = layer(h, modulation, table, attend, lambda y, cross=layer.cross: target * cross(y, text.tokens, text.log_weight))
+            h = layer(h, modulation, table, attend, lambda y: target * (
+                layer.cross.look(y, *text.layers[i]) if isinstance(text, Words) else layer.cross(y, text.tokens, text.log_weight)))
         return h if return_hidden == len(self.layers) else self.velocity(h)
 
     def velocity(self, h: Tensor) -> Tensor:

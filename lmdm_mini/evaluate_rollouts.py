@@ -24,10 +24,9 @@ from tqdm import tqdm
 
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.clap import STYLES, Clap, embed_audio, embed_prompts, load_clap
-from lmdm_mini.codec import FRAME_SAMPLES, LATENT_RATE, load_codec
+from lmdm_mini.codec import FRAME_SAMPLES, LATENT_RATE, RESULTS, load_codec
 from lmdm_mini.corpus.latents import ENDING, SHIPPED, LatentPiece, read_packed
 from lmdm_mini.dit import DiT, load
-from lmdm_mini.evaluate import DATA
 from lmdm_mini.metrics import frechet_distance, seam_ratio
 from lmdm_mini.reference import Reference, embed, load_reference
 from lmdm_mini.streaming import Stream, stream
@@ -188,7 +187,7 @@ def run(args: argparse.Namespace) -> dict:
         raise ValueError("--rollouts, --long and --steps must be at least 1.")
     if args.long > args.rollouts:
         raise ValueError(f"--long is {args.long}; it is at most --rollouts, {args.rollouts}.")
-    out = args.out or DATA / "results" / f"rollouts_{args.model}.json"
-    table = evaluate_rollouts(load(args.model), args.rollouts, tuple(args.steps), args.cfg_scale, args.long, args.seed, out)
+    out = args.out or RESULTS / f"rollouts_{args.model}.json"
+    table = evaluate_rollouts(load(args.model, args.checkpoint), args.rollouts, tuple(args.steps), args.cfg_scale, args.long, args.seed, out)
     print(*lines(table), sep="\n")
     return table

@@ -27,13 +27,12 @@ from tqdm import tqdm
 
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.clap import STYLES, load_clap
-from lmdm_mini.codec import FRAME_SAMPLES, LATENT_CHANNELS, Codec, load_codec
+from lmdm_mini.codec import FRAME_SAMPLES, LATENT_CHANNELS, RESULTS, Codec, load_codec
 from lmdm_mini.complexity import rtf, time_to_first_audio
 from lmdm_mini.conditioning import encode_text
 from lmdm_mini.corpus.captions import HELD_OUT_WORDING
 from lmdm_mini.corpus.latents import SHIPPED, read_packed
 from lmdm_mini.dit import DiT, load
-from lmdm_mini.evaluate import DATA
 from lmdm_mini.flow import euler, schedule
 from lmdm_mini.reference import FRAMES, Reference, build_reference, hear, load_reference, novelty, save_reference
 from lmdm_mini.streaming import guided, stream
@@ -141,7 +140,7 @@ def run(args: argparse.Namespace) -> dict | None:
         save_reference(reference)
         print(f"{len(reference.prompts)} prompts and {len(reference.train['clap'])} clips are in data/checkpoints/reference.safetensors")
         return None
-    out = args.out or DATA / "results" / f"text_{args.model}.json"
-    table = evaluate_text(load(args.model), args.steps, args.cfg_scale, args.seed, out)
+    out = args.out or RESULTS / f"text_{args.model}.json"
+    table = evaluate_text(load(args.model, args.checkpoint), args.steps, args.cfg_scale, args.seed, out)
     print(markdown(table))
     return table

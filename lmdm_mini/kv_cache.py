@@ -107,7 +107,7 @@ def _prefill_together(model: DiT, cache: KVCache, x: Tensor, granule: int) -> No
     cache.positions[slots] = -1  # they are written layer by layer
     mask = cache.mask(begins, tail)
     h, table = model.clean_in(x.transpose(1, 2)), model.rope(positions)
-    modulation = model.modulation(torch.zeros(1, 1), torch.zeros(1), torch.zeros(1, 1, 1))
+    modulation = model.context_modulation()
     for i, layer in enumerate(model.layers):
         h = layer(h, modulation, table, partial(cache.attend, i, mask), None)
         cache.keep(i, slots)
@@ -129,16 +129,14 @@ class CachedTarget:
         batch = len(text.tokens)
         if count > WINDOW or batch > cache.keys.shape[1]:
             raise ValueError(f"a target of {batch} x {count} frames; this cache takes at most {cache.keys.shape[1]} x {WINDOW}.")
-        self.model, self.cache, self.text = model, cache, text
+        self.model, self.cache, self.words = model, cache, model.read(text)
         self.mask = cache.mask(torch.tensor([cache.next_frame]), torch.ones(1, count, dtype=torch.bool))
         self.table = model.rope(cache.next_frame + torch.arange(count))
-        self.read = [layer.cross.read(text.tokens, text.log_weight) for layer in model.layers]
-        self.target = text.tokens.new_ones(batch, 1, 1)
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """Noisy frames x (B, 64, count) at noise level t (B,) to velocities (B, 64, count)."""
-        h, modulation = self.model.frames_in(x.transpose(1, 2)), self.model.modulation(t[:, None], self.text.bpm, self.target)
-        for i, (layer, words) in enumerate(zip(self.model.layers, self.read)):
+        h, modulation = self.model.frames_in(x.transpose(1, 2)), self.model.modulation(t[:, None], self.words.bpm)
+        for i, (layer, words) in enumerate(zip(self.model.layers, self.words.layers)):
             h = layer(h, modulation, self.table, partial(self.cache.attend, i, self.mask), lambda y: layer.cross.look(y, *words))
         return self.model.velocity(h)

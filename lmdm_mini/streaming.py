@@ -37,7 +37,7 @@ class Block:
     audio: Tensor  # (2, n) float32, ready to play; blocks join without a cross-fade
     latents: Tensor  # (64, block_latents)
     seconds_to_make: float  # wall time in all
-    seconds_of: dict[str, float] = field(default_factory=dict)  # of that: "context" (what is kept of it), "network" (denoising) and "codec"
+    seconds_of: dict[str, float] = field(default_factory=dict)  # of that: "context" (what is kept of it), "network" (denoising), "codec"
 
 
 def is_guided(text: Text, cfg_scale: float) -> bool:
@@ -63,39 +63,58 @@ def guided(model: Callable[[Tensor, Tensor, Text], Tensor], text: Text, cfg_scal
     return guide(model(x.repeat(2, 1, 1), t.repeat(2), with_no_text(text)), cfg_scale)
 
 
+class Stopwatch:
+    """Adds up the seconds that a function takes which was wrapped in it."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def __call__(self, function: Callable) -> Callable:
+        def timed(*args):
+            start = time.perf_counter()
+            result = function(*args)
+            self.seconds += time.perf_counter() - start
+            return result
+
+        return timed
+
+
 OUTPAINTING = ("mask", "replace")
 
 
 @torch.inference_mode()
 def outpaint(model: DiT, context: Tensor, text: Text, block_latents: int, steps: int, cfg_scale: float,
-             sampler: str, generator: torch.Generator, outpainting: str = "mask") -> Tensor:
+             sampler: str, generator: torch.Generator, outpainting: str = "mask", watch: Stopwatch | None = None) -> Tensor:
     """The next block after `context`: (B, 64, s) -> (B, 64, block_latents). See the module for the two ways."""
     batch, _, known = context.shape
     x = torch.randn(batch, LATENT_CHANNELS, block_latents, generator=generator)
     noise = torch.randn(context.shape, generator=generator)
-    mask = torch.cat([torch.ones(1, known), torch.zeros(1, block_latents)], 1)
-
-    def masked(window: Tensor, t: Tensor, text: Text) -> Tensor:
-        return model(window, t, text, mask.expand(len(window), -1))
+    branches = 2 if is_guided(text, cfg_scale) else 1
+    words = model.read(with_no_text(text) if branches == 2 else text)
+    mask = torch.cat([torch.ones(1, known), torch.zeros(1, block_latents)], 1).expand(branches * batch, -1)
+    network = watch(model) if watch else model
 
     def velocity(x: Tensor, t: float) -> Tensor:
         before = context if outpainting == "mask" else (1 - t) * context + t * noise
-        window = torch.cat([before, x], -1)
-        return guided(masked if outpainting == "mask" else model, text, cfg_scale, window, torch.full((batch,), t))[..., known:]
+        window = torch.cat([before, x], -1).repeat(branches, 1, 1)
+        v = network(window, torch.full((len(window),), t), words, mask if outpainting == "mask" else None)
+        return (guide(v, cfg_scale) if branches == 2 else v)[..., known:]
 
     return find_sampler(sampler)(velocity, x, schedule(steps), generator)
 
 
 @torch.inference_mode()
 def denoise_cached(model: DiT, cache: KVCache, text: Text, block_latents: int, steps: int, cfg_scale: float, sampler: str,
-                   generator: torch.Generator) -> Tensor:
+                   generator: torch.Generator, watch: Stopwatch | None = None) -> Tensor:
     """The next block after what `cache` remembers: (1, 64, block_latents)."""
     x = torch.randn(1, LATENT_CHANNELS, block_latents, generator=generator)
-    both = is_guided(text, cfg_scale)
-    target = CachedTarget(model, cache, block_latents, with_no_text(text) if both else text)
+    branches = 2 if is_guided(text, cfg_scale) else 1
+    target = CachedTarget(model, cache, block_latents, with_no_text(text) if branches == 2 else text)
+    network = watch(target) if watch else target
 
     def velocity(x: Tensor, t: float) -> Tensor:
-        return guide(target(x.repeat(2, 1, 1), torch.full((2,), t)), cfg_scale) if both else target(x, torch.full((1,), t))
+        v = network(x.repeat(branches, 1, 1), torch.full((branches,), t))
+        return guide(v, cfg_scale) if branches == 2 else v
 
     return find_sampler(sampler)(velocity, x, schedule(steps), generator)
 
@@ -188,25 +207,25 @@ class Stream:
         return self
 
     def __next__(self) -> Block:
-        times = [time.perf_counter()]
+        times, watch = [time.perf_counter()], Stopwatch()
         if self.cache is None:
             room = min(self.context_latents, self.model.config.window - self.block_latents)
             context = self.context[..., max(0, self.context.shape[-1] - room) :]
             times.append(time.perf_counter())
             latents = outpaint(self.model, context, self.text, self.block_latents, self.steps, self.cfg_scale, self.sampler,
-                               self.generator, self.outpainting)
+                               self.generator, self.outpainting, watch)
         else:
             whole = self.model.config.variant == "enc_dec"
             newest = self.context[..., max(0, self.context.shape[-1] - self.context_latents) :]
             prefill(self.model, self.cache, newest if whole else self.fresh)
             times.append(time.perf_counter())
             latents = denoise_cached(self.model, self.cache, self.text, self.block_latents, self.steps, self.cfg_scale, self.sampler,
-                                     self.generator)
+                                     self.generator, watch)
         times.append(time.perf_counter())
         audio = self.decoder(latents)[0]  # refuses what is not finite, before it becomes context
         self.fresh, self.context = latents, torch.cat([self.context, latents], -1)[..., -self.model.config.window :]
         times.append(time.perf_counter())
-        spent = {name: after - before for name, before, after in zip(("context", "network", "codec"), times, times[1:])}
+        spent = {"context": times[1] - times[0], "network": watch.seconds, "codec": times[3] - times[2]}
         return Block(audio, latents[0], times[-1] - times[0], spent)
 
 
