@@ -187,7 +187,7 @@ def run(args: argparse.Namespace) -> dict:
         raise ValueError("--rollouts, --long and --steps must be at least 1.")
     if args.long > args.rollouts:
         raise ValueError(f"--long is {args.long}; it is at most --rollouts, {args.rollouts}.")
-    out = args.out or RESULTS / f"rollouts_{args.model}.json"
+    out = args.out or (None if args.checkpoint else RESULTS / f"rollouts_{args.model}.json")
     table = evaluate_rollouts(load(args.model, args.checkpoint), args.rollouts, tuple(args.steps), args.cfg_scale, args.long, args.seed, out)
     print(*lines(table), sep="\n")
     return table

@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> dict | None:
         save_reference(reference)
         print(f"{len(reference.prompts)} prompts and {len(reference.train['clap'])} clips are in data/checkpoints/reference.safetensors")
         return None
-    out = args.out or RESULTS / f"text_{args.model}.json"
+    out = args.out or (None if args.checkpoint else RESULTS / f"text_{args.model}.json")
     table = evaluate_text(load(args.model, args.checkpoint), args.steps, args.cfg_scale, args.seed, out)
     print(markdown(table))
     return table

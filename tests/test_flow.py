@@ -104,6 +104,16 @@ def test_context_hears_sound_alone():
     assert added[:, :12].abs().max() == 0 and added[:, 12:].abs().max() > 0
 
 
+def test_prompts_that_were_read_once_say_the_same():
+    model, text = model_and_text()
+    x, t, mask = torch.randn(2, 64, 20), torch.tensor([0.3, 0.8]), torch.zeros(2, 20)
+    mask[:, :12] = 1
+    for given in (None, mask):
+        assert torch.allclose(model(x, t, text, given), model(x, t, model.read(text), given), atol=1e-6)
+    with pytest.raises(ValueError, match="layers"):
+        model(x, t, text, return_hidden=9)
+
+
 def test_doors_start_closed_and_open():
     torch.manual_seed(0)
     model, x, t = DiT(SMALL).eval(), torch.randn(1, 64, 20), torch.tensor([0.5])
