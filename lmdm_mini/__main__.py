@@ -27,7 +27,7 @@ def _train(args: argparse.Namespace) -> None:
 
         variant, scratch = ("bidirectional", False) if args.what == "base" else (args.what, args.scratch)
         path = train_model(args.out, args.corpus, variant, args.steps, args.batch, args.lr, args.seed, not scratch,
-                           accelerator=args.accelerator, compiled=not args.eager, splices=args.what == "base" or not args.no_splices)
+                           accelerator=args.accelerator, compiled=not args.eager, splices=args.what == "base" or not args.no_splices, start=args.start)
     print(f"weights are in {path}")
 
 
@@ -43,6 +43,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         kind.add_argument("--accelerator", default="auto", help="cpu, cuda or what else Fabric knows (default: %(default)s)")
     for kind in (codec, base, *live):
         kind.add_argument("--eager", action="store_true", help="no torch.compile: needs no C++ compiler, but is slower")
+    for kind in (base, *live):
+        kind.add_argument("--start", type=Path, help="weights of this model to go on from, with new optimisers")
     for kind in live:
         kind.add_argument("--scratch", action="store_true", help="from nothing instead of from the shipped base, to compare")
         kind.add_argument("--no-splices", action="store_true", help="no context from another piece than the target, to compare")

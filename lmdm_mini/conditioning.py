@@ -36,7 +36,7 @@ class Text:
     """A batch of prompts, as the model reads them.
 
     tokens: (B, S, 384). log_weight: (B, S), added to attention logits; minus infinity where there is no token.
-    bpm: (B,) the tempo asked for; 0 = any.
+    bpm: (B,) the tempo, and with it a clock; 0 = any.
     """
 
     tokens: Tensor
@@ -133,9 +133,24 @@ def embed_sentences(sentences: list[str]) -> list[Tensor]:
     return [torch.cat([row[there].mean(0, keepdim=True), row[there]]) for row, there in zip(states, real)]
 
 
+# what a sentence without a tempo is most like, and the median tempo of that style in the corpus
+USUAL_BPM = {"a church chorale for choir": 82.0, "an Irish folk tune": 99.0, "a mellow lo-fi hip hop beat": 80.0, "a house club track": 124.0,
+             "an ambient soundscape": 64.0, "8-bit chiptune game music": 149.0, "funk": 106.0, "a jazz trio": 141.0}
+
+
+@lru_cache(maxsize=1)
+def _usual() -> Tensor:
+    return torch.stack([F.normalize(tokens[0], dim=0) for tokens in embed_sentences(list(USUAL_BPM))])  # (8, 384)
+
+
+def usual_bpm(sentence: Tensor) -> float:
+    """The tempo that music like this usually has; sentence: its embedding, (384,)."""
+    return list(USUAL_BPM.values())[int((_usual() @ sentence).argmax())]
+
+
 def encode_text(prompts: list[Prompt]) -> Text:
     """Prompts to what the model reads. An empty prompt has no tokens: the model then plays unconditionally. Of a mixture the
-    tempo is that of its heaviest part that names one.
+    tempo is that of its heaviest part that names one; if none does, what is usual for the heaviest part (:func:`usual_bpm`).
 
     Raises TypeError or ValueError for what is no prompt, see :func:`clean_mixture`.
     """
@@ -147,6 +162,8 @@ def encode_text(prompts: list[Prompt]) -> Text:
         tokens = torch.cat([embedded[words] for words, _ in mixture]) if mixture else torch.zeros(1, TEXT_CHANNELS)
         weights = [torch.full((len(embedded[words]),), math.log(weight)) for words, weight in mixture]
         bpm = max(((weight, parse_bpm(words)) for words, weight in mixture if parse_bpm(words)), default=(0.0, 0.0))[1]
+        if mixture and not bpm:
+            bpm = usual_bpm(embedded[max(mixture, key=lambda part: part[1])[0]][0])
         log_weight = torch.cat(weights) if weights else torch.tensor([-math.inf])
         texts.append(Text(tokens[None], log_weight[None], torch.tensor([bpm])))
     return stack_texts(texts)

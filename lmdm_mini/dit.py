@@ -4,6 +4,9 @@ Known frames (the context of an outpainting) are given clean, and the model is t
 noise level is 0, and prompt, tempo and sketch do not exist. In the live variants context does not look at targets either, so
 what they think of it depends on its sound alone, which is what will make it possible to keep it (04_reparameterization).
 
+A tempo is given as a number and as a clock: each target frame is told where it is in the beat and the bar. A small model does
+not find a common pulse in noise by itself, just as a band needs somebody to count it in.
+
 One class serves all variants of the book; they differ in who hears whom, which is a mask. The live ones (`enc_dec` and
 `block_causal`) never let context look at targets, and let clean frames in by a projection of their own. Two doors are there
 from the start though nothing goes through them yet: `input_stem` (what another musician plays) and `sketch` (a melody and a
@@ -26,7 +29,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lmdm_mini.attention import Attend, CrossAttention, SelfAttention, rope_table
-from lmdm_mini.codec import CHECKPOINTS, LATENT_CHANNELS, load_codec
+from lmdm_mini.codec import CHECKPOINTS, LATENT_CHANNELS, LATENT_RATE, load_codec
 from lmdm_mini.conditioning import TEXT_CHANNELS, Text
 from lmdm_mini.flow import expand_t
 
@@ -92,11 +95,12 @@ class DiT(nn.Module):
         self.time_in = nn.Sequential(nn.Linear(256, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
         self.tempo_in = nn.Linear(TEMPO_CHANNELS, c.width, bias=False)
         self.any_tempo = nn.Parameter(torch.zeros(c.width))
+        self.clock_in = nn.Linear(2 * len(CLOCK_PERIODS), c.width, bias=False)
         self.modulation_head = nn.Linear(c.width, 6 * c.width)
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.depth))
         self.last_norm = nn.LayerNorm(c.width)
         self.frames_out = nn.Linear(c.width, LATENT_CHANNELS)
-        for zero in (self.modulation_head, self.frames_out, self.input_in, self.sketch_in,
+        for zero in (self.modulation_head, self.frames_out, self.input_in, self.sketch_in, self.clock_in,
                      *(layer.cross.project for layer in self.layers)):
             for parameter in zero.parameters():
                 nn.init.zeros_(parameter)
@@ -108,6 +112,14 @@ class DiT(nn.Module):
         tempo = self.any_tempo + named * (self.tempo_in(tempo_features(bpm))[:, None] - self.any_tempo)
         of_target = self.modulation_head(F.silu(self.time_in(time_features(t)) + tempo))
         return of_target if target is None else torch.where(target > 0, of_target, self.context_modulation())
+
+    def clock(self, beats: Tensor | None, positions: Tensor, bpm: Tensor) -> Tensor:
+        """What a clock at tempi bpm (B,) adds to frames, (B, T, W): nothing where no tempo is given. beats: where frames are, in
+        beats (B or 1, T); None: the clock starts at position 0 of positions (T,)."""
+        if beats is None:
+            beats = (positions + 0.5) / LATENT_RATE * bpm[:, None] / 60
+        phase = 2 * math.pi * beats[..., None] / torch.tensor(CLOCK_PERIODS, device=bpm.device)
+        return (bpm > 0).to(phase.dtype)[:, None, None] * self.clock_in(torch.cat([phase.cos(), phase.sin()], -1))
 
     def context_modulation(self) -> Tensor:
         """That of context frames, always the same: (1, 1, 6 W)."""
@@ -123,13 +135,14 @@ class DiT(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, text: Text | Words, context_mask: Tensor | None = None, input_stem: Tensor | None = None,
                 sketch: Tensor | None = None, positions: Tensor | None = None, attention_mask: Tensor | None = None,
-                return_hidden: int | None = None) -> Tensor:
+                beats: Tensor | None = None, return_hidden: int | None = None) -> Tensor:
         """Velocity (B, 64, T), or with `return_hidden` the frames (B, T, W) after that many layers.
 
         x: (B, 64, T), context frames clean. t: (B,) or (B, T), 1 = noise; what it says of context frames is ignored.
         context_mask: (B, T), 1 = context; None: all is target. input_stem: latents and a last channel that is 1 where
         there are any, (B, 65, T). sketch: likewise, (B, SKETCH_CHANNELS + 1, T). positions: (T,) places in time, if they are
-        not 0 to T-1. attention_mask: True where a query may look, (T, T) or (B, 1, T, T); None: everywhere.
+        not 0 to T-1. attention_mask: True where a query may look, (T, T) or (B, 1, T, T); None: everywhere. beats: see
+        :meth:`clock`; target frames hear it.
         """
         expand_t(t, x)  # checks the shape
         if return_hidden is not None and not 0 <= return_hidden <= len(self.layers):
@@ -143,8 +156,10 @@ class DiT(nn.Module):
             h = h + self.input_in(input_stem.transpose(1, 2))
         if sketch is not None:
             h = h + target * self.sketch_in(sketch.transpose(1, 2))
+        positions = torch.arange(x.shape[-1], device=x.device) if positions is None else positions
+        h = h + target * self.clock(beats, positions, text.bpm)
         modulation = self.modulation(t[:, None] if t.ndim == 1 else t, text.bpm, None if context_mask is None else target)
-        table = self.rope(torch.arange(x.shape[-1], device=x.device) if positions is None else positions)
+        table = self.rope(positions)
         attend = partial(F.scaled_dot_product_attention, attn_mask=attention_mask)
         for i, layer in enumerate(self.layers):
             if i == return_hidden:
@@ -177,6 +192,7 @@ def time_features(t: Tensor, channels: int = 256) -> Tensor:
 
 
 TEMPO_CHANNELS = 32
+CLOCK_PERIODS = (1 / 4, 1 / 3, 1 / 2, 1.0, 2.0, 4.0)  # beats
 
 
 def tempo_features(bpm: Tensor) -> Tensor:

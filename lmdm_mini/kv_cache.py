@@ -119,24 +119,25 @@ def _prefill_together(model: DiT, cache: KVCache, x: Tensor, granule: int) -> No
 class CachedTarget:
     """Velocities of the `count` frames that come next, for the prompts `text` (B), B at most the cache's branches.
 
-    What is the same in all denoising steps is computed once, when it is made: keys and values of the prompts, positions, and
-    what the cache shows. Nothing in the ring changes. A call equals the forward pass over everything, see
+    What is the same in all denoising steps is computed once, when it is made: keys and values of the prompts, positions, the
+    clock (beats as :meth:`DiT.clock` takes them), and what the cache shows. Nothing in the ring changes. A call equals the forward pass over everything, see
     `tests/test_kv_cache.py`.
     """
 
     @torch.inference_mode()
-    def __init__(self, model: DiT, cache: KVCache, count: int, text: Text):
+    def __init__(self, model: DiT, cache: KVCache, count: int, text: Text, beats: Tensor | None = None):
         batch = len(text.tokens)
         if count > WINDOW or batch > cache.keys.shape[1]:
             raise ValueError(f"a target of {batch} x {count} frames; this cache takes at most {cache.keys.shape[1]} x {WINDOW}.")
         self.model, self.cache, self.words = model, cache, model.read(text)
         self.mask = cache.mask(torch.tensor([cache.next_frame]), torch.ones(1, count, dtype=torch.bool))
-        self.table = model.rope(cache.next_frame + torch.arange(count))
+        positions = cache.next_frame + torch.arange(count)
+        self.table, self.clock = model.rope(positions), model.clock(beats, positions, text.bpm)
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """Noisy frames x (B, 64, count) at noise level t (B,) to velocities (B, 64, count)."""
-        h, modulation = self.model.frames_in(x.transpose(1, 2)), self.model.modulation(t[:, None], self.words.bpm)
+        h, modulation = self.model.frames_in(x.transpose(1, 2)) + self.clock, self.model.modulation(t[:, None], self.words.bpm)
         for i, (layer, words) in enumerate(zip(self.model.layers, self.words.layers)):
             h = layer(h, modulation, self.table, partial(self.cache.attend, i, self.mask), lambda y: layer.cross.look(y, *words))
         return self.model.velocity(h)

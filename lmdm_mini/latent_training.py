@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lmdm_mini.attention import BLOCKS, GRANULE, WINDOW, block_causal_mask, enc_dec_mask
-from lmdm_mini.codec import load_codec
+from lmdm_mini.codec import LATENT_RATE, load_codec
 from lmdm_mini.conditioning import Text, embed_sentences, parse_bpm, stack_texts
 from lmdm_mini.corpus.latents import ENDING, LatentPiece, find_latents
 from lmdm_mini.dit import DiT, DiTConfig, live_model, load, save_model
@@ -49,9 +49,11 @@ class LatentSet:
             some = words[i : i + 64]
             self.words |= {caption: tokens.half() for caption, tokens in zip(some, embed_sentences(some))}
 
-    def draw_text(self, caption: str) -> Text:
-        """A caption as it is heard in training, a batch of one."""
-        tokens, bpm = self.words[caption].float(), parse_bpm(caption)
+    def draw_text(self, caption: str, bpm: float) -> Text:
+        """A caption of a piece at tempo bpm as it is heard in training, a batch of one. The tempo is given if the caption names
+        it, and mostly if not: who plays from a prompt without a tempo is given a usual one."""
+        tokens = self.words[caption].float()
+        bpm = bpm if parse_bpm(caption) or self.rng.random() < 0.7 else 0.0
         draw = self.rng.random()
         if draw < self.empty:
             tokens, bpm = tokens[:0], 0.0
@@ -61,17 +63,19 @@ class LatentSet:
             tokens = tokens[[i == 0 or self.rng.random() > self.thin for i in range(len(tokens))]]
         return Text(tokens[None], torch.zeros(1, len(tokens)), torch.tensor([bpm]))
 
-    def batch(self, size: int, frames: int) -> tuple[Tensor, Text, Tensor]:
-        """Windows (size, 64, frames), what is said of them, and where there is music (size, frames): pieces may be shorter."""
-        windows, texts, there = [], [], torch.zeros(size, frames)
+    def batch(self, size: int, frames: int) -> tuple[Tensor, Text, Tensor, Tensor]:
+        """Windows (size, 64, frames), what is said of them, where there is music (size, frames), for pieces may be shorter, and
+        where frames are in beats (size, frames): pieces begin with a beat and keep their tempo."""
+        windows, texts, there, beats = [], [], torch.zeros(size, frames), []
         places = [max(1, length - frames) for length in self.lengths]  # where a window may begin: pieces that are too short are rare
         for row in self.rng.choices(range(len(self.pieces)), places, k=size):
             piece, start = self.pieces[row], self.rng.randrange(places[row])
             window = piece.latents[:, start : min(start + frames, self.lengths[row])].float()
             there[len(windows), : window.shape[-1]] = 1
             windows.append(F.pad(window, (0, frames - window.shape[-1])))
-            texts.append(self.draw_text(self.rng.choice(piece.captions)))
-        return torch.stack(windows), stack_texts(texts), there
+            texts.append(self.draw_text(self.rng.choice(piece.captions), piece.bpm))
+            beats.append((start + torch.arange(frames) + 0.5) / LATENT_RATE * piece.bpm / 60)
+        return torch.stack(windows), stack_texts(texts), there, torch.stack(beats)
 
 
 @dataclass
@@ -84,6 +88,7 @@ class FlowBatch:
     noise: Tensor  # (B, 64, S)
     context_mask: Tensor  # (B, S), 1 = context
     weight: Tensor  # (B, S) of the errors, 0 where nothing is learned
+    beats: Tensor | None = None  # (B, S) where frames are
     positions: Tensor | None = None  # (S,) places in time
     attention_mask: Tensor | None = None  # (B, 1, S, S)
 
@@ -103,7 +108,8 @@ def flow_loss(model, batch: FlowBatch) -> Tensor:
     t = batch.t if batch.t.ndim == 2 else batch.t[:, None]
     sample = noised_sample(batch.x0, t * (1 - batch.context_mask), batch.noise)
     with fast_autocast(batch.x0.device.type):
-        v = model(sample.x_t, batch.t, batch.text, batch.context_mask, positions=batch.positions, attention_mask=batch.attention_mask)
+        v = model(sample.x_t, batch.t, batch.text, batch.context_mask, positions=batch.positions, attention_mask=batch.attention_mask,
+                  beats=batch.beats)
     return ((v - sample.v).square().mean(1) * batch.weight).sum(1) / batch.weight.sum(1).clamp_min(1)
 
 
@@ -148,10 +154,10 @@ def draw_frames(batch: int, window: int, rng: random.Random) -> tuple[int, int]:
 def draw_base(data: LatentSet, batch: int, window: int, rng: random.Random, generator: torch.Generator) -> FlowBatch:
     """About `batch` windows for the base."""
     size, frames = draw_frames(batch, window, rng)
-    x0, text, there = data.batch(size, frames)
+    x0, text, there, beats = data.batch(size, frames)
     context = draw_context(size, frames, rng)
     t = draw_levels((size,), generator)
-    return FlowBatch(x0, text, t, torch.randn(x0.shape, generator=generator), context, (1 - context) * there)
+    return FlowBatch(x0, text, t, torch.randn(x0.shape, generator=generator), context, (1 - context) * there, beats)
 
 
 def draw_context_dropout(size: int, known: int, rng: random.Random) -> Tensor:
@@ -173,20 +179,20 @@ def draw_enc_dec(data: LatentSet, batch: int, window: int, rng: random.Random, g
     """`batch` windows of context and one block for `enc_dec`."""
     block = rng.choice(BLOCKS)
     known = min(WINDOW, window - block)
-    x0, text, music = data.batch(batch, known + block)
+    x0, text, music, beats = data.batch(batch, known + block)
     x0, _ = splice(x0, known, rng, share=0.1 * splices)
     context = torch.cat([torch.ones(batch, known), torch.zeros(batch, block)], 1)
     there = torch.arange(known + block) >= draw_context_dropout(batch, known, rng)[:, None]  # (B, S)
     mask = enc_dec_mask(context) & there[:, None, None, :] | torch.eye(known + block, dtype=torch.bool)
     t = draw_levels((batch,), generator)
-    return FlowBatch(x0, text, t, torch.randn(x0.shape, generator=generator), context, (1 - context) * music, attention_mask=mask)
+    return FlowBatch(x0, text, t, torch.randn(x0.shape, generator=generator), context, (1 - context) * music, beats, attention_mask=mask)
 
 
 def draw_block_causal(data: LatentSet, batch: int, window: int, rng: random.Random, generator: torch.Generator,
                       splices: bool = True) -> FlowBatch:
     """`batch` windows' worth of frames for `block_causal`, as stretches of twice the window, clean and noisy side by side."""
     block, size, frames = rng.choice(BLOCKS), max(1, batch // 4), 2 * window
-    x0, text, music = data.batch(size, frames)
+    x0, text, music, beats = data.batch(size, frames)
     cut = rng.randrange(block, frames, block)
     x0, spliced = splice(x0, cut, rng, share=0.3 * splices)  # of a stretch, only the blocks after the cut hear two pieces
     place = torch.arange(frames)
@@ -199,7 +205,7 @@ def draw_block_causal(data: LatentSet, batch: int, window: int, rng: random.Rand
     noise = torch.randn(size, 64, 2 * frames, generator=generator)
     zeros = torch.zeros(size, frames)
     return FlowBatch(x0.repeat(1, 1, 2), text, torch.cat([zeros, t], 1), noise, torch.cat([1 - zeros, zeros], 1),
-                     torch.cat([zeros, weight], 1), place.repeat(2), mask)
+                     torch.cat([zeros, weight], 1), beats.repeat(1, 2), place.repeat(2), mask)
 
 
 DRAWS = {"bidirectional": draw_base, "enc_dec": draw_enc_dec, "block_causal": draw_block_causal}
@@ -217,7 +223,8 @@ def find_base(out: Path) -> DiT:
 
 
 def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, lr: float, seed: int = 0, from_base: bool = True,
-                config: DiTConfig | None = None, accelerator: str = "auto", compiled: bool = True, splices: bool = True) -> Path:
+                config: DiTConfig | None = None, accelerator: str = "auto", compiled: bool = True, splices: bool = True,
+                start: Path | None = None) -> Path:
     """Trains a variant, or goes on where it stopped; returns its weights' path.
 
     Trains on the latents of the corpus in folder `corpus` if there are any, else on the set in ``data/latents``.
@@ -225,7 +232,8 @@ def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, l
     part, so that their number changes nothing but the pace. Live variants start from the base (`find_base`), or with
     `from_base=False` from nothing, to see what it is worth. config: of a model that starts from nothing. compiled: with
     torch.compile, which takes a few minutes at the start and saves a sixth of every step. splices: whether live variants also
-    practise contexts from another piece than the target, which is what a change of the prompt sounds like.
+    practise contexts from another piece than the target, which is what a change of the prompt sounds like. start: weights of this
+    variant to go on from, with new optimisers.
     """
     torch.manual_seed(seed)
     fabric = make_fabric(accelerator)
@@ -233,8 +241,9 @@ def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, l
         raise ValueError(f"--batch is {batch}; for {fabric.world_size} processes it must be a multiple of {4 * fabric.world_size}.")
     codec = load_codec()
     live = variant != "bidirectional"
-    base = find_base(out) if live and from_base else None
-    model = live_model(base, variant) if base else DiT(config or DiTConfig(variant=variant))
+    base = find_base(out) if live and from_base and not start else None
+    model = load(variant, start) if start else live_model(base, variant) if base else DiT(config or DiTConfig(variant=variant))
+    model.train()
     model.requires_grad_(True)
     for door in (model.input_in, model.sketch_in):  # closed until their chapters
         door.requires_grad_(False)

@@ -56,6 +56,14 @@ def tempo(audio: Tensor) -> tuple[float, float]:
     return float(bpm[best]), float(strength[best].clamp(0, 1))
 
 
+def beat_phase(audio: Tensor, bpm: float) -> float:
+    """Where in a beat, from 0 to 1, audio (2, N) ends if its tempo is `bpm`: by the phase of its onsets."""
+    onsets = onset_strength(audio)
+    beats = (torch.arange(len(onsets)) + 1) * HOP / SAMPLE_RATE * bpm / 60
+    first = torch.atan2((onsets * (2 * math.pi * beats).sin()).sum(), (onsets * (2 * math.pi * beats).cos()).sum()) / (2 * math.pi)
+    return float((audio.shape[-1] / SAMPLE_RATE * bpm / 60 - first) % 1)
+
+
 def same_tempo(found: float, wanted: float, tolerance: float = 0.04) -> bool:
     """Whether two tempi agree, an octave (half or double) aside."""
     return found > 0 and any(abs(found / (wanted * factor) - 1) <= tolerance for factor in (0.5, 1.0, 2.0))

@@ -21,11 +21,12 @@ from torch import Tensor
 
 from lmdm_mini.attention import BLOCKS, GRANULE, WINDOW
 from lmdm_mini.audio import SAMPLE_RATE, to_stereo
-from lmdm_mini.codec import ENCODER_AHEAD, FRAME_SAMPLES, LATENT_CHANNELS, check_latents
+from lmdm_mini.codec import ENCODER_AHEAD, FRAME_SAMPLES, LATENT_CHANNELS, LATENT_RATE, check_latents
 from lmdm_mini.conditioning import Prompt, Text, encode_text, no_text, stack_texts
 from lmdm_mini.dit import DiT
 from lmdm_mini.flow import find_sampler, schedule
 from lmdm_mini.kv_cache import CachedTarget, KVCache, prefill
+from lmdm_mini.musical import beat_phase
 
 SETTINGS = ("prompt", "cfg_scale", "steps", "block_latents")
 
@@ -63,6 +64,12 @@ def guided(model: Callable[[Tensor, Tensor, Text], Tensor], text: Text, cfg_scal
     return guide(model(x.repeat(2, 1, 1), t.repeat(2), with_no_text(text)), cfg_scale)
 
 
+def beats_from(beat: float, bpm: Tensor, count: int, before: int = 0) -> Tensor:
+    """Where `before` frames and the `count` after them are in beats, at tempi bpm (B,), if the latter begin at `beat`: (B, T). What is longer ago than the
+    clock's longest period, four beats, does not matter."""
+    return beat % 4 + (torch.arange(-before, count) + 0.5) / LATENT_RATE * bpm[:, None] / 60
+
+
 class Stopwatch:
     """Adds up the seconds that a function takes which was wrapped in it."""
 
@@ -84,20 +91,23 @@ OUTPAINTING = ("mask", "replace")
 
 @torch.inference_mode()
 def outpaint(model: DiT, context: Tensor, text: Text, block_latents: int, steps: int, cfg_scale: float,
-             sampler: str, generator: torch.Generator, outpainting: str = "mask", watch: Stopwatch | None = None) -> Tensor:
-    """The next block after `context`: (B, 64, s) -> (B, 64, block_latents). See the module for the two ways."""
+             sampler: str, generator: torch.Generator, outpainting: str = "mask", watch: Stopwatch | None = None,
+             beat: float = 0.0) -> Tensor:
+    """The next block after `context`: (B, 64, s) -> (B, 64, block_latents). See the module for the two ways. beat: where its
+    clock is when it begins."""
     batch, _, known = context.shape
     x = torch.randn(batch, LATENT_CHANNELS, block_latents, generator=generator)
     noise = torch.randn(context.shape, generator=generator)
     branches = 2 if is_guided(text, cfg_scale) else 1
     words = model.read(with_no_text(text) if branches == 2 else text)
     mask = torch.cat([torch.ones(1, known), torch.zeros(1, block_latents)], 1).expand(branches * batch, -1)
+    beats = beats_from(beat, words.bpm, block_latents, known)
     network = watch(model) if watch else model
 
     def velocity(x: Tensor, t: float) -> Tensor:
         before = context if outpainting == "mask" else (1 - t) * context + t * noise
         window = torch.cat([before, x], -1).repeat(branches, 1, 1)
-        v = network(window, torch.full((len(window),), t), words, mask if outpainting == "mask" else None)
+        v = network(window, torch.full((len(window),), t), words, mask if outpainting == "mask" else None, None, None, None, None, beats)
         return (guide(v, cfg_scale) if branches == 2 else v)[..., known:]
 
     return find_sampler(sampler)(velocity, x, schedule(steps), generator)
@@ -105,11 +115,12 @@ def outpaint(model: DiT, context: Tensor, text: Text, block_latents: int, steps:
 
 @torch.inference_mode()
 def denoise_cached(model: DiT, cache: KVCache, text: Text, block_latents: int, steps: int, cfg_scale: float, sampler: str,
-                   generator: torch.Generator, watch: Stopwatch | None = None) -> Tensor:
-    """The next block after what `cache` remembers: (1, 64, block_latents)."""
+                   generator: torch.Generator, watch: Stopwatch | None = None, beat: float = 0.0) -> Tensor:
+    """The next block after what `cache` remembers: (1, 64, block_latents). beat: where its clock is when it begins."""
     x = torch.randn(1, LATENT_CHANNELS, block_latents, generator=generator)
     branches = 2 if is_guided(text, cfg_scale) else 1
-    target = CachedTarget(model, cache, block_latents, with_no_text(text) if branches == 2 else text)
+    both = with_no_text(text) if branches == 2 else text
+    target = CachedTarget(model, cache, block_latents, both, beats_from(beat, both.bpm, block_latents))
     network = watch(target) if watch else target
 
     def velocity(x: Tensor, t: float) -> Tensor:
@@ -137,7 +148,7 @@ class Stream:
         self.generator = torch.Generator().manual_seed(seed)
         self.decoder = self.codec.stream_decoder()
         self.cache = None if model.config.variant == "bidirectional" else KVCache(model, window=context_latents)
-        self.text = no_text(1)
+        self.text, self.beat = no_text(1), 0.0  # where the clock is, in beats
         self.set(prompt=prompt, block_latents=block_latents, steps=steps, cfg_scale=cfg_scale)
         # also sets `heard`, the context as the codec renders it, up to where the first block begins
         self.set_context(torch.zeros(1, LATENT_CHANNELS, 0) if context is None else self._encode(to_stereo(context)))
@@ -164,6 +175,8 @@ class Stream:
             self.cache.clear()
         self.decoder.reset()
         self.heard = self.decoder(self.context)[0] if self.context.shape[-1] else torch.zeros(2, 0)  # what comes next joins without a seam
+        if self.text.bpm > 0 and self.heard.shape[-1] > SAMPLE_RATE:  # a clock takes up the beat that is heard
+            self.beat = beat_phase(self.heard, float(self.text.bpm))
 
     def correct(self, latents: Tensor, back: int) -> None:
         """The context from `back` frames ago on was really `latents` (1, 64, n), n at most `back`: what else was to be heard there
@@ -213,18 +226,19 @@ class Stream:
             context = self.context[..., max(0, self.context.shape[-1] - room) :]
             times.append(time.perf_counter())
             latents = outpaint(self.model, context, self.text, self.block_latents, self.steps, self.cfg_scale, self.sampler,
-                               self.generator, self.outpainting, watch)
+                               self.generator, self.outpainting, watch, self.beat)
         else:
             whole = self.model.config.variant == "enc_dec"
             newest = self.context[..., max(0, self.context.shape[-1] - self.context_latents) :]
             prefill(self.model, self.cache, newest if whole else self.fresh)
             times.append(time.perf_counter())
             latents = denoise_cached(self.model, self.cache, self.text, self.block_latents, self.steps, self.cfg_scale, self.sampler,
-                                     self.generator, watch)
+                                     self.generator, watch, self.beat)
         times.append(time.perf_counter())
         audio = self.decoder(latents)[0]  # refuses what is not finite, before it becomes context
         self.fresh, self.context = latents, torch.cat([self.context, latents], -1)[..., -self.model.config.window :]
         times.append(time.perf_counter())
+        self.beat += self.block_latents / LATENT_RATE * float(self.text.bpm) / 60
         spent = {"context": times[1] - times[0], "network": watch.seconds, "codec": times[3] - times[2]}
         return Block(audio, latents[0], times[-1] - times[0], spent)
 

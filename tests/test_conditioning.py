@@ -57,3 +57,9 @@ def test_a_mixture_in_one_line():
     assert parse_mixture("funk, 110 bpm:0.7 + choir:.3") == [("funk, 110 bpm", 0.7), ("choir", 0.3)]
     for plain in ("drums + bass", "funk", "", "swing: the 1930s"):
         assert parse_mixture(plain) == plain
+
+
+@pytest.mark.parametrize("words, bpm", [("driving club music for dancing", 124), ("a fiddle playing in a pub", 99), ("mellow beats to study to", 80),
+                                        ("retro video game theme", 149), ("funk, 97 bpm", 97), ("", 0)])
+def test_without_a_tempo_a_usual_one_is_taken(words, bpm):
+    assert encode_text([words]).bpm.item() == bpm

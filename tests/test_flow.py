@@ -104,6 +104,20 @@ def test_context_hears_sound_alone():
     assert added[:, :12].abs().max() == 0 and added[:, 12:].abs().max() > 0
 
 
+def test_a_clock_runs_where_a_tempo_is_given():
+    """It moves with the beats of target frames, four beats later it is the same, and without a tempo it is silent."""
+    model, text = model_and_text()  # the second item has a tempo
+    x, t, mask, beats = torch.randn(2, 64, 20), torch.tensor([0.3, 0.8]), torch.zeros(2, 20), torch.linspace(0, 2, 20)[None]
+    plain, later, bar = (model(x, t, text, beats=b) for b in (beats, beats + 0.3, beats + 4))
+    assert torch.equal(plain[0], later[0]) and not torch.allclose(plain[1], later[1], atol=1e-3)
+    assert torch.allclose(plain, bar, atol=1e-3)
+    own = (torch.arange(20) + 0.5) / (44100 / 2048) * 120 / 60
+    assert torch.allclose(model(x, t, text)[1], model(x, t, text, beats=own[None])[1], atol=1e-5)
+    mask[:, :12] = 1
+    states = [model(x, t, text, mask, beats=b, return_hidden=0)[:, :12] for b in (beats, beats + 0.3)]
+    assert torch.equal(*states)
+
+
 def test_prompts_that_were_read_once_say_the_same():
     model, text = model_and_text()
     x, t, mask = torch.randn(2, 64, 20), torch.tensor([0.3, 0.8]), torch.zeros(2, 20)

@@ -29,6 +29,12 @@ def test_the_tempo_of_clicks(bpm):
     assert musical.same_tempo(found, bpm) and strength > 0.4
 
 
+@pytest.mark.parametrize("bpm, shift", [(120, 0.0), (120, 0.1), (92.3, 0.4)])
+def test_where_in_a_beat_a_sound_ends(bpm, shift):
+    wanted = (10.0 + shift) * bpm / 60 % 1
+    assert abs((musical.beat_phase(clicks(bpm, shift=shift), bpm) - wanted + 0.5) % 1 - 0.5) < 0.05
+
+
 def test_noise_and_silence_have_no_beat():
     noise = 0.1 * torch.randn(2, 10 * RATE, generator=torch.Generator().manual_seed(1))
     assert musical.tempo(noise)[1] < 0.2 < musical.tempo(clicks(100))[1]

@@ -42,14 +42,21 @@ def test_all_levels_of_the_schedule_are_learned():
 def test_captions_are_thinned_out():
     piece = LatentPiece("one", "house", 124.0, ["a house track with synth bass, 124 bpm"], torch.randn(64, 30).half())
     data = LatentSet([piece], 0)
-    heard = [data.draw_text(piece.captions[0]) for _ in range(300)]
+    heard = [data.draw_text(piece.captions[0], piece.bpm) for _ in range(300)]
     lengths = [text.tokens.shape[1] for text in heard]
     whole = len(data.words[piece.captions[0]])
     assert min(lengths) == 0 and 1 in lengths and max(lengths) == whole and len(set(lengths)) > 5
     assert all((text.bpm.item() == 124) == (text.tokens.shape[1] > 0) for text in heard)
-    windows, text, there = data.batch(3, 48)  # a piece that is all ending: its first granule is taken
+    windows, text, there, beats = data.batch(3, 48)  # a piece that is all ending: its first granule is taken
     assert windows.shape == (3, 64, 48) and windows[..., 12:].abs().max() == 0 and len(text.bpm) == 3
     assert there[:, :12].all() and not there[:, 12:].any()
+    assert torch.allclose(beats[0, 1:] - beats[0, :-1], torch.tensor(2048 / 44100 * 124 / 60), atol=1e-4)
+
+
+def test_a_tempo_is_given_mostly_when_the_caption_names_none():
+    data = LatentSet([LatentPiece("one", "house", 124.0, ["club music"], torch.randn(64, 300).half())], 0, empty=0.0)
+    given = [data.draw_text("club music", 124.0).bpm.item() for _ in range(300)]
+    assert set(given) == {0.0, 124.0} and 0.6 < given.count(124.0) / 300 < 0.8
 
 
 def test_no_latents_say_where_they_come_from(tmp_path):
@@ -114,7 +121,7 @@ def test_windows_keep_away_from_the_end():
     latents[:, -172:] = 1
     data = LatentSet([LatentPiece("a", "jazz", 100.0, ["jazz"], latents), LatentPiece("b", "jazz", 100.0, ["jazz"], latents[:, -300:])], 0)
     for frames in (12, 240, 480):
-        windows, _, there = data.batch(20, frames)
+        windows, _, there, _ = data.batch(20, frames)
         assert windows.abs().max() == 0 and there.float().mean() > 0.9
 
 
