@@ -26,7 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lmdm_mini.audio import SAMPLE_RATE
-from lmdm_mini.clap import STYLES, load_clap
+from lmdm_mini.clap import STYLES, embed_audio, load_clap
 from lmdm_mini.codec import FRAME_SAMPLES, LATENT_CHANNELS, RESULTS, Codec, load_codec
 from lmdm_mini.complexity import rtf, time_to_first_audio
 from lmdm_mini.conditioning import encode_text
@@ -82,8 +82,9 @@ def evaluate_text(model: DiT, steps: int = 16, cfg_scale: float = 3.0, seed: int
     made = make_clips(model, prompts, steps, cfg_scale, seed)
     seconds = time.perf_counter() - start
     unseen = [(style, words) for style in STYLES for words in HELD_OUT_WORDING[style] for _ in range(max(1, len(prompts) // 32))]
-    heard = hear(clap, decode_clips(codec, make_clips(model, [words for _, words in unseen], steps, cfg_scale, seed + 1)))["style"]
-    right = heard.argmax(-1) == torch.tensor([STYLES.index(style) for style, _ in unseen])
+    heard = decode_clips(codec, make_clips(model, [words for _, words in unseen], steps, cfg_scale, seed + 1))
+    found = torch.cat([clap.style_head(embed_audio(clap, audio)).argmax(-1) for audio in heard])
+    right = found == torch.tensor([STYLES.index(style) for style, _ in unseen])
     near = novelty(made, read_packed(SHIPPED / "train.safetensors", codec.fingerprint))
     begin = partial(stream, model, prompts[0], 48, steps, cfg_scale)
     rows[model.name] = score(made) | {
