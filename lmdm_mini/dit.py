@@ -61,7 +61,8 @@ class Layer(nn.Module):
         self.shift = nn.Parameter(torch.zeros(6 * width))
 
     def forward(self, x: Tensor, modulation: Tensor, table: Tensor, attend: Attend, read: Callable[[Tensor], Tensor] | None) -> Tensor:
-        """x (B, T, W); modulation (B, 1 or T, 6 W); table: of :func:`rope_table`. read: what frames take from the prompt, by cross-attention; None: there is no prompt."""
+        """x (B, T, W); modulation (B, 1 or T, 6 W); table: of :func:`rope_table`. read: what frames take from the prompt, by
+        cross-attention; None: there is no prompt."""
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation + self.shift).chunk(6, -1)
         y = torch.addcmul(shift_a, F.layer_norm(x, x.shape[-1:]), 1 + scale_a)
         x = torch.addcmul(x, gate_a, self.attention(y, table, attend))
@@ -117,7 +118,7 @@ class DiT(nn.Module):
         """What a clock at tempi bpm (B,) adds to frames, (B, T, W): nothing where no tempo is given. beats: where frames are, in
         beats (B or 1, T); None: the clock starts at position 0 of positions (T,)."""
         if beats is None:
-            beats = (positions + 0.5) / LATENT_RATE * bpm[:, None] / 60
+            beats = frames_to_beats(positions, bpm[:, None])
         phase = 2 * math.pi * beats[..., None] / torch.tensor(CLOCK_PERIODS, device=bpm.device)
         return (bpm > 0).to(phase.dtype)[:, None, None] * self.clock_in(torch.cat([phase.cos(), phase.sin()], -1))
 
@@ -189,6 +190,11 @@ def time_features(t: Tensor, channels: int = 256) -> Tensor:
     rates = torch.exp(torch.linspace(0, math.log(1000.0), channels // 2, device=t.device))
     angles = t[..., None] * rates
     return torch.cat([angles.cos(), angles.sin()], -1)
+
+
+def frames_to_beats(frames: Tensor, bpm: Tensor | float) -> Tensor:
+    """Where the middles of latent frames are, in beats, if frame 0 begins on one."""
+    return (frames + 0.5) / LATENT_RATE * bpm / 60
 
 
 TEMPO_CHANNELS = 32

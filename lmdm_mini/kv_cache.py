@@ -120,8 +120,8 @@ class CachedTarget:
     """Velocities of the `count` frames that come next, for the prompts `text` (B), B at most the cache's branches.
 
     What is the same in all denoising steps is computed once, when it is made: keys and values of the prompts, positions, the
-    clock (beats as :meth:`DiT.clock` takes them), and what the cache shows. Nothing in the ring changes. A call equals the forward pass over everything, see
-    `tests/test_kv_cache.py`.
+    clock (beats as :meth:`DiT.clock` takes them), and what the cache shows. Nothing in the ring changes. A call equals the
+    forward pass over everything, see `tests/test_kv_cache.py`.
     """
 
     @torch.inference_mode()

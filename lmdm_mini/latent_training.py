@@ -22,10 +22,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lmdm_mini.attention import BLOCKS, GRANULE, WINDOW, block_causal_mask, enc_dec_mask
-from lmdm_mini.codec import LATENT_RATE, load_codec
+from lmdm_mini.codec import load_codec
 from lmdm_mini.conditioning import Text, embed_sentences, parse_bpm, stack_texts
 from lmdm_mini.corpus.latents import ENDING, LatentPiece, find_latents
-from lmdm_mini.dit import DiT, DiTConfig, live_model, load, save_model
+from lmdm_mini.dit import DiT, DiTConfig, frames_to_beats, live_model, load, save_model
 from lmdm_mini.flow import noised_sample
 from lmdm_mini.training import Run, fast_autocast, make_fabric
 
@@ -74,7 +74,7 @@ class LatentSet:
             there[len(windows), : window.shape[-1]] = 1
             windows.append(F.pad(window, (0, frames - window.shape[-1])))
             texts.append(self.draw_text(self.rng.choice(piece.captions), piece.bpm))
-            beats.append((start + torch.arange(frames) + 0.5) / LATENT_RATE * piece.bpm / 60)
+            beats.append(frames_to_beats(start + torch.arange(frames), piece.bpm))
         return torch.stack(windows), stack_texts(texts), there, torch.stack(beats)
 
 

@@ -23,7 +23,7 @@ from lmdm_mini.attention import BLOCKS, GRANULE, WINDOW
 from lmdm_mini.audio import SAMPLE_RATE, to_stereo
 from lmdm_mini.codec import ENCODER_AHEAD, FRAME_SAMPLES, LATENT_CHANNELS, LATENT_RATE, check_latents
 from lmdm_mini.conditioning import Prompt, Text, encode_text, no_text, stack_texts
-from lmdm_mini.dit import DiT
+from lmdm_mini.dit import DiT, frames_to_beats
 from lmdm_mini.flow import find_sampler, schedule
 from lmdm_mini.kv_cache import CachedTarget, KVCache, prefill
 from lmdm_mini.musical import beat_phase
@@ -65,9 +65,9 @@ def guided(model: Callable[[Tensor, Tensor, Text], Tensor], text: Text, cfg_scal
 
 
 def beats_from(beat: float, bpm: Tensor, count: int, before: int = 0) -> Tensor:
-    """Where `before` frames and the `count` after them are in beats, at tempi bpm (B,), if the latter begin at `beat`: (B, T). What is longer ago than the
-    clock's longest period, four beats, does not matter."""
-    return beat % 4 + (torch.arange(-before, count) + 0.5) / LATENT_RATE * bpm[:, None] / 60
+    """Where `before` frames and the `count` after them are in beats, at tempi bpm (B,), if the latter begin at `beat`: (B, T).
+    Only the place within the clock's longest period, four beats, matters."""
+    return beat % 4 + frames_to_beats(torch.arange(-before, count), bpm[:, None])
 
 
 class Stopwatch:
@@ -77,9 +77,9 @@ class Stopwatch:
         self.seconds = 0.0
 
     def __call__(self, function: Callable) -> Callable:
-        def timed(*args):
+        def timed(*args, **kwargs):
             start = time.perf_counter()
-            result = function(*args)
+            result = function(*args, **kwargs)
             self.seconds += time.perf_counter() - start
             return result
 
@@ -107,7 +107,7 @@ def outpaint(model: DiT, context: Tensor, text: Text, block_latents: int, steps:
     def velocity(x: Tensor, t: float) -> Tensor:
         before = context if outpainting == "mask" else (1 - t) * context + t * noise
         window = torch.cat([before, x], -1).repeat(branches, 1, 1)
-        v = network(window, torch.full((len(window),), t), words, mask if outpainting == "mask" else None, None, None, None, None, beats)
+        v = network(window, torch.full((len(window),), t), words, mask if outpainting == "mask" else None, beats=beats)
         return (guide(v, cfg_scale) if branches == 2 else v)[..., known:]
 
     return find_sampler(sampler)(velocity, x, schedule(steps), generator)
