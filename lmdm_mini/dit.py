@@ -4,7 +4,8 @@ Known frames (the context of an outpainting) are given clean, and the model is t
 noise level is 0, and prompt, tempo and sketch do not exist. In the live variants context does not look at targets either, so
 what they think of it depends on its sound alone, which is what will make it possible to keep it (04_reparameterization).
 
-A tempo is given as a number and as a clock: each target frame is told where it is in the beat and the bar. A small model does
+A prompt is heard twice: word by word in cross-attention, and as a whole in the modulation of the layers, with the tempo. The
+tempo is given as a number and as a clock: each target frame is told where it is in the beat and the bar. A small model does
 not find a common pulse in noise by itself, just as a band needs somebody to count it in.
 
 One class serves all variants of the book; they differ in who hears whom, which is a mask. The live ones (`enc_dec` and
@@ -79,6 +80,7 @@ class Words:
 
     layers: list[tuple[Tensor, Tensor, Tensor]]  # keys, values and weights for each layer's cross-attention
     bpm: Tensor  # (B,)
+    sentence: Tensor  # (B, 384)
 
 
 class DiT(nn.Module):
@@ -96,22 +98,23 @@ class DiT(nn.Module):
         self.time_in = nn.Sequential(nn.Linear(256, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
         self.tempo_in = nn.Linear(TEMPO_CHANNELS, c.width, bias=False)
         self.any_tempo = nn.Parameter(torch.zeros(c.width))
+        self.sentence_in = nn.Linear(TEXT_CHANNELS, c.width, bias=False)
         self.clock_in = nn.Linear(2 * len(CLOCK_PERIODS), c.width, bias=False)
         self.modulation_head = nn.Linear(c.width, 6 * c.width)
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.depth))
         self.last_norm = nn.LayerNorm(c.width)
         self.frames_out = nn.Linear(c.width, LATENT_CHANNELS)
-        for zero in (self.modulation_head, self.frames_out, self.input_in, self.sketch_in, self.clock_in,
+        for zero in (self.modulation_head, self.frames_out, self.input_in, self.sketch_in, self.clock_in, self.sentence_in,
                      *(layer.cross.project for layer in self.layers)):
             for parameter in zero.parameters():
                 nn.init.zeros_(parameter)
 
-    def modulation(self, t: Tensor, bpm: Tensor, target: Tensor | None = None) -> Tensor:
-        """What noise levels t (B, 1 or T) and tempi (B,) make of the layers, (B, 1 or T, 6 W); where `target` (B, 1 or T, 1)
-        is 0 there is neither. None: all is target."""
-        named = (bpm > 0).to(t.dtype)[:, None, None]
-        tempo = self.any_tempo + named * (self.tempo_in(tempo_features(bpm))[:, None] - self.any_tempo)
-        of_target = self.modulation_head(F.silu(self.time_in(time_features(t)) + tempo))
+    def modulation(self, t: Tensor, text: "Text | Words", target: Tensor | None = None) -> Tensor:
+        """What noise levels t (B, 1 or T), tempo and sentence of prompts (B) make of the layers, (B, 1 or T, 6 W); where `target`
+        (B, 1 or T, 1) is 0 there is nothing of them. None: all is target."""
+        named = (text.bpm > 0).to(t.dtype)[:, None]
+        said = self.any_tempo + named * (self.tempo_in(tempo_features(text.bpm)) - self.any_tempo) + self.sentence_in(text.sentence)
+        of_target = self.modulation_head(F.silu(self.time_in(time_features(t)) + said[:, None]))
         return of_target if target is None else torch.where(target > 0, of_target, self.context_modulation())
 
     def clock(self, beats: Tensor | None, positions: Tensor, bpm: Tensor) -> Tensor:
@@ -128,7 +131,7 @@ class DiT(nn.Module):
 
     def read(self, text: Text) -> "Words":
         """A batch of prompts as all denoising steps need them: read once, the network takes them in place of the text."""
-        return Words([layer.cross.read(text.tokens, text.log_weight) for layer in self.layers], text.bpm)
+        return Words([layer.cross.read(text.tokens, text.log_weight) for layer in self.layers], text.bpm, text.sentence)
 
     def rope(self, positions: Tensor) -> Tensor:
         """Angles of places in time (T,), for its heads: see :func:`rope_table`."""
@@ -159,7 +162,7 @@ class DiT(nn.Module):
             h = h + target * self.sketch_in(sketch.transpose(1, 2))
         positions = torch.arange(x.shape[-1], device=x.device) if positions is None else positions
         h = h + target * self.clock(beats, positions, text.bpm)
-        modulation = self.modulation(t[:, None] if t.ndim == 1 else t, text.bpm, None if context_mask is None else target)
+        modulation = self.modulation(t[:, None] if t.ndim == 1 else t, text, None if context_mask is None else target)
         table = self.rope(positions)
         attend = partial(F.scaled_dot_product_attention, attn_mask=attention_mask)
         for i, layer in enumerate(self.layers):

@@ -51,6 +51,12 @@ def test_what_is_no_prompt_is_refused():
 def test_texts_stack():
     both = stack_texts([encode_text(["a long sentence about funk"]), no_text(2)])
     assert both.tokens.shape[0] == 3 and torch.isinf(both.log_weight[1:]).all() and both.bpm.shape == (3,)
+    assert both.sentence.shape == (3, 384) and both.sentence[0].square().mean() == pytest.approx(1) and not both.sentence[1:].any()
+
+
+def test_a_mixture_has_the_weighted_sentence():
+    funk, choir, mixed = encode_text(["funk", "choir", [("funk", 3), ("choir", 1)]]).sentence
+    assert torch.allclose(mixed, 0.75 * funk + 0.25 * choir, atol=1e-5)
 
 
 def test_a_mixture_in_one_line():

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import pytest
 import soundfile
@@ -9,7 +10,7 @@ import torch
 
 from lmdm_mini.audio import SAMPLE_RATE, loudness
 from lmdm_mini.corpus import build, data, render
-from lmdm_mini.corpus.captions import HELD_OUT_WORDING, MOODS, STEM_WORDS, STYLE_WORDS, USES, captions
+from lmdm_mini.corpus.captions import HELD_OUT_WORDING, MOODS, PARAPHRASES, STEM_WORDS, STYLE_WORDS, USES, captions
 from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Section, Track
 from lmdm_mini.corpus.scores import CACHE_VERSION, COLLECTIONS
 
@@ -135,6 +136,16 @@ def test_held_out_wording_is_in_no_caption(style):
         seen += " ".join(sum(captions(piece, random.Random(index)).values(), [])).lower()
     assert all(phrase.lower() not in seen for phrase in HELD_OUT_WORDING[style])
     assert all(style in STEM_WORDS[stem] for stem in STEMS)
+
+
+def test_paraphrases_do_not_know_the_held_out_words():
+    def words(phrases):
+        return {word for phrase in phrases for word in re.findall("[a-z]+", phrase.lower())}
+
+    assert set(PARAPHRASES) == set(STYLE_WORDS) and all(len(set(some)) >= 20 for some in PARAPHRASES.values())
+    known = set().union(*(words([*STYLE_WORDS[style], *USES[style], *MOODS[style]]) for style in STYLE_WORDS)) | {"and"}
+    for style, phrases in HELD_OUT_WORDING.items():
+        assert not (words(phrases) - known) & words(sum(PARAPHRASES.values(), ()))
 
 
 # --- planning --------------------------------------------------------------------------------------

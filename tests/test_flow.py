@@ -55,7 +55,7 @@ def model_and_text(seed=0):
     for p in model.parameters():  # nothing stays at its zero initialisation
         p.data += 0.05 * torch.randn_like(p)
     log_weight = torch.tensor([[0.0, 0.0, -math.inf], [0.0, 0.0, 0.0]])
-    return model, Text(torch.randn(2, 3, 384), log_weight, torch.tensor([0.0, 120.0]))
+    return model, Text(torch.randn(2, 3, 384), log_weight, torch.tensor([0.0, 120.0]), torch.randn(2, 384))
 
 
 def test_model_shapes_and_masked_tokens():
@@ -64,7 +64,7 @@ def test_model_shapes_and_masked_tokens():
     v = model(x, torch.tensor([0.5, 0.9]), text)
     assert v.shape == x.shape and model(x, torch.zeros(2), text, return_hidden=1).shape == model(x, torch.zeros(2), text, return_hidden=2).shape == (2, 20, 48)
     assert torch.allclose(v, model(x, torch.tensor([[0.5], [0.9]]).expand(2, 20), text), atol=1e-5)
-    hidden = Text(text.tokens.clone(), text.log_weight, text.bpm)
+    hidden = Text(text.tokens.clone(), text.log_weight, text.bpm, text.sentence)
     hidden.tokens[0, 2] = 100.0  # a token that is not there
     assert torch.allclose(v, model(x, torch.tensor([0.5, 0.9]), hidden), atol=1e-5)
     assert not torch.allclose(v, model(x, torch.tensor([0.5, 0.9]), no_text(2)), atol=1e-3)
@@ -74,9 +74,11 @@ def test_weights_and_tempo_change_what_is_played():
     model, text = model_and_text()
     x, t = torch.randn(2, 64, 20), torch.tensor([0.5, 0.9])
     v = model(x, t, text)
-    doubled = Text(text.tokens.repeat(1, 2, 1), text.log_weight.repeat(1, 2) + math.log(0.5), text.bpm)
+    doubled = Text(text.tokens.repeat(1, 2, 1), text.log_weight.repeat(1, 2) + math.log(0.5), text.bpm, text.sentence)
     assert torch.allclose(v, model(x, t, doubled), atol=1e-4)  # half of everything, twice
-    other = model(x, t, Text(text.tokens, text.log_weight, torch.tensor([0.0, 90.0])))
+    other = model(x, t, Text(text.tokens, text.log_weight, torch.tensor([0.0, 90.0]), text.sentence))
+    assert torch.allclose(v[0], other[0], atol=1e-5) and not torch.allclose(v[1], other[1], atol=1e-4)
+    other = model(x, t, Text(text.tokens, text.log_weight, text.bpm, text.sentence * torch.tensor([[1.0], [0.5]])))
     assert torch.allclose(v[0], other[0], atol=1e-5) and not torch.allclose(v[1], other[1], atol=1e-4)
 
 

@@ -23,7 +23,8 @@ def words(batch, seed=0):
     generator = torch.Generator().manual_seed(seed)
     log_weight = torch.zeros(batch, 4)
     log_weight[0, 2:] = -math.inf
-    return Text(torch.randn(batch, 4, 384, generator=generator), log_weight, torch.tensor([90.0, 0.0])[:batch])
+    tokens, sentence = torch.randn(batch, 4, 384, generator=generator), torch.randn(batch, 384, generator=generator)
+    return Text(tokens, log_weight, torch.tensor([90.0, 0.0])[:batch], sentence)
 
 
 def uncached(model, history, x, t, text):
