@@ -6,19 +6,21 @@ Two words are used all through the book, and both are computed here and nowhere 
   "times real time" is its inverse.
 - **TTFF**, the time to the first block: from the request to the first block of audio samples in hand, decoded.
 
-Notebook: 01_sound_to_latents uses `bench_codec`, 03_outpainting `bench_stream`; 08_complexity_lab builds the rest.
+Notebook: 01_sound_to_latents uses `bench_codec`, 03_outpainting `bench_stream`, 05_kv_caching `compare_streams`; 08_complexity_lab builds the rest.
 """
 
 import argparse
 import itertools
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import psutil
 import torch
 
 from lmdm_mini.attention import GRANULE
@@ -169,6 +171,16 @@ def frame_forwards(variant: str, context_latents: int, block_latents: int, steps
     return (context_latents if variant == "enc_dec" else block_latents) + branches * steps * block_latents
 
 
+def peak_memory() -> float:
+    """The most memory that this process has had so far, in MB."""
+    info = psutil.Process().memory_info()
+    if hasattr(info, "peak_wset"):  # Windows
+        return info.peak_wset / 1e6
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, else kB
+
+
 @contextmanager
 def counted_frames(model):
     """Counts what goes through the layers of `model`: gives a list with one number, frames times items of all calls so far."""
@@ -309,8 +321,10 @@ def run(args: argparse.Namespace) -> dict | list[dict]:
 
         settings = {"cfg_scale": args.cfg_scale, "repeats": args.repeats, "outpainting": args.outpainting}
         models = [load(name) for name in args.model]
-        return compare_streams(models, args.blocks, args.contexts, args.steps, **settings) if len(models) > 1 else bench_stream(
+        rows = compare_streams(models, args.blocks, args.contexts, args.steps, **settings) if len(models) > 1 else bench_stream(
             models[0], args.blocks, args.contexts, args.steps, **settings)
+        print(f"peak memory of this process, all models and settings: {peak_memory():.0f} MB")
+        return rows
     from lmdm_mini.codec import load_codec
 
     if not 0 < args.seconds <= 600:

@@ -275,3 +275,10 @@ def test_frame_forwards_are_what_is_counted(capsys):
     for row in rows:
         assert row["network"] > 0 and row["codec"] > 0 and row["seconds"] >= row["network"] + row["codec"]
         assert row["rtf"] == pytest.approx(row["seconds"] / (12 * 2048 / 44100))
+
+
+def test_peak_memory_is_in_megabytes():
+    before = complexity.peak_memory()
+    assert before > 50
+    held = torch.ones(int(before + 200) * 250_000)  # as much again, and 200 MB
+    assert before + 100 < complexity.peak_memory() < 100_000 and held[0] == 1
