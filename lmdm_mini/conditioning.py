@@ -39,7 +39,7 @@ class Text:
     """A batch of prompts, as the model reads them.
 
     tokens: (B, S, 384). log_weight: (B, S), added to attention logits; minus infinity where there is no token.
-    bpm: (B,) the tempo, and with it a clock; 0 = any. sentence: (B, 384) what is said as a whole, see :func:`whole`; 0 = nothing.
+    bpm: (B,) the tempo, and with it a clock; 0 = any. sentence: (B, 384) what is said as a whole, see :func:`sentence_embedding`; 0 = nothing.
     """
 
     tokens: Tensor
@@ -137,7 +137,7 @@ def embed_sentences(sentences: list[str]) -> list[Tensor]:
     return [torch.cat([row[there].mean(0, keepdim=True), row[there]]) for row, there in zip(states, real)]
 
 
-def whole(tokens: Tensor) -> Tensor:
+def sentence_embedding(tokens: Tensor) -> Tensor:
     """The direction of a sentence's embedding, (1 + tokens, 384) of :func:`embed_sentences` to (384,), at a deviation of about 1."""
     return F.normalize(tokens[0], dim=0) * TEXT_CHANNELS**0.5
 
@@ -147,18 +147,18 @@ USUAL_BPM = {"chorale": 82.0, "folk": 99.0, "lofi": 80.0, "house": 124.0, "ambie
 
 
 @lru_cache(maxsize=1)
-def _styles() -> Tensor:
-    """The middle of each style's names and paraphrases, (8, 384)."""
-    middles = []
+def _style_centroids() -> Tensor:
+    """Mean embedding of each style's names and paraphrases, (8, 384)."""
+    centroids = []
     for style in USUAL_BPM:
         sentences = [F.normalize(tokens[0], dim=0) for tokens in embed_sentences([*STYLE_WORDS[style], *PARAPHRASES[style]])]
-        middles.append(F.normalize(torch.stack(sentences).mean(0), dim=0))
-    return torch.stack(middles)
+        centroids.append(F.normalize(torch.stack(sentences).mean(0), dim=0))
+    return torch.stack(centroids)
 
 
 def usual_bpm(sentence: Tensor) -> float:
     """The tempo that music like this usually has; sentence: its embedding, (384,)."""
-    return list(USUAL_BPM.values())[int((_styles() @ sentence).argmax())]
+    return list(USUAL_BPM.values())[int((_style_centroids() @ sentence).argmax())]
 
 
 def encode_text(prompts: list[Prompt]) -> Text:
@@ -178,7 +178,7 @@ def encode_text(prompts: list[Prompt]) -> Text:
         if mixture and not bpm:
             bpm = usual_bpm(embedded[max(mixture, key=lambda part: part[1])[0]][0])
         log_weight = torch.cat(weights) if weights else torch.tensor([-math.inf])
-        sentence = sum((weight * whole(embedded[words]) for words, weight in mixture), torch.zeros(TEXT_CHANNELS))
+        sentence = sum((weight * sentence_embedding(embedded[words]) for words, weight in mixture), torch.zeros(TEXT_CHANNELS))
         texts.append(Text(tokens[None], log_weight[None], torch.tensor([bpm]), sentence[None]))
     return stack_texts(texts)
 

@@ -79,8 +79,8 @@ class Words:
     """Prompts as a model has read them (:meth:`DiT.read`)."""
 
     layers: list[tuple[Tensor, Tensor, Tensor]]  # keys, values and weights for each layer's cross-attention
+    global_cond: Tensor  # (B, W), see :meth:`DiT.global_cond`
     bpm: Tensor  # (B,)
-    sentence: Tensor  # (B, 384)
 
 
 class DiT(nn.Module):
@@ -109,12 +109,15 @@ class DiT(nn.Module):
             for parameter in zero.parameters():
                 nn.init.zeros_(parameter)
 
-    def modulation(self, t: Tensor, text: "Text | Words", target: Tensor | None = None) -> Tensor:
-        """What noise levels t (B, 1 or T), tempo and sentence of prompts (B) make of the layers, (B, 1 or T, 6 W); where `target`
-        (B, 1 or T, 1) is 0 there is nothing of them. None: all is target."""
-        named = (text.bpm > 0).to(t.dtype)[:, None]
-        said = self.any_tempo + named * (self.tempo_in(tempo_features(text.bpm)) - self.any_tempo) + self.sentence_in(text.sentence)
-        of_target = self.modulation_head(F.silu(self.time_in(time_features(t)) + said[:, None]))
+    def global_cond(self, text: Text) -> Tensor:
+        """Tempo and sentence of a batch of prompts, for :meth:`modulation`: (B, W)."""
+        named = (text.bpm > 0).to(text.sentence.dtype)[:, None]
+        return self.any_tempo + named * (self.tempo_in(tempo_features(text.bpm)) - self.any_tempo) + self.sentence_in(text.sentence)
+
+    def modulation(self, t: Tensor, global_cond: Tensor, target: Tensor | None = None) -> Tensor:
+        """What noise levels t (B, 1 or T) and prompts (B, W) make of the layers, (B, 1 or T, 6 W); where `target` (B, 1 or T, 1)
+        is 0 there is nothing of them. None: all is target."""
+        of_target = self.modulation_head(F.silu(self.time_in(time_features(t)) + global_cond[:, None]))
         return of_target if target is None else torch.where(target > 0, of_target, self.context_modulation())
 
     def clock(self, beats: Tensor | None, positions: Tensor, bpm: Tensor) -> Tensor:
@@ -131,7 +134,7 @@ class DiT(nn.Module):
 
     def read(self, text: Text) -> "Words":
         """A batch of prompts as all denoising steps need them: read once, the network takes them in place of the text."""
-        return Words([layer.cross.read(text.tokens, text.log_weight) for layer in self.layers], text.bpm, text.sentence)
+        return Words([layer.cross.read(text.tokens, text.log_weight) for layer in self.layers], self.global_cond(text), text.bpm)
 
     def rope(self, positions: Tensor) -> Tensor:
         """Angles of places in time (T,), for its heads: see :func:`rope_table`."""
@@ -162,7 +165,8 @@ class DiT(nn.Module):
             h = h + target * self.sketch_in(sketch.transpose(1, 2))
         positions = torch.arange(x.shape[-1], device=x.device) if positions is None else positions
         h = h + target * self.clock(beats, positions, text.bpm)
-        modulation = self.modulation(t[:, None] if t.ndim == 1 else t, text, None if context_mask is None else target)
+        global_cond = text.global_cond if isinstance(text, Words) else self.global_cond(text)
+        modulation = self.modulation(t[:, None] if t.ndim == 1 else t, global_cond, None if context_mask is None else target)
         table = self.rope(positions)
         attend = partial(F.scaled_dot_product_attention, attn_mask=attention_mask)
         for i, layer in enumerate(self.layers):

@@ -137,7 +137,7 @@ class CachedTarget:
     @torch.inference_mode()
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """Noisy frames x (B, 64, count) at noise level t (B,) to velocities (B, 64, count)."""
-        h, modulation = self.model.frames_in(x.transpose(1, 2)) + self.clock, self.model.modulation(t[:, None], self.words)
+        h, modulation = self.model.frames_in(x.transpose(1, 2)) + self.clock, self.model.modulation(t[:, None], self.words.global_cond)
         for i, (layer, words) in enumerate(zip(self.model.layers, self.words.layers)):
             h = layer(h, modulation, self.table, partial(self.cache.attend, i, self.mask), lambda y: layer.cross.look(y, *words))
         return self.model.velocity(h)

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from lmdm_mini.attention import BLOCKS, GRANULE, WINDOW, block_causal_mask, enc_dec_mask
 from lmdm_mini.codec import load_codec
-from lmdm_mini.conditioning import TEXT_CHANNELS, Text, embed_sentences, parse_bpm, stack_texts, whole
+from lmdm_mini.conditioning import TEXT_CHANNELS, Text, embed_sentences, parse_bpm, sentence_embedding, stack_texts
 from lmdm_mini.corpus.captions import PARAPHRASES
 from lmdm_mini.corpus.latents import ENDING, LatentPiece, find_latents
 from lmdm_mini.dit import DiT, DiTConfig, frames_to_beats, live_model, load, save_model
@@ -34,17 +34,18 @@ from lmdm_mini.training import Run, fast_autocast, make_fabric
 class LatentSet:
     """Latents and captions in memory: random windows, each with a random caption of its piece. Endings are left out.
 
-    Captions are embedded once. So that unseen wording works, too, a share `other` of them gives way to a paraphrase of the
-    style, and all are thinned out: words are left out at random, often all of them but for the sentence as a whole, and that
-    is blurred a little. With a share `empty` nothing is said at all.
+    Captions are embedded once. So that unseen wording works, too, a share `paraphrased` of them gives way to a paraphrase
+    of the style, and all are thinned out: words are left out at random, often all of them but for the sentence as a whole, and
+    that gets a little noise. With a share `empty` nothing is said at all.
     """
 
-    def __init__(self, pieces: list[LatentPiece], seed: int = 0, empty: float = 0.1, other: float = 0.25,
-                 thin: float = 0.15, alone: float = 0.3, blur: float = 0.3):
+    def __init__(self, pieces: list[LatentPiece], seed: int = 0, empty: float = 0.1, paraphrased: float = 0.25,
+                 thin: float = 0.15, sentence_only: float = 0.3, sentence_noise: float = 0.3):
         if not pieces:
             raise ValueError("no latents to train on: build the corpus, or restore data/latents (`git checkout -- data`).")
         self.pieces, self.rng, self.generator = pieces, random.Random(seed), torch.Generator().manual_seed(seed)
-        self.empty, self.other, self.thin, self.alone, self.blur = empty, other, thin, alone, blur
+        self.empty, self.paraphrased, self.thin = empty, paraphrased, thin
+        self.sentence_only, self.sentence_noise = sentence_only, sentence_noise
         self.lengths = [max(GRANULE, piece.latents.shape[-1] - ENDING) for piece in pieces]
         words = sorted({caption for piece in pieces for caption in piece.captions} | {words for some in PARAPHRASES.values() for words in some})
         self.words: dict[str, Tensor] = {}
@@ -56,12 +57,12 @@ class LatentSet:
         """A caption of a piece at tempo bpm as it is heard in training, a batch of one. The tempo is given if the caption names
         it, and mostly if not: who plays from a prompt without a tempo is given a usual one."""
         tokens = self.words[caption].float()
-        sentence = whole(tokens) + self.blur * torch.randn(TEXT_CHANNELS, generator=self.generator)
+        sentence = sentence_embedding(tokens) + self.sentence_noise * torch.randn(TEXT_CHANNELS, generator=self.generator)
         bpm = bpm if parse_bpm(caption) or self.rng.random() < 0.7 else 0.0
         draw = self.rng.random()
         if draw < self.empty:
             tokens, bpm, sentence = tokens[:0], 0.0, torch.zeros(TEXT_CHANNELS)
-        elif draw < self.empty + self.alone:
+        elif draw < self.empty + self.sentence_only:
             tokens = tokens[:1]
         else:
             tokens = tokens[[i == 0 or self.rng.random() > self.thin for i in range(len(tokens))]]
@@ -77,7 +78,7 @@ class LatentSet:
             window = piece.latents[:, start : min(start + frames, self.lengths[row])].float()
             there[len(windows), : window.shape[-1]] = 1
             windows.append(F.pad(window, (0, frames - window.shape[-1])))
-            captions = PARAPHRASES[piece.style] if self.rng.random() < self.other else piece.captions
+            captions = PARAPHRASES[piece.style] if self.rng.random() < self.paraphrased else piece.captions
             texts.append(self.draw_text(self.rng.choice(captions), piece.bpm))
             beats.append(frames_to_beats(start + torch.arange(frames), piece.bpm))
         return torch.stack(windows), stack_texts(texts), there, torch.stack(beats)
@@ -258,7 +259,8 @@ def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, l
     run = Run(out / name, model, steps=steps, lr=lr, ema=0.999, matrices="layers.", fabric=fabric,
               about={"codec": codec.fingerprint, "config": str(model.config), "batch": str(batch), "seed": str(seed)})
     data = LatentSet(find_latents(corpus, "train", codec.fingerprint), seed + run.step)
-    check_set = LatentSet(find_latents(corpus, "valid", codec.fingerprint), 99, other=0.0, thin=0.0, alone=0.0, blur=0.0)
+    check_set = LatentSet(find_latents(corpus, "valid", codec.fingerprint), 99, paraphrased=0.0, thin=0.0, sentence_only=0.0,
+                          sentence_noise=0.0)
     draw, window = partial(DRAWS[variant], splices=splices) if live else DRAWS[variant], model.config.window
     fixed = random.Random(7), torch.Generator().manual_seed(7)
     check = [DRAWS[variant](check_set, 16, window, *fixed) for _ in range(4)]
