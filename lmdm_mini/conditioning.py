@@ -175,8 +175,9 @@ def encode_text(prompts: list[Prompt]) -> Text:
         tokens = torch.cat([embedded[words] for words, _ in mixture]) if mixture else torch.zeros(1, TEXT_CHANNELS)
         weights = [torch.full((len(embedded[words]),), math.log(weight)) for words, weight in mixture]
         bpm = max(((weight, parse_bpm(words)) for words, weight in mixture if parse_bpm(words)), default=(0.0, 0.0))[1]
-        if mixture and not bpm:
-            bpm = usual_bpm(embedded[max(mixture, key=lambda part: part[1])[0]][0])
+        if mixture:
+            usual = usual_bpm(embedded[max(mixture, key=lambda part: part[1])[0]][0])
+            bpm = bpm or usual  # asked in any case: the first answer takes half a second, which should not come in mid-play
         log_weight = torch.cat(weights) if weights else torch.tensor([-math.inf])
         sentence = sum((weight * sentence_embedding(embedded[words]) for words, weight in mixture), torch.zeros(TEXT_CHANNELS))
         texts.append(Text(tokens[None], log_weight[None], torch.tensor([bpm]), sentence[None]))
