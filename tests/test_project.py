@@ -193,7 +193,7 @@ def test_readme_commands_exist(command):
     words = shlex.split(command)
     names = []
     for word in words:
-        if not re.fullmatch(r"[a-z][a-z-]*", word):
+        if not re.fullmatch(r"[a-z][a-z_-]*", word):
             break
         names.append(word)
     assert names or words == ["--help"], f"no command in {command!r}"
