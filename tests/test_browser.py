@@ -116,6 +116,8 @@ def page(lab):
         page.goto(f"{lab}/lab/tree/player.ipynb?reset")
         page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000)
         for _ in range(10):  # a click that comes before the kernel is ready does nothing, silently
+            for accept in page.query_selector_all(".jp-Dialog .jp-mod-accept"):
+                accept.click()  # on a slow start JupyterLab asks which kernel, and lies over its own menu
             page.get_by_role("menuitem", name="Run", exact=True).click()
             page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
             page.wait_for_timeout(1000)
