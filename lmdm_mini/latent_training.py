@@ -39,7 +39,7 @@ class LatentSet:
     that gets a little noise. With a share `empty` nothing is said at all.
     """
 
-    def __init__(self, pieces: list[LatentPiece], seed: int = 0, empty: float = 0.1, paraphrased: float = 0.25,
+    def __init__(self, pieces: list[LatentPiece], seed: int = 0, empty: float = 0.1, paraphrased: float = 0.4,
                  thin: float = 0.15, sentence_only: float = 0.3, sentence_noise: float = 0.3):
         if not pieces:
             raise ValueError("no latents to train on: build the corpus, or restore data/latents (`git checkout -- data`).")

@@ -145,7 +145,7 @@ def test_paraphrases_do_not_know_the_held_out_words():
     assert set(PARAPHRASES) == set(STYLE_WORDS) and all(len(set(some)) >= 20 for some in PARAPHRASES.values())
     known = set().union(*(words([*STYLE_WORDS[style], *USES[style], *MOODS[style]]) for style in STYLE_WORDS)) | {"and"}
     for style, phrases in HELD_OUT_WORDING.items():
-        assert not (words(phrases) - known) & words(sum(PARAPHRASES.values(), ()))
+        assert not (words(phrases) - known) & words(sum(PARAPHRASES.values(), []))
 
 
 # --- planning --------------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ names the styles in words that no caption of the corpus uses: prompts for judgin
 Notebook: 01_sound_to_latents.
 """
 
+import json
 import random
+from pathlib import Path
 
 from .piece import STEMS, Chord, Piece
 
@@ -45,53 +47,7 @@ HELD_OUT_WORDING = {
 # The same styles as people speak of them who have not read STYLE_WORDS: scenes, eras, makers, dances. No piece is captioned with
 # these; models practise them as captions so that a style is more to them than its seven names. A test keeps the words of
 # HELD_OUT_WORDING out of them.
-PARAPHRASES = {
-    "chorale": ("a choir with organ", "hymns from an old cathedral", "a cappella sacred song", "an organist accompanying the parish",
-                "Renaissance motet", "liturgical singers", "a psalm for Sunday service", "soprano, alto, tenor and bass",
-                "Christmas carol for mixed choir", "reverent religious music", "early classical vocal ensemble", "a requiem mass",
-                "evensong at the abbey", "monks in a monastery", "oratorio chorus", "Protestant worship songs", "a cantata movement",
-                "slow string quartet hymn", "polyphonic vocal piece", "organ prelude", "music for a funeral in a chapel",
-                "holy and devotional", "Johann Sebastian", "gospel reading accompanied by brass choir"),
-    "folk": ("jigs and hornpipes", "fiddle and tin whistle", "music from County Clare", "a Scottish country party", "bluegrass string band",
-             "accordion and banjo by the fireside", "old ballads from the British Isles", "a tavern in Galway", "St Patrick's Day",
-             "acoustic village band", "traditional airs", "square dancing callers", "Appalachian mountain tunes", "shepherds and meadows",
-             "bodhran, flute and uilleann pipes", "a sailor's hornpipe", "medieval minstrels on a market", "polka on a squeezebox",
-             "Gaelic heritage music", "campfire singalong tunes", "hoedown", "a wedding in the countryside", "roots music on acoustic strings",
-             "a merry violin melody"),
-    "lofi": ("background music for reading and concentration", "jazzy instrumental hip hop with vinyl crackle", "music for a quiet library",
-             "slow drum machine with warm electric piano", "a YouTube stream of calm hip hop", "nostalgic tape-saturated grooves",
-             "Nujabes style instrumentals", "slow head-nodding rap instrumental", "a cozy winter night indoors", "J Dilla inspired groove",
-             "soft Rhodes chords over a lazy beat", "music to relax and write essays", "chillout trip hop", "muffled old-record sound",
-             "anime girl studying", "rainy window mood music", "downtempo urban groove", "sunset drive, slow beat", "mellow cassette tunes",
-             "gentle boom-bap for exams", "dusty records and soft piano", "unhurried late night instrumentals", "easygoing beatmaker sketch",
-             "laid-back neo-soul instrumental"),
-    "house": ("EDM with a steady kick", "techno for a big festival", "Chicago club music", "a DJ set in Ibiza", "trance with big synth stabs",
-              "electronic party music", "clubbing till dawn", "thumping bass drum on every beat", "garage and electro",
-              "dance music from Detroit", "synth chords and off-beat hi-hats", "an underground club in Berlin", "big room anthem",
-              "bass-heavy electronica", "energetic gym music", "progressive club mix", "hands in the air", "a DJ mixing records",
-              "turntables and strobe lights", "uptempo electronic groove", "acid and minimal for the club", "remix for the club", "Eurodance", "Daft Punk style"),
-    "ambient": ("Brian Eno style", "new age relaxation", "a still lake at dawn", "yoga and breathing exercises", "background drones",
-                "long evolving textures", "music without a pulse", "planetarium soundtrack", "deep sleep music", "slow cinematic pads",
-                "ethereal and dreamy soundscape", "underwater calm", "spa music", "mist over the mountains", "outer galaxy, no drums",
-                "tranquil and meditative tones", "reverberating glacial sounds", "peaceful shimmering background", "infinite sustain",
-                "quiet contemplation", "northern lights", "minimal evolving synths", "serene nature documentary", "hypnotic slow motion"),
-    "chiptune": ("NES soundtrack", "Super Mario style", "Commodore 64 tune", "pulse waves and noise drums", "Nintendo music", "Tetris theme",
-                 "a retro computer", "8 bit hero on a quest", "old home computer demo", "arcade cabinet jingle", "16-bit boss battle",
-                 "video games of the eighties", "Sega and Atari", "tracker module", "low-resolution synth melody", "dungeon level music",
-                 "fast blippy arpeggios", "jump and run", "pixelated hero theme", "coin-op high score", "vintage gaming melodies",
-                 "a racing game intro", "digital square wave lead", "Pac-Man and Donkey Kong"),
-    "funk": ("Parliament and Bootsy Collins", "wah-wah guitar and horns", "popped and thumbed bass", "clavinet riff like Stevie Wonder",
-             "a live dance band with horns", "Motown party band", "seventies cop show theme", "tight drums, brass stabs", "Sly and the Family Stone",
-             "R&B jam with horns", "New Orleans street party", "blaxploitation soundtrack", "Prince style groove",
-             "bass guitar on the one", "Jamiroquai style", "guitar scratching sixteenths", "sweaty groovy band on stage",
-             "afrobeat jam", "soul band with organ", "boogie", "danceable groove with bouncing bass", "Earth, Wind and Fire",
-             "hip-shaking groove", "breakbeat from an old soul record"),
-    "jazz": ("bebop quartet", "walking bass and ride cymbal", "piano improvisation over changes", "Miles Davis and Bill Evans",
-             "a saxophone ballad", "Dixieland in New Orleans", "late-night lounge", "Duke Ellington", "brushes on the snare, upright bass",
-             "Charlie Parker", "cocktail bar pianist", "hard bop", "bossa nova", "big band", "improvised solo over piano and bass",
-             "a club in Harlem", "Thelonious Monk", "syncopated ragtime piano", "Broadway show tunes, instrumental", "modal improvisation",
-             "swinging sax and piano", "elegant dinner music with double bass", "a cellar club in Paris", "vibraphone and guitar quartet"),
-}
+PARAPHRASES: dict[str, list[str]] = json.loads(Path(__file__).with_name("paraphrases.json").read_text(encoding="utf-8"))
 
 USES = {
     "chorale": ("for a candle-lit church", "for a quiet Sunday morning", "for a solemn moment"),
