@@ -73,14 +73,14 @@ def beats_from(beat: float, bpm: Tensor, count: int, before: int = 0) -> Tensor:
 class Stopwatch:
     """Adds up the seconds that a function takes which was wrapped in it."""
 
-    def __init__(self):
-        self.seconds = 0.0
+    def __init__(self, clock: Callable[[], float] = time.perf_counter):
+        self.clock, self.seconds = clock, 0.0
 
     def __call__(self, function: Callable) -> Callable:
         def timed(*args, **kwargs):
-            start = time.perf_counter()
+            start = self.clock()
             result = function(*args, **kwargs)
-            self.seconds += time.perf_counter() - start
+            self.seconds += self.clock() - start
             return result
 
         return timed
@@ -235,12 +235,33 @@ class Stream:
             latents = denoise_cached(self.model, self.cache, self.text, self.block_latents, self.steps, self.cfg_scale, self.sampler,
                                      self.generator, watch, self.beat)
         times.append(time.perf_counter())
-        audio = self.decoder(latents)[0]  # refuses what is not finite, before it becomes context
-        self.fresh, self.context = latents, torch.cat([self.context, latents], -1)[..., -self.model.config.window :]
+        audio = self._join(latents)
         times.append(time.perf_counter())
-        self.beat += self.block_latents / LATENT_RATE * float(self.text.bpm) / 60
         spent = {"context": times[1] - times[0], "network": watch.seconds, "codec": times[3] - times[2]}
         return Block(audio, latents[0], times[-1] - times[0], spent)
+
+    def play(self, latents: Tensor) -> Block:
+        """Latents (1, 64, n) as the next block, instead of new ones; for a live variant n is a multiple of 12."""
+        start = time.perf_counter()
+        if self.model.config.variant == "block_causal":
+            prefill(self.model, self.cache, self.fresh)
+        middle = time.perf_counter()
+        audio = self._join(latents)
+        end = time.perf_counter()
+        return Block(audio, latents[0], end - start, {"context": middle - start, "network": 0.0, "codec": end - middle})
+
+    def _join(self, latents: Tensor) -> Tensor:
+        """The sound (2, n) of latents (1, 64, T) that go on where the last block ended; they become context."""
+        audio = self.decoder(latents)[0]  # refuses what is not finite, before it becomes context
+        self.fresh, self.context = latents, torch.cat([self.context, latents], -1)[..., -self.model.config.window :]
+        self.beat += latents.shape[-1] / LATENT_RATE * float(self.text.bpm) / 60
+        return audio
+
+    def forget(self) -> None:
+        """Goes on without any context; the sound does not break off, and the clock runs on."""
+        self.context = self.fresh = self.context[..., :0]
+        if self.cache:
+            self.cache.clear()
 
 
 def stream(model: DiT, prompt: Prompt = "", block_latents: int = 48, steps: int = 16, cfg_scale: float = 3.0, seed: int = 0,

@@ -1,0 +1,283 @@
+"""The band member in the machine: what the player does goes in, what the model plays comes out, without browser or Jupyter.
+
+Time is counted in samples of the output. Sound from the microphone comes in pieces that say where they belong: what the player
+did while sample p was heard belongs to sample p (whoever sends pieces takes the round trip of the sound card off first).
+
+The model hears both: own sound plus the player's, encoded, as context. But the player's sound of *now* is not there yet when the
+next block must be made, and the model works a little ahead of the ear. So its newest context is its own sound alone, provisional,
+and is corrected frame by frame as the player's comes (`Stream.correct`, `KVCache.rollback`). Where the player is silent, or is
+to be heard at level 0, the model's own latents stay: nothing is decoded and encoded again.
+
+Controls act on the next block. Nothing here sleeps or asks for the time but by `clock`, so tests run it with a simulated one.
+
+Notebook: 14_jam_session. Paper: section 3.2 (streaming), section 5 (playing together).
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lmdm_mini.attention import GRANULE
+from lmdm_mini.audio import SAMPLE_RATE
+from lmdm_mini.codec import ENCODER_AHEAD, ENCODER_LEAD, FRAME_SAMPLES, LATENT_RATE
+from lmdm_mini.conditioning import Prompt
+from lmdm_mini.dit import DiT
+from lmdm_mini.kv_cache import SLACK
+from lmdm_mini.streaming import SETTINGS, Stopwatch, Stream, stream
+
+HISTORY_SECONDS = 16.0  # of own and of the player's sound that are remembered
+GAP_SECONDS = 0.25  # a piece that is missing for so long does not come any more
+LATEST = SLACK - GRANULE  # frames behind what the cache has read, at which context becomes final with or without the player
+SILENCE = 1e-3  # peak below which nobody is playing
+STEPS = (4, 6, 8)  # between these an engine chooses by itself when time is short, but none above what the player wants
+BUSY, IDLE = 0.8, 0.45  # real-time factors above and below which it does
+LOOP_FRAMES = 48  # of a bar if there is no tempo
+
+
+@dataclass
+class Settings:
+    """What a player can turn while playing; `Engine.set` takes these names."""
+
+    prompt: Prompt = ""
+    cfg_scale: float = 3.0
+    steps: int = 8
+    block_latents: int = 12
+    mic_level: float = 1.0  # how loud the model hears the player; 0 = not at all
+    output_level: float = 1.0
+    frozen: bool = False  # the last bars again and again, until it is False
+
+
+@dataclass
+class JamBlock:
+    """One block as it goes to the loudspeaker, and its page in the log."""
+
+    audio: Tensor  # (2, n) float32
+    number: int
+    start: int  # sample of the output where it begins
+    samples: int
+    asked: float  # by the clock, seconds
+    ready: float
+    seconds_of: dict[str, float]  # "encoder", and what :class:`lmdm_mini.streaming.Block` splits
+    heard_until: int  # sample up to which the model has heard the player
+    lead: float  # seconds of sound ahead of the ear when it was ready; negative: too late
+    settings: Settings  # it was made with; `steps` are those it really took
+
+
+class Microphone:
+    """The player's sound in order: pieces that come late, twice, out of turn or not at all leave no more than silence.
+
+    `until`: sample up to which all is known. `late`, `gaps`, `damaged`: pieces dropped, holes filled, pieces with NaN.
+    """
+
+    def __init__(self, capacity: int = int(HISTORY_SECONDS * SAMPLE_RATE)):
+        self.sound = torch.zeros(2, capacity)  # a ring: sample p is at p modulo its length
+        self.until = self.late = self.gaps = self.damaged = 0
+        self.waiting: dict[int, Tensor] = {}
+
+    def put(self, start: int, piece: Tensor) -> None:
+        """A piece (2, n) whose first sample belongs to sample `start`. Raises ValueError for other shapes."""
+        if piece.ndim != 2 or piece.shape[0] != 2:
+            raise ValueError(f"a piece of sound is (2, samples), not {tuple(piece.shape)}.")
+        if not torch.isfinite(piece).all():
+            self.damaged += 1
+            piece = torch.zeros_like(piece)
+        if start + piece.shape[1] <= self.until:
+            self.late += 1
+            return
+        self.waiting[start] = piece.float()
+        newest = max(begin + some.shape[1] for begin, some in self.waiting.items())
+        for begin in sorted(self.waiting):
+            if begin > self.until:
+                if newest - self.until < GAP_SECONDS * SAMPLE_RATE:
+                    return  # it may still come
+                self.gaps += 1
+                self.skip_to(begin)
+            some = self.waiting.pop(begin)
+            self._write(some[:, max(0, self.until - begin) :])
+
+    def skip_to(self, sample: int) -> None:
+        """Silence up to there: what belongs before it is not waited for."""
+        while self.until < sample:
+            self._write(torch.zeros(2, min(sample - self.until, SAMPLE_RATE)))
+
+    def _write(self, piece: Tensor) -> None:
+        put_ring(self.sound, self.until, piece)
+        self.until += piece.shape[1]
+
+
+def put_ring(ring: Tensor, start: int, piece: Tensor) -> None:
+    """Writes samples (2, n) from `start` on into a ring (2, capacity); of more than it holds the last stay."""
+    piece, start = piece[:, -ring.shape[1] :], start + max(0, piece.shape[1] - ring.shape[1])
+    at = start % ring.shape[1]
+    head = min(piece.shape[1], ring.shape[1] - at)
+    ring[:, at : at + head], ring[:, : piece.shape[1] - head] = piece[:, :head], piece[:, head:]
+
+
+def get_ring(ring: Tensor, start: int, stop: int) -> Tensor:
+    """Samples start to stop of a ring, (2, stop - start)."""
+    return ring[:, torch.arange(start, stop) % ring.shape[1]]
+
+
+class Engine:
+    """A live session of one model. `hear` takes pieces of the player's sound, `next_block` makes what is to be played, `set`
+    turns its settings, `report` says how far it was heard, `due` whether it is time for another block.
+
+    context: audio (2, N) at 44.1 kHz to go on from. lead_seconds: the least that is kept ahead of the ear when a block is begun.
+    `late_blocks`: blocks that came when nothing was left to play. `log`: the newest :class:`JamBlock`, without their sound.
+    """
+
+    def __init__(self, model: DiT, seed: int = 0, context: Tensor | None = None, lead_seconds: float = 0.35,
+                 clock: Callable[[], float] = time.perf_counter, **settings):
+        self.settings, self.clock, self.lead_seconds = Settings(), clock, lead_seconds
+        s = replace(self.settings, **settings)
+        self.stream: Stream = stream(model, s.prompt, s.block_latents, s.steps, s.cfg_scale, seed, context)
+        self.encoder, self.mic = model.codec.stream_encoder(), Microphone()
+        self.own = torch.zeros_like(self.mic.sound)  # what the model played, a ring
+        self.made = self.stream.context  # its latents, (1, 64, n), as many as a window has
+        self.before = self.stream.context.shape[-1]  # frames of context, with which the encoder begins
+        if self.stream.heard.shape[-1]:
+            self.encoder(self.stream.heard[None])
+        self.number = self.frames = self.samples = 0  # made so far: blocks, latent frames, samples
+        self.final = 0  # the frames before this one are as the player has left them
+        self.encoded = 0  # sample up to which the encoder has heard
+        self.loop: Tensor | None = None  # latents that are played again and again
+        self.played, self.moving, self.reported = 0.0, False, clock()  # the listener's last report
+        self.late_blocks, self.steps = 0, s.steps
+        self.busy: deque[float] = deque(maxlen=4)  # real-time factors of the last blocks
+        self.log: deque[JamBlock] = deque(maxlen=4096)
+        self.set(**settings)
+
+    # -- time --------------------------------------------------------------------------------------------
+
+    def report(self, played_seconds: float, moving: bool) -> None:
+        """So much has been heard, and sound is running or not."""
+        self.played, self.moving, self.reported = played_seconds, moving, self.clock()
+
+    def lead(self) -> float:
+        """Seconds of sound that are made and not heard yet; negative: silence has begun."""
+        since = self.clock() - self.reported if self.moving else 0.0
+        return self.samples / SAMPLE_RATE - self.played - since
+
+    def due(self) -> bool:
+        """Whether the next block should be begun: what is left must last while it is made."""
+        slowest = max((block.ready - block.asked for block in list(self.log)[-4:]), default=0.0)
+        return self.lead() < max(self.lead_seconds, 1.5 * slowest)
+
+    # -- controls ----------------------------------------------------------------------------------------
+
+    def set(self, **changes) -> None:
+        """Turns settings from the next block on, see :class:`Settings`; `seed` begins another series of random numbers. Raises
+        ValueError or TypeError for what cannot be played; then nothing has changed."""
+        names = asdict(self.settings)
+        unknown = set(changes) - {"seed", *names}
+        if unknown:
+            raise ValueError(f"a session has no setting {sorted(unknown)[0]!r}; there are: seed, {', '.join(names)}.")
+        for name in ("mic_level", "output_level"):
+            if not 0 <= changes.get(name, 1.0) <= 4:
+                raise ValueError(f"{name} is {changes[name]}; it must be from 0 to 4.")
+        seed = changes.pop("seed", None)
+        if seed is not None and seed != int(seed):
+            raise ValueError(f"seed is {seed}; a whole number is needed.")
+        if changes.get("frozen") and self.made.shape[-1] < self._bar():
+            raise ValueError("there is nothing to freeze yet: let it play a bar first.")
+        self.stream.set(**{name: value for name, value in changes.items() if name in SETTINGS})
+        self.settings = replace(self.settings, **changes)
+        self.steps = changes.get("steps", self.steps)
+        if seed is not None:
+            self.stream.generator.manual_seed(int(seed))
+
+    def forget(self) -> None:
+        """The model goes on as if nothing had been played; the sound does not break off."""
+        self.stream.forget()
+        self.final = self.frames
+
+    # -- sound -------------------------------------------------------------------------------------------
+
+    def hear(self, start: int, piece: Tensor) -> None:
+        """What the player did from sample `start` of the output on, (2, n); pieces may come in any order, or not at all."""
+        self.mic.put(start, piece)
+
+    def next_block(self, heard_until: int | None = None, steps: int | None = None) -> JamBlock:
+        """Makes the next block, to be played where the last one ends. For a replay: heard_until and steps as a log has them."""
+        asked, watch = self.clock(), Stopwatch(self.clock)
+        if steps is None:
+            self._adapt()
+        self.stream.steps = steps or self.steps
+        watch(self._take_in)(heard_until)
+        if self.settings.frozen:
+            block = self.stream.play(self._looped())
+        else:
+            self.loop = None
+            block = next(self.stream)
+        put_ring(self.own, self.samples, block.audio)
+        self.made = torch.cat([self.made, block.latents[None]], -1)[..., -self.stream.model.config.window :]
+        ready, lead, samples = self.clock(), self.lead(), block.audio.shape[1]
+        if self.moving and lead < 0:
+            self.late_blocks += 1
+        self.busy.append((ready - asked) * SAMPLE_RATE / samples)
+        made = JamBlock(self.settings.output_level * block.audio, self.number, self.samples, samples, asked, ready,
+                        {"encoder": watch.seconds} | block.seconds_of, self.encoded, lead, replace(self.settings, steps=self.stream.steps))
+        self.number, self.samples, self.frames = self.number + 1, self.samples + samples, self.frames + block.latents.shape[-1]
+        self.log.append(replace(made, audio=torch.zeros(2, 0)))
+        return made
+
+    def _adapt(self) -> None:
+        """Fewer steps if blocks take nearly as long as they last, more again if there is time to spare."""
+        if len(self.busy) < self.busy.maxlen:
+            return
+        usual = sorted(self.busy)[len(self.busy) // 2]
+        fewer, more = [n for n in STEPS if n < self.steps], [n for n in STEPS if self.steps < n <= self.settings.steps]
+        if usual > BUSY and fewer:
+            self.steps = fewer[-1]
+        elif usual < IDLE and self.steps < self.settings.steps:
+            self.steps = more[0] if more else self.settings.steps
+        else:
+            return
+        self.busy.clear()  # the old ones say nothing about these steps
+
+    def _take_in(self, heard_until: int | None) -> None:
+        """Lets the encoder hear what has come from the player, with what the model played, and corrects the context."""
+        oldest = self.frames - self.stream.fresh.shape[-1] - LATEST  # frames before this one cannot be corrected any more
+        if self.final < oldest:
+            self.mic.skip_to(min(oldest * FRAME_SAMPLES + ENCODER_AHEAD, self.samples))
+        until = min(self.mic.until, self.samples) if heard_until is None else heard_until
+        if until <= self.encoded:
+            return
+        player = self.settings.mic_level * get_ring(self.mic.sound, self.encoded, until)
+        latents = self.encoder((get_ring(self.own, self.encoded, until) + player)[None])
+        self.encoded = until
+        last = self.encoder.frames - self.before  # the frame after the newest that is known
+        size = self.stream.context.shape[-1]
+        first = max(self.final, self.frames - size, last - latents.shape[-1])
+        self.final = max(self.final, last)
+        # frames in which the player is silent stay as they were made
+        playing = [first + i for i in range(last - first) if self._player_peak(first + i) > SILENCE]
+        if playing:
+            first = playing[0]
+            at = size - (self.frames - first)
+            mixed = self.stream.context[..., at : at + last - first].clone()
+            rows = torch.tensor(playing) - first
+            mixed[..., rows] = latents[..., rows - (last - first)]
+            self.stream.correct(mixed, self.frames - first)
+
+    def _player_peak(self, frame: int) -> float:
+        """How loud the player is for the model in a frame, and in what the encoder hears beyond it."""
+        start = max(0, self.samples - (self.frames - frame) * FRAME_SAMPLES)
+        return self.settings.mic_level * float(get_ring(self.mic.sound, start, start + FRAME_SAMPLES + ENCODER_LEAD).abs().max())
+
+    def _bar(self) -> float:
+        """Latent frames of a bar of four beats."""
+        return 4 * 60 / float(self.stream.text.bpm) * LATENT_RATE if self.stream.text.bpm > 0 else LOOP_FRAMES
+
+    def _looped(self) -> Tensor:
+        """The next latents (1, 64, block_latents) of the frozen loop: as many whole bars as are remembered of what the model made."""
+        if self.loop is None:
+            self.loop = self.made[..., -round(self._bar() * int(self.made.shape[-1] / self._bar())) :]
+        size = self.settings.block_latents
+        taken = self.loop.repeat(1, 1, -(-size // self.loop.shape[-1]))[..., :size]
+        self.loop = self.loop.roll(-size, -1)
+        return taken
