@@ -1,0 +1,146 @@
+"""An :class:`Engine` in a process of its own, so that a busy notebook cannot make it late.
+
+A block of 12 frames takes 16 ms there whatever cells are doing, and up to three seconds in a thread of the kernel. The kernel only
+relays: pieces of the microphone and settings in, blocks out. The process ends when its other end is closed or dies.
+
+Notebook: 14_jam_session.
+"""
+
+import multiprocessing
+import time
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lmdm_mini.audio import to_stereo
+from lmdm_mini.dit import load
+from lmdm_mini.live.engine import Engine
+
+REST = 0.005  # seconds between two looks at what has come, when no block is due
+
+
+class EngineProcess:
+    """A session of model `name` in its own process. It loads at once, in the background; music starts with `start`.
+
+    checkpoint, seed, context, lead_seconds and settings are those of :func:`lmdm_mini.load` and :class:`Engine`. What it has to
+    say comes by `events`. Use it in a `with` statement, or call `close`.
+    """
+
+    def __init__(self, name: str = "block_causal", checkpoint: Path | None = None, context=None, **settings):
+        spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
+        self.pipe, other = spawn.Pipe()
+        context = None if context is None else to_stereo(context).numpy()
+        self.process = spawn.Process(target=work, args=(other, name, checkpoint, context, settings), daemon=True, name=f"lmdm_mini {name}")
+        self.process.start()
+        other.close()
+
+    def events(self, timeout: float = 0.0) -> list[tuple]:
+        """What has come in the meantime, after waiting for at most `timeout` seconds for the first: ("ready", seconds to load),
+        ("block", JamBlock with its audio as an array), ("refused", why settings were not taken), ("error", what ended the music), ("closed",)."""
+        found = []
+        try:
+            while self.pipe.poll(0.0 if found else timeout):
+                found.append(self.pipe.recv())
+        except (EOFError, OSError):
+            found.append(("closed",))
+        return found
+
+    def start(self) -> None:
+        """Music begins, or begins anew: with the settings as they are now, without a past."""
+        self._send("start")
+
+    def stop(self) -> None:
+        """No more blocks."""
+        self._send("stop")
+
+    def set(self, **changes) -> None:
+        """See :meth:`Engine.set`; what cannot be played comes back as an event."""
+        self._send("set", changes)
+
+    def forget(self) -> None:
+        """See :meth:`Engine.forget`."""
+        self._send("forget")
+
+    def hear(self, start: int, piece: np.ndarray) -> None:
+        """See :meth:`Engine.hear`; piece (2, n) float32."""
+        self._send("hear", start, np.asarray(piece, np.float32))
+
+    def report(self, played_seconds: float, moving: bool) -> None:
+        """See :meth:`Engine.report`."""
+        self._send("report", played_seconds, moving)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Ends the process."""
+        self.pipe.close()  # it sees that nobody is there
+        self.process.join(timeout)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+    def _send(self, *message) -> None:
+        try:
+            self.pipe.send(message)
+        except OSError:
+            pass  # it has ended; `events` says so
+
+    def __enter__(self) -> "EngineProcess":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarray | None, settings: dict) -> None:
+    """The process: answers messages, and makes a block whenever one is due."""
+    begun = time.perf_counter()
+    torch.set_num_threads(1)  # two would wait for each other whenever the kernel is busy
+    torch.set_flush_denormal(True)
+    try:
+        model = load(name, checkpoint)
+        context = None if context is None else torch.from_numpy(context)
+        fixed = {key: settings.pop(key) for key in ("seed", "lead_seconds") if key in settings}
+        engine = Engine(model, context=context, **fixed, **settings)
+        Engine(model, **settings).next_block()  # the first of a process takes longer than it should
+    # whatever it is, the notebook has to show it: nobody reads what a process prints
+    except Exception as error:
+        _tell(pipe, "error", f"{type(error).__name__}: {error}")
+        return
+    _tell(pipe, "ready", time.perf_counter() - begun)
+    playing = fresh = False
+    while True:
+        try:
+            while pipe.poll(0.0 if playing and engine.due() else REST):
+                kind, *rest = pipe.recv()
+                if kind == "start":
+                    if fresh:  # what was played before is over
+                        engine = Engine(model, context=context, **fixed, **vars(engine.settings))
+                    playing = fresh = True
+                elif kind == "stop":
+                    playing = False
+                elif kind == "set":
+                    try:
+                        engine.set(**rest[0])
+                    except (ValueError, TypeError) as error:
+                        _tell(pipe, "refused", str(error))
+                else:
+                    getattr(engine, kind)(*(torch.from_numpy(x) if isinstance(x, np.ndarray) else x for x in rest))
+        except (EOFError, OSError):
+            return
+        if playing and engine.due():
+            try:
+                block = engine.next_block()
+            except Exception as error:  # as above
+                playing = False
+                _tell(pipe, "error", f"{type(error).__name__}: {error}")
+            else:
+                _tell(pipe, "block", replace(block, audio=block.audio.numpy()))  # tensors would travel as open files
+
+
+def _tell(pipe: Connection, *message) -> None:
+    try:
+        pipe.send(message)
+    except OSError:
+        pass  # the next look at the pipe ends the process
