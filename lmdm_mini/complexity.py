@@ -295,8 +295,8 @@ def compare_streams(models: list, blocks, contexts, steps, show: bool = True, **
 # -- the shell ---------------------------------------------------------------------------------------
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``python -m lmdm_mini bench codec|stream``."""
+def add_arguments(parser: argparse.ArgumentParser):
+    """Arguments of ``python -m lmdm_mini bench codec|stream``; returns the sub-parsers, for more."""
     kinds = parser.add_subparsers(dest="what", required=True)
     codec = kinds.add_parser("codec", help="encode and decode, at once and in blocks")
     codec.add_argument("--checkpoint", default=None, help="codec checkpoint (default: the shipped one)")
@@ -310,6 +310,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stream.add_argument("--outpainting", default="mask", choices=("mask", "replace"))
     for kind, repeats in ((codec, 5), (stream, 3)):
         kind.add_argument("--repeats", type=int, default=repeats, help="runs measured; the median is shown")
+    return kinds
 
 
 def run(args: argparse.Namespace) -> dict | list[dict]:
