@@ -1,7 +1,7 @@
 """An :class:`Engine` in a process of its own, so that a busy notebook cannot make it late.
 
-A block of 12 frames takes 16 ms there whatever cells are doing, and up to three seconds in a thread of the kernel. The kernel only
-relays: pieces of the microphone and settings in, blocks out. The process ends when its other end is closed or dies.
+In a thread of the kernel each step would wait for what the running cell does (`bench live --busy` measures it as it is here). The
+kernel only relays: pieces of the microphone and settings in, blocks out. The process ends when its other end is closed or dies.
 
 Notebook: 14_jam_session.
 """
