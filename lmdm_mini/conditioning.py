@@ -22,11 +22,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lmdm_mini.corpus.captions import PARAPHRASES, STYLE_WORDS
 
 TEXT_CHANNELS = 384
+STYLE_READOUT = Path(__file__).with_name("style_readout.safetensors")
 MAX_TOKENS = 64
 MAX_CHARACTERS = 1000
 SLOWEST, FASTEST = 30.0, 300.0  # beats a minute that are believed
@@ -150,10 +152,11 @@ def sentence_embedding(tokens: Tensor) -> Tensor:
 USUAL_BPM = {"chorale": 82.0, "folk": 99.0, "lofi": 80.0, "house": 124.0, "ambient": 64.0, "chiptune": 149.0, "funk": 106.0, "jazz": 141.0}
 
 
-@lru_cache(maxsize=1)
-def _style_readout() -> Tensor:
+def fit_style_readout() -> Tensor:
     """Weights (8, 385) that tell a style from a sentence's embedding and a 1: ridge regression on names and paraphrases. Of the
-    paraphrases it has not seen it knows three in four, as many as any readout that was tried; the nearest mean embedding, 70 %."""
+    paraphrases it has not seen it knows three in four, as many as any readout that was tried; the nearest mean embedding, 70 %.
+
+    It takes seconds, so what it gives is kept in a file; ``python -m lmdm_mini.conditioning`` writes that."""
     sentences, styles = zip(*((words, i) for i, style in enumerate(USUAL_BPM) for words in [*STYLE_WORDS[style], *PARAPHRASES[style]]))
     x = torch.stack([F.normalize(tokens[0], dim=0) for tokens in embed_sentences(list(sentences))])
     y = F.one_hot(torch.tensor(styles)).float()
@@ -161,6 +164,11 @@ def _style_readout() -> Tensor:
     x = x - mean
     weight = torch.linalg.solve(x.T @ x + torch.eye(TEXT_CHANNELS), x.T @ (y - share)).T
     return torch.cat([weight, (share - weight @ mean)[:, None]], 1)
+
+
+@lru_cache(maxsize=1)
+def _style_readout() -> Tensor:
+    return load_file(STYLE_READOUT)["weight"]
 
 
 def usual_bpm(sentence: Tensor) -> float:
@@ -184,8 +192,7 @@ def encode_text(prompts: list[Prompt]) -> Text:
         weights = [torch.full((len(embedded[words]),), math.log(weight)) for words, weight in mixture]
         bpm = max(((weight, parse_bpm(words)) for words, weight in mixture if parse_bpm(words)), default=(0.0, 0.0))[1]
         if mixture:
-            usual = usual_bpm(embedded[max(mixture, key=lambda part: part[1])[0]][0])
-            bpm = bpm or usual  # asked in any case: the first answer takes a second, which should not come in mid-play
+            bpm = bpm or usual_bpm(embedded[max(mixture, key=lambda part: part[1])[0]][0])
         log_weight = torch.cat(weights) if weights else torch.tensor([-math.inf])
         sentence = sum((weight * sentence_embedding(embedded[words]) for words, weight in mixture), torch.zeros(TEXT_CHANNELS))
         texts.append(Text(tokens[None], log_weight[None], torch.tensor([bpm]), sentence[None]))
@@ -195,3 +202,8 @@ def encode_text(prompts: list[Prompt]) -> Text:
 def no_text(batch: int) -> Text:
     """The unconditional branch of guidance: one token that is not there, no sentence, and any tempo."""
     return Text(torch.zeros(batch, 1, TEXT_CHANNELS), torch.full((batch, 1), -math.inf), torch.zeros(batch), torch.zeros(batch, TEXT_CHANNELS))
+
+
+if __name__ == "__main__":
+    save_file({"weight": fit_style_readout().contiguous()}, STYLE_READOUT)
+    print(f"wrote {STYLE_READOUT}")

@@ -299,7 +299,7 @@ def look_ahead(codec, frames: int = 24) -> dict[str, float]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``python -m lmdm_mini evaluate codec|text|rollouts|reference``."""
+    """Arguments of ``python -m lmdm_mini evaluate codec|text|rollouts|hearing|reference``."""
     kinds = parser.add_subparsers(dest="what", required=True)
     codec = kinds.add_parser("codec", help="next to Opus and MP3")
     codec.add_argument("--corpus", default="runs/corpus", help="folder of the corpus (default: %(default)s)")
@@ -314,6 +314,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rollouts.add_argument("--rollouts", type=int, default=64, help="roll-outs of 20 s (default: %(default)s)")
     rollouts.add_argument("--long", type=int, default=16, help="roll-outs of two minutes (default: %(default)s)")
     rollouts.add_argument("--steps", type=int, nargs="+", default=[8, 50], help="denoising steps a block (default: %(default)s)")
+    hearing = kinds.add_parser("hearing", help="a live session: does it play what it hears?")
+    hearing.add_argument("--clips", type=int, default=20, help="recordings that play along (default: %(default)s)")
+    hearing.add_argument("--seconds", type=float, default=20.0, help="of each (default: %(default)s)")
+    hearing.add_argument("--model", default="block_causal")
+    hearing.add_argument("--checkpoint", help="weights of it (default: the shipped ones); the table is then only written to --out")
+    hearing.add_argument("--out", default=None, help="the table (default: data/results/hearing_<model>.json)")
     for kind in (text, rollouts):
         kind.add_argument("--model", default="bidirectional")
         kind.add_argument("--checkpoint", help="weights of it (default: the shipped ones); the table is then only written to --out")
@@ -322,16 +328,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     reference = kinds.add_parser("reference", help="what real music scores: needed again when codec, judge or corpus change")
     reference.add_argument("--corpus", default="runs/corpus", help="folder of the corpus (default: %(default)s)")
     reference.add_argument("--clips", type=int, default=256, help="clips of 11 s to compare with (default: %(default)s)")
-    for kind in (text, rollouts, reference):
+    for kind in (text, rollouts, hearing, reference):
         kind.add_argument("--seed", type=int, default=0)
 
 
 def run(args: argparse.Namespace) -> dict:
     """Runs ``evaluate`` with parsed arguments and prints the table."""
     if args.what != "codec":
-        from lmdm_mini import evaluate_rollouts, evaluate_text
+        from lmdm_mini import evaluate_hearing, evaluate_rollouts, evaluate_text
 
-        return (evaluate_rollouts if args.what == "rollouts" else evaluate_text).run(args)
+        return {"rollouts": evaluate_rollouts, "hearing": evaluate_hearing}.get(args.what, evaluate_text).run(args)
     from lmdm_mini.codec import load_codec
 
     codec = load_codec(args.checkpoint)

@@ -69,16 +69,20 @@ def same_tempo(found: float, wanted: float, tolerance: float = 0.04) -> bool:
     return found > 0 and any(abs(found / (wanted * factor) - 1) <= tolerance for factor in (0.5, 1.0, 2.0))
 
 
-def key_clarity(audio: Tensor) -> float:
-    """Largest correlation of the chroma of audio (2, N) with the 24 key profiles: about .9 for tonal music, .3 for noise."""
+def chroma(audio: Tensor) -> Tensor:
+    """How much each of the twelve notes sounds in audio (2, N), whatever the octave: (12,), the first is A."""
     magnitude = spectrogram(audio, 8192)
     hertz = torch.arange(len(magnitude)) * SAMPLE_RATE / 8192
     inside = (hertz > 60) & (hertz < 4000)
     pitch = (12 * torch.log2(hertz[inside] / 440)).round().long() % 12
     weight = magnitude[inside].sqrt().mean(1)  # mean over frames
-    chroma = torch.zeros(12).index_add(0, pitch, weight) / torch.bincount(pitch, minlength=12)
+    return torch.zeros(12).index_add(0, pitch, weight) / torch.bincount(pitch, minlength=12)
+
+
+def key_clarity(audio: Tensor) -> float:
+    """Largest correlation of the chroma of audio (2, N) with the 24 key profiles: about .9 for tonal music, .3 for noise."""
     profiles = torch.stack([torch.roll(profile, k) for profile in (MAJOR, MINOR) for k in range(12)])
-    return float(torch.corrcoef(torch.cat([chroma[None], profiles]))[0, 1:].nan_to_num().max())
+    return float(torch.corrcoef(torch.cat([chroma(audio)[None], profiles]))[0, 1:].nan_to_num().max())
 
 
 def loudness_db(audio: Tensor) -> float:

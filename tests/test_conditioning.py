@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from lmdm_mini.conditioning import clean_mixture, clean_prompt, encode_text, no_text, parse_bpm, parse_mixture, stack_texts
+from lmdm_mini.conditioning import (
+    STYLE_READOUT, clean_mixture, clean_prompt, encode_text, fit_style_readout, no_text, parse_bpm, parse_mixture, stack_texts,
+)
 
 
 def test_prompts_become_a_sentence_and_its_tokens():
@@ -69,3 +72,8 @@ def test_a_mixture_in_one_line():
                                         ("retro video game theme", 149), ("funk, 97 bpm", 97), ("", 0)])
 def test_without_a_tempo_a_usual_one_is_taken(words, bpm):
     assert encode_text([words]).bpm.item() == bpm
+
+
+def test_the_readout_in_its_file_is_what_the_words_give():
+    kept, fitted = load_file(STYLE_READOUT)["weight"], fit_style_readout()
+    assert torch.allclose(kept, fitted, atol=1e-3), "captions have changed: run `python -m lmdm_mini.conditioning`"

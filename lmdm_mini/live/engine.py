@@ -13,11 +13,13 @@ Controls act on the next block. Nothing here sleeps or asks for the time but by 
 Notebook: 14_jam_session. Paper: section 3.2 (streaming), section 5 (playing together).
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
+import soxr
 import torch
 from torch import Tensor
 
@@ -33,6 +35,9 @@ HISTORY_SECONDS = 16.0  # of own and of the player's sound that are remembered
 GAP_SECONDS = 0.25  # a piece that is missing for so long does not come any more
 LATEST = SLACK - GRANULE  # frames behind what the cache has read, at which context becomes final with or without the player
 SILENCE = 1e-3  # peak below which nobody is playing
+LOUDNESS, LOUDNESS_SECONDS = 0.15, 3.0  # root mean square of the music it was trained on, and over how long it is measured here
+LIMIT = 0.8  # peaks above it are rounded off
+MORE_LEAD, MOST_LEAD = 0.1, 1.0  # seconds: after every time that sound ran out, and in all
 STEPS = (4, 6, 8)  # between these an engine chooses by itself when time is short, but none above what the player wants
 BUSY, IDLE = 0.8, 0.45  # real-time factors above and below which it does
 LOOP_FRAMES = 48  # of a bar if there is no tempo
@@ -63,6 +68,8 @@ class JamBlock:
     ready: float
     seconds_of: dict[str, float]  # "encoder", and what :class:`lmdm_mini.streaming.Block` splits
     heard_until: int  # sample up to which the model has heard the player
+    player: Tensor  # (2, m) float32, what it has heard of the player since the block before: it ends at `heard_until`
+    turned: list[tuple[str, dict]]  # calls of `set` and `forget` since the block before, in their order
     lead: float  # seconds of sound ahead of the ear when it was ready; negative: too late
     settings: Settings  # it was made with; `steps` are those it really took
 
@@ -77,14 +84,17 @@ class Microphone:
         self.sound = torch.zeros(2, capacity)  # a ring: sample p is at p modulo its length
         self.until = self.late = self.gaps = self.damaged = 0
         self.waiting: dict[int, Tensor] = {}
+        self.rates: dict[int, Resampler] = {}
 
-    def put(self, start: int, piece: Tensor) -> None:
-        """A piece (2, n) whose first sample belongs to sample `start`. Raises ValueError for other shapes."""
+    def put(self, start: int, piece: Tensor, rate: int = SAMPLE_RATE) -> None:
+        """A piece (2, n) whose first sample belongs to sample `start`; rate: its own, in Hz. Raises ValueError for other shapes."""
         if piece.ndim != 2 or piece.shape[0] != 2:
             raise ValueError(f"a piece of sound is (2, samples), not {tuple(piece.shape)}.")
         if not torch.isfinite(piece).all():
             self.damaged += 1
             piece = torch.zeros_like(piece)
+        if rate != SAMPLE_RATE:
+            start, piece = self.rates.setdefault(rate, Resampler(rate))(start, piece)
         if start + piece.shape[1] <= self.until:
             self.late += 1
             return
@@ -109,6 +119,32 @@ class Microphone:
         self.until += piece.shape[1]
 
 
+class Resampler:
+    """Pieces at another rate become pieces at 44.1 kHz that still join."""
+
+    def __init__(self, rate: int):
+        if not 8000 <= rate <= 384_000:
+            raise ValueError(f"the sample rate of a piece of sound is {rate}; it must be from 8,000 to 384,000 Hz.")
+        self.rate, self.stream = rate, soxr.ResampleStream(rate, SAMPLE_RATE, 2, dtype="float32")
+        self.at, self.expected = 0, -1.0  # where the next output belongs, and the next input should
+
+    def __call__(self, start: int, piece: Tensor) -> tuple[int, Tensor]:
+        """Piece (2, n) at `start` (counted at 44.1 kHz) -> where its output belongs, and that, (2, m)."""
+        if abs(start - self.expected) > 0.02 * SAMPLE_RATE:  # not the continuation of the last one
+            self.stream.clear()
+            self.at = start
+        self.expected = start + piece.shape[1] * SAMPLE_RATE / self.rate
+        made = torch.from_numpy(self.stream.resample_chunk(piece.float().T.contiguous().numpy())).T
+        self.at += made.shape[1]
+        return self.at - made.shape[1], made
+
+
+def soft_limit(sound: Tensor) -> Tensor:
+    """Sound that never leaves -1 to 1; without a memory, so blocks still join."""
+    over = (sound.abs() - LIMIT).clamp_min(0)
+    return sound.clamp(-LIMIT, LIMIT) + sound.sign() * (1 - LIMIT) * torch.tanh(over / (1 - LIMIT))
+
+
 def put_ring(ring: Tensor, start: int, piece: Tensor) -> None:
     """Writes samples (2, n) from `start` on into a ring (2, capacity); of more than it holds the last stay."""
     piece, start = piece[:, -ring.shape[1] :], start + max(0, piece.shape[1] - ring.shape[1])
@@ -126,7 +162,8 @@ class Engine:
     """A live session of one model. `hear` takes pieces of the player's sound, `next_block` makes what is to be played, `set`
     turns its settings, `report` says how far it was heard, `due` whether it is time for another block.
 
-    context: audio (2, N) at 44.1 kHz to go on from. lead_seconds: the least that is kept ahead of the ear when a block is begun.
+    context: audio (2, N) at 44.1 kHz to go on from. lead_seconds: the least that is kept ahead of the ear when a block is begun; it
+    grows when it was not enough.
     `late_blocks`: blocks that came when nothing was left to play. `log`: the newest :class:`JamBlock`, without their sound.
     """
 
@@ -145,17 +182,22 @@ class Engine:
         self.final = 0  # the frames before this one are as the player has left them
         self.encoded = 0  # sample up to which the encoder has heard
         self.loop: Tensor | None = None  # latents that are played again and again
-        self.played, self.moving, self.reported = 0.0, False, clock()  # the listener's last report
+        self.played, self.moving, self.reported, self.underruns = 0.0, False, clock(), 0  # the listener's last report
+        self.power, self.gain = 0.0, 1.0  # of what both play together, and what it is multiplied with for the model
         self.late_blocks, self.steps = 0, s.steps
         self.busy: deque[float] = deque(maxlen=4)  # real-time factors of the last blocks
+        self.turned: list[tuple[str, dict]] = []
         self.log: deque[JamBlock] = deque(maxlen=4096)
         self.set(**settings)
+        self.turned.clear()
 
     # -- time --------------------------------------------------------------------------------------------
 
-    def report(self, played_seconds: float, moving: bool) -> None:
-        """So much has been heard, and sound is running or not."""
-        self.played, self.moving, self.reported = played_seconds, moving, self.clock()
+    def report(self, played_seconds: float, moving: bool, underruns: int = 0) -> None:
+        """So much has been heard, sound is running or not, and has run out so many times."""
+        if underruns > self.underruns:
+            self.lead_seconds = max(self.lead_seconds, min(MOST_LEAD, self.lead_seconds + MORE_LEAD))
+        self.played, self.moving, self.reported, self.underruns = played_seconds, moving, self.clock(), underruns
 
     def lead(self) -> float:
         """Seconds of sound that are made and not heard yet; negative: silence has begun."""
@@ -179,27 +221,29 @@ class Engine:
         for name in ("mic_level", "output_level"):
             if not 0 <= changes.get(name, 1.0) <= 4:
                 raise ValueError(f"{name} is {changes[name]}; it must be from 0 to 4.")
-        seed = changes.pop("seed", None)
+        seed = changes.get("seed")
         if seed is not None and seed != int(seed):
             raise ValueError(f"seed is {seed}; a whole number is needed.")
         if changes.get("frozen") and self.made.shape[-1] < self._bar():
             raise ValueError("there is nothing to freeze yet: let it play a bar first.")
         self.stream.set(**{name: value for name, value in changes.items() if name in SETTINGS})
-        self.settings = replace(self.settings, **changes)
+        self.settings = replace(self.settings, **{name: value for name, value in changes.items() if name in names})
         self.steps = changes.get("steps", self.steps)
         if seed is not None:
             self.stream.generator.manual_seed(int(seed))
+        self.turned.append(("set", changes))
 
     def forget(self) -> None:
         """The model goes on as if nothing had been played; the sound does not break off."""
         self.stream.forget()
         self.final = self.frames
+        self.turned.append(("forget", {}))
 
     # -- sound -------------------------------------------------------------------------------------------
 
-    def hear(self, start: int, piece: Tensor) -> None:
+    def hear(self, start: int, piece: Tensor, rate: int = SAMPLE_RATE) -> None:
         """What the player did from sample `start` of the output on, (2, n); pieces may come in any order, or not at all."""
-        self.mic.put(start, piece)
+        self.mic.put(start, piece, rate)
 
     def next_block(self, heard_until: int | None = None, steps: int | None = None) -> JamBlock:
         """Makes the next block, to be played where the last one ends. For a replay: heard_until and steps as a log has them."""
@@ -207,22 +251,25 @@ class Engine:
         if steps is None:
             self._adapt()
         self.stream.steps = steps or self.steps
-        watch(self._take_in)(heard_until)
+        player = watch(self._take_in)(heard_until)
         if self.settings.frozen:
             block = self.stream.play(self._looped())
         else:
             self.loop = None
             block = next(self.stream)
-        put_ring(self.own, self.samples, block.audio)
+        audio = soft_limit(block.audio)
+        put_ring(self.own, self.samples, audio)
         self.made = torch.cat([self.made, block.latents[None]], -1)[..., -self.stream.model.config.window :]
-        ready, lead, samples = self.clock(), self.lead(), block.audio.shape[1]
+        ready, lead, samples = self.clock(), self.lead(), audio.shape[1]
         if self.moving and lead < 0:
             self.late_blocks += 1
         self.busy.append((ready - asked) * SAMPLE_RATE / samples)
-        made = JamBlock(self.settings.output_level * block.audio, self.number, self.samples, samples, asked, ready,
-                        {"encoder": watch.seconds} | block.seconds_of, self.encoded, lead, replace(self.settings, steps=self.stream.steps))
+        made = JamBlock(self.settings.output_level * audio, self.number, self.samples, samples, asked, ready,
+                        {"encoder": watch.seconds} | block.seconds_of, self.encoded, player, self.turned, lead,
+                        replace(self.settings, steps=self.stream.steps))
         self.number, self.samples, self.frames = self.number + 1, self.samples + samples, self.frames + block.latents.shape[-1]
-        self.log.append(replace(made, audio=torch.zeros(2, 0)))
+        self.turned = []
+        self.log.append(replace(made, audio=torch.zeros(2, 0), player=torch.zeros(2, 0)))
         return made
 
     def _adapt(self) -> None:
@@ -239,16 +286,17 @@ class Engine:
             return
         self.busy.clear()  # the old ones say nothing about these steps
 
-    def _take_in(self, heard_until: int | None) -> None:
-        """Lets the encoder hear what has come from the player, with what the model played, and corrects the context."""
+    def _take_in(self, heard_until: int | None) -> Tensor:
+        """Lets the encoder hear what has come from the player, with what the model played, and corrects the context. Returns the
+        player's part, (2, n)."""
         oldest = self.frames - self.stream.fresh.shape[-1] - LATEST  # frames before this one cannot be corrected any more
         if self.final < oldest:
             self.mic.skip_to(min(oldest * FRAME_SAMPLES + ENCODER_AHEAD, self.samples))
         until = min(self.mic.until, self.samples) if heard_until is None else heard_until
         if until <= self.encoded:
-            return
-        player = self.settings.mic_level * get_ring(self.mic.sound, self.encoded, until)
-        latents = self.encoder((get_ring(self.own, self.encoded, until) + player)[None])
+            return torch.zeros(2, 0)
+        player = get_ring(self.mic.sound, self.encoded, until)
+        latents = self.encoder(self._level(get_ring(self.own, self.encoded, until) + self.settings.mic_level * player)[None])
         self.encoded = until
         last = self.encoder.frames - self.before  # the frame after the newest that is known
         size = self.stream.context.shape[-1]
@@ -263,6 +311,15 @@ class Engine:
             rows = torch.tensor(playing) - first
             mixed[..., rows] = latents[..., rows - (last - first)]
             self.stream.correct(mixed, self.frames - first)
+        return player
+
+    def _level(self, mix: Tensor) -> Tensor:
+        """What both play together, (2, n), not louder than music the model knows: it goes on as loud as what it hears, the player's
+        sound comes on top of that, and so on."""
+        share = 1 - math.exp(-mix.shape[1] / (LOUDNESS_SECONDS * SAMPLE_RATE))
+        self.power += share * (float(mix.square().mean()) - self.power)
+        before, self.gain = self.gain, min(1.0, LOUDNESS / max(self.power, 1e-9) ** 0.5)
+        return mix * torch.linspace(before, self.gain, mix.shape[1])
 
     def _player_peak(self, frame: int) -> float:
         """How loud the player is for the model in a frame, and in what the encoder hears beyond it."""

@@ -72,11 +72,12 @@ def keep_busy(stop: threading.Event) -> threading.Thread:
 
 
 def measure_live(name: str = "block_causal", seconds: float = 60.0, sound: Tensor | None = None, mic_delay: float = 0.15,
-                 prebuffer: float = 0.25, busy: bool = False, **settings) -> LiveTimes:
+                 prebuffer: float = 0.25, busy: bool = False, prompts: tuple[str, ...] = PROMPTS, change_seconds: float = CHANGE_SECONDS,
+                 **settings) -> LiveTimes:
     """A session of `seconds`. sound: what the player plays (2, N), again and again; None: nobody plays. busy: this process works,
-    too, as a notebook does while cells run. Raises RuntimeError if the session fails."""
+    too, as a notebook does while cells run. prompts: in turn, each for `change_seconds`. Raises RuntimeError if the session fails."""
     begun, stop = time.perf_counter(), threading.Event()
-    with EngineProcess(name, prompt=PROMPTS[0], **settings) as session:
+    with EngineProcess(name, prompt=prompts[0], **settings) as session:
         _wait(session, "ready")
         times, asked = LiveTimes(time.perf_counter() - begun, 0.0), time.perf_counter()
         session.start()
@@ -84,7 +85,7 @@ def measure_live(name: str = "block_causal", seconds: float = 60.0, sound: Tenso
         times.first_sound = time.perf_counter() - asked
         worker = keep_busy(stop) if busy else None
         try:
-            _listen(session, times, seconds, sound, mic_delay, prebuffer)
+            _listen(session, times, seconds, sound, mic_delay, prebuffer, prompts, change_seconds)
         finally:
             stop.set()
             if worker:
@@ -103,11 +104,12 @@ def _wait(session: EngineProcess, kind: str, seconds: float = 120.0):
     raise RuntimeError(f"no {kind!r} within {seconds:g} s.")
 
 
-def _listen(session: EngineProcess, times: LiveTimes, seconds: float, sound: Tensor | None, mic_delay: float, prebuffer: float) -> None:
+def _listen(session: EngineProcess, times: LiveTimes, seconds: float, sound: Tensor | None, mic_delay: float, prebuffer: float,
+            prompts: tuple[str, ...], change_seconds: float) -> None:
     """The loop of listener and player, until `seconds` have been heard."""
     made = times.blocks[0].samples / SAMPLE_RATE
     heard, sent, moving, reported = 0.0, 0, False, -1.0
-    last, next_turn = time.perf_counter(), CHANGE_SECONDS
+    last, next_turn = time.perf_counter(), change_seconds
     while heard < seconds:
         for event in session.events(0.005):
             if event[0] == "block":
@@ -125,16 +127,16 @@ def _listen(session: EngineProcess, times: LiveTimes, seconds: float, sound: Ten
         elif made - heard >= prebuffer:
             moving = True
         if now - reported > 0.25:
-            session.report(heard, moving)
+            session.report(heard, moving, times.late)
             reported = now
         while sound is not None and (sent + PIECE_SAMPLES) / SAMPLE_RATE + mic_delay < heard:
             rows = np.arange(sent, sent + PIECE_SAMPLES) % sound.shape[1]
             session.hear(sent, sound.numpy()[:, rows])
             sent += PIECE_SAMPLES
-        if heard > next_turn:
-            times.turned.append((heard, PROMPTS[(len(times.turned) + 1) % len(PROMPTS)]))
+        if len(prompts) > 1 and heard > next_turn:
+            times.turned.append((heard, prompts[(len(times.turned) + 1) % len(prompts)]))
             session.set(prompt=times.turned[-1][1])
-            next_turn += CHANGE_SECONDS
+            next_turn += change_seconds
 
 
 def live_lines(times: LiveTimes) -> list[str]:

@@ -1,150 +1,6 @@
-// The browser's half of StreamPlayer (player.py): an anywidget module, no build step.
-// Three parts: the worklet that turns pieces into sound, the engine (one a widget) that talks with Python and
-// keeps the books, and the view that draws them.
-
-const RATE = 44100;
-const RING_SECONDS = 30; // Python sends at most 20 s ahead
-const FADE = 256; // samples, 6 ms: shorter clicks, longer smears an underrun
-
-// ---------------------------------------------------------------- sound: runs in the audio thread
-const WORKLET = `
-class StreamRing extends AudioWorkletProcessor {
-  constructor({ processorOptions: o }) {
-    super();
-    this.ring = Array.from({ length: o.channels }, () => new Float32Array(o.capacity));
-    this.capacity = o.capacity;
-    this.need = o.need;       // samples in hand before the first is heard
-    this.again = o.again;     // and after an underrun
-    this.fade = o.fade;
-    this.write = this.read = this.underruns = this.peak = this.gain = this.target = this.side = 0;
-    this.sideTarget = 0;      // 0: the stream is heard, 1: the reference
-    this.step = 1 / o.fade;
-    this.moving = this.ended = this.closing = this.over = false;
-    this.unreported = 0;
-    this.port.onmessage = ({ data }) => this[data.kind](data);
-  }
-  sound({ samples, planes }) {  // planes: Float32Array, one channel after the other
-    for (let c = 0; c < this.ring.length; c++) {
-      const plane = planes.subarray(c * samples, (c + 1) * samples);
-      const at = this.write % this.capacity, fits = Math.min(samples, this.capacity - at);
-      this.ring[c].set(plane.subarray(0, fits), at);
-      this.ring[c].set(plane.subarray(fits), 0);
-    }
-    this.write += samples;
-  }
-  end() { this.ended = true; }
-  close({ seconds }) { this.closing = true; this.target = 0; this.step = 1 / Math.max(1, seconds * sampleRate); }
-  listen({ reference }) { this.sideTarget = reference ? 1 : 0; }
-  process(_, [out]) {
-    const left = out[0], right = out[1] || out[0], n = left.length;
-    const available = this.write - this.read;
-    if (!this.moving && !this.closing && (available >= this.need || (this.ended && available > 0))) {
-      this.moving = true; this.target = 1; this.step = 1 / this.fade; this.unreported = 1e9;
-    }
-    // too little is left to go on: use it to fade out, then wait
-    if (this.moving && !this.closing && available < n + this.fade) this.target = 0;
-    if (this.moving) {
-      const [a, b, c, d] = this.ring;
-      for (let i = 0; i < n; i++) {
-        if (this.read >= this.write) { this.gain = 0; this.target = 0; }
-        if (this.gain === 0 && this.target === 0) break;
-        this.gain = this.gain < this.target ? Math.min(this.target, this.gain + this.step)
-                                            : Math.max(this.target, this.gain - this.step);
-        const at = this.read++ % this.capacity;
-        let l = a[at], r = b[at];
-        if (c) {
-          this.side += Math.max(-this.step, Math.min(this.step, this.sideTarget - this.side));
-          l += this.side * (c[at] - l); r += this.side * (d[at] - r);
-        }
-        l *= this.gain; r *= this.gain;
-        left[i] = l; right[i] = r;
-        this.peak = Math.max(this.peak, Math.abs(l), Math.abs(r));
-      }
-      if (this.gain === 0 && this.target === 0) {
-        this.moving = false;
-        if (!this.closing && !this.ended) { this.underruns++; this.need = this.again; }
-        this.unreported = 1e9;
-      }
-    }
-    if (!this.moving && (this.closing || (this.ended && this.write - this.read < n + this.fade))) this.over = true;
-    this.unreported += n;
-    if (this.unreported >= 2048 || this.over) {
-      this.unreported = 0;
-      const { read, write, underruns, peak, moving, over } = this;
-      this.port.postMessage({ read, write, underruns, peak, moving, over });
-    }
-    return !this.over;
-  }
-}
-registerProcessor("stream-ring", StreamRing);
-`;
-
-// ---------------------------------------------------------------- spectrogram: columns of bytes
-const WINDOW = 2048, HOP = 1024, ROWS = 96, COLUMNS = 2048; // 2,048 columns of 23 ms are 47 s
-const LOWEST = 40, HIGHEST = 16000, QUIET = -85, LOUD = -15; // Hz, dB (a full-scale sine is 0)
-const HANN = Float32Array.from({ length: WINDOW }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / WINDOW));
-const COS = Float32Array.from({ length: WINDOW / 2 }, (_, i) => Math.cos((2 * Math.PI * i) / WINDOW));
-const SIN = Float32Array.from({ length: WINDOW / 2 }, (_, i) => -Math.sin((2 * Math.PI * i) / WINDOW));
-
-function fft(re, im) {
-  const n = re.length;
-  for (let i = 1, j = 0; i < n; i++) {
-    let bit = n >> 1;
-    for (; j & bit; bit >>= 1) j ^= bit;
-    j ^= bit;
-    if (i < j) { [re[i], re[j]] = [re[j], re[i]]; [im[i], im[j]] = [im[j], im[i]]; }
-  }
-  for (let size = 2; size <= n; size *= 2) {
-    const half = size / 2, stride = n / size;
-    for (let start = 0; start < n; start += size) {
-      for (let k = 0; k < half; k++) {
-        const c = COS[k * stride], s = SIN[k * stride], p = start + k, q = p + half;
-        const x = re[q] * c - im[q] * s, y = re[q] * s + im[q] * c;
-        re[q] = re[p] - x; im[q] = im[p] - y;
-        re[p] += x; im[p] += y;
-      }
-    }
-  }
-}
-
-class Spectrogram {
-  constructor() {
-    this.values = new Uint8Array(COLUMNS * ROWS); // a ring, column after column
-    this.count = 0; // columns so far
-    this.tail = new Float32Array(WINDOW); // zeros before the first sample: column i is centred on i * HOP
-    this.filled = WINDOW / 2;
-    this.re = new Float32Array(WINDOW);
-    this.im = new Float32Array(WINDOW);
-  }
-  push(left, right) {
-    for (let i = 0; i < left.length; i++) {
-      this.tail[this.filled++] = (left[i] + right[i]) / 2;
-      if (this.filled === WINDOW) {
-        this.column();
-        this.tail.copyWithin(0, HOP);
-        this.filled = WINDOW - HOP;
-      }
-    }
-  }
-  column() {
-    for (let i = 0; i < WINDOW; i++) { this.re[i] = this.tail[i] * HANN[i]; this.im[i] = 0; }
-    fft(this.re, this.im);
-    const power = (bin) => this.re[bin] ** 2 + this.im[bin] ** 2;
-    const offset = (this.count++ % COLUMNS) * ROWS;
-    for (let row = 0; row < ROWS; row++) {
-      const low = (LOWEST * (HIGHEST / LOWEST) ** (row / ROWS) * WINDOW) / RATE;
-      const high = (LOWEST * (HIGHEST / LOWEST) ** ((row + 1) / ROWS) * WINDOW) / RATE;
-      let most = 0;
-      if (high - low > 1) for (let bin = Math.ceil(low); bin <= high; bin++) most = Math.max(most, power(bin));
-      else {
-        const middle = (low + high) / 2, below = Math.floor(middle), share = middle - below;
-        most = power(below) * (1 - share) + power(below + 1) * share;
-      }
-      const decibels = 10 * Math.log10(most / (WINDOW / 4) ** 2 + 1e-12);
-      this.values[offset + row] = Math.max(0, Math.min(255, (255 * (decibels - QUIET)) / (LOUD - QUIET)));
-    }
-  }
-}
+// The browser's half of StreamPlayer (player.py): an anywidget module, no build step. Before it stand sound.js and picture.js
+// (browser.py joins them). Two parts: the engine (one a widget) that talks with Python and keeps the books, and the view that
+// draws them.
 
 // ---------------------------------------------------------------- engine: one a widget, however many views
 const engines = new Map(); // player_id -> engine
@@ -165,7 +21,7 @@ function makeEngine(model) {
 
   function emptyBooks() {
     return {
-      run: null, blocks: [], next: 0, held: new Map(), backlog: [], started: 0, firstSound: null, ended: false,
+      run: null, blocks: [], arrive: inOrder(take), backlog: [], started: 0, firstSound: null, ended: false,
       answered: false, endNote: "",
       read: 0, write: 0, underruns: 0, peak: 0, moving: false, at: 0, received: 0,
       pictures: Array.from({ length: channels / 2 }, () => new Spectrogram()),
@@ -174,20 +30,17 @@ function makeEngine(model) {
 
   function changed() { for (const view of views) view(); }
 
-  // Our own comm to Python. JupyterLab gives it a subshell, a thread of the kernel that listens while a cell is
-  // running; what is sent before that thread is there would wait for the end of the cell.
-  async function openLine() {
-    const comm = kernel.createComm("lmdm_mini.player");
-    if (kernel.supportsSubshells && comm.subshellStarted) {
-      await Promise.race([comm.subshellStarted, new Promise((late) => setTimeout(late, 1500))]);
-    }
-    comm.open({ player: id });
-    return comm;
+  function take(piece) {
+    engine.received += piece.samples;
+    engine.pictures.forEach((picture, i) => picture.push(
+      piece.planes.subarray(2 * i * piece.samples, (2 * i + 1) * piece.samples),
+      piece.planes.subarray((2 * i + 1) * piece.samples, (2 * i + 2) * piece.samples)));
+    engine.backlog.push(piece);
   }
 
   async function send(message) {
     try {
-      if (kernel?.createComm) (await (line ??= openLine())).send(message);
+      if (kernel?.createComm) (await (line ??= openLine(kernel, "lmdm_mini.player", { player: id }))).send(message);
       else model.send(message);
     } catch (problem) {
       console.warn("StreamPlayer:", problem);
@@ -250,7 +103,7 @@ function makeEngine(model) {
     }
     context = node = null;
     Object.assign(engine, {
-      run: null, moving: false, at: performance.now(), note, error, backlog: [], held: new Map(),
+      run: null, moving: false, at: performance.now(), note, error, backlog: [],
       state: error ? "error" : "idle",
     });
     changed();
@@ -314,21 +167,8 @@ function makeEngine(model) {
       if (!engine.received) return finish(0, "the stream was empty");
       flush();
     }
-    if (message.kind === "sound" && message.seq >= engine.next) {
-      const view = buffers[0];
-      const bytes = view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
-      engine.held.set(message.seq, { samples: message.samples, planes: new Float32Array(bytes) });
-      // in order; a piece that is still missing when ten later ones are here was lost
-      while (engine.held.size && (engine.held.has(engine.next) || engine.held.size > 10)) {
-        const piece = engine.held.get(engine.next++);
-        if (!piece) continue;
-        engine.held.delete(engine.next - 1);
-        engine.received += piece.samples;
-        engine.pictures.forEach((picture, i) => picture.push(
-          piece.planes.subarray(2 * i * piece.samples, (2 * i + 1) * piece.samples),
-          piece.planes.subarray((2 * i + 1) * piece.samples, (2 * i + 2) * piece.samples)));
-        engine.backlog.push(piece);
-      }
+    if (message.kind === "sound") {
+      engine.arrive(message.seq, { samples: message.samples, planes: floats(buffers[0]) });
       flush();
     }
     changed();
@@ -355,49 +195,7 @@ function makeEngine(model) {
 // ---------------------------------------------------------------- view
 const BARS = 92, PICTURE = 104, GAP = 10, AXIS = 20, LEFT = 44, RIGHT = 6; // CSS pixels
 
-function readTheme(root) {
-  const style = getComputedStyle(root);
-  const name = (key) => style.getPropertyValue(`--lmdm-${key}`).trim();
-  const rgb = (text) => text.match(/[\d.]+/g).slice(0, 3).map(Number);
-  const hex = (text) => [1, 3, 5].map((i) => parseInt(text.slice(i, i + 2), 16));
-  const paper = rgb(style.backgroundColor);
-  const dark = paper[0] + paper[1] + paper[2] < 384;
-  const ramp = (color) => { // 256 colours from paper over the hue to what stands out most
-    const stops = [paper, hex(color), dark ? [255, 250, 240] : hex(color).map((v) => v * 0.28)];
-    return Array.from({ length: 256 }, (_, i) => {
-      const x = (i / 255) * 2, k = Math.min(1, Math.floor(x));
-      return stops[k].map((v, j) => v + (x - k) * (stops[k + 1][j] - v));
-    });
-  };
-  return {
-    key: style.backgroundColor + style.color, ink: style.color, line: style.borderTopColor,
-    soft: getComputedStyle(root.querySelector(".lmdm-note")).color, paper: style.backgroundColor,
-    fast: name("context"), slow: name("fake"), font: style.fontFamily,
-    ramps: [ramp(name("context")), ramp(name("real"))],
-  };
-}
-
-// The columns of a spectrogram as a canvas whose x is the column's place in the ring.
-function makeFilm(ramp) {
-  const canvas = Object.assign(document.createElement("canvas"), { width: COLUMNS, height: ROWS });
-  const pen = canvas.getContext("2d");
-  const image = pen.createImageData(1, ROWS);
-  let drawn = 0, last = null;
-  return (picture) => {
-    if (picture !== last) { pen.clearRect(0, 0, COLUMNS, ROWS); drawn = 0; last = picture; }
-    for (drawn = Math.max(drawn, picture.count - COLUMNS); drawn < picture.count; drawn++) {
-      const x = drawn % COLUMNS;
-      for (let row = 0; row < ROWS; row++) {
-        const color = ramp[picture.values[x * ROWS + row]], at = 4 * (ROWS - 1 - row);
-        image.data.set([color[0], color[1], color[2], 255], at);
-      }
-      pen.putImageData(image, x, 0);
-    }
-    return canvas;
-  };
-}
-
-function render({ model, el }) {
+function renderPlayer({ model, el }) {
   const engine = engines.get(model.get("player_id"));
   const root = document.createElement("div");
   root.className = "lmdm-player";
@@ -426,32 +224,13 @@ function render({ model, el }) {
 
   let theme = null, films = [], frame = 0, scale = 1.3;
 
-  function layout() {
-    const ratio = window.devicePixelRatio || 1;
-    const width = Math.max(240, canvas.clientWidth);
-    const height = BARS + GAP + tracks * (PICTURE + GAP) - GAP + AXIS;
-    const wanted = [Math.round(width * ratio), Math.round(height * ratio)];
-    if (canvas.width !== wanted[0] || canvas.height !== wanted[1]) {
-      [canvas.width, canvas.height] = wanted;
-      canvas.style.height = `${height}px`;
-    }
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    return [width, height];
-  }
-
-  function text(words, x, y, color, align = "left", size = 11) {
-    pen.font = `${size}px ${theme.font}`;
-    pen.fillStyle = color;
-    pen.textAlign = align;
-    pen.textBaseline = "middle";
-    pen.fillText(words, x, y);
-  }
-
   function draw() {
     frame = 0;
     const fresh = readTheme(root);
     if (fresh.key !== theme?.key) { theme = fresh; films = theme.ramps.map(makeFilm); }
-    const [width, height] = layout();
+    const height = BARS + GAP + tracks * (PICTURE + GAP) - GAP + AXIS;
+    const width = fitCanvas(canvas, pen, height);
+    const text = (...words) => write(pen, theme, ...words);
     const span = width < 480 ? 8 : width < 760 ? 12 : 16; // seconds in sight
     const now = engine.now(), from = Math.max(0, now - 0.7 * span);
     const plot = width - LEFT - RIGHT;
@@ -460,13 +239,7 @@ function render({ model, el }) {
     const bottom = height - AXIS;
 
     // time axis
-    const every = span > 10 ? 2 : 1;
-    for (let s = Math.ceil(from / every) * every; s <= from + span; s += every) {
-      pen.fillStyle = theme.line;
-      pen.fillRect(Math.round(place(s)), bottom, 1, 4);
-      const right = s > from + span - 0.3 * every;
-      text(`${s} s`, place(s), bottom + 12, theme.soft, right ? "right" : s === 0 ? "left" : "center");
-    }
+    drawTimes(pen, theme, from, span, place, bottom);
 
     // a bar a block: its height is the time it took over the time it lasts
     pen.save();
@@ -500,19 +273,10 @@ function render({ model, el }) {
     pen.setLineDash([]);
 
     // what is heard; what is still to come is veiled
-    const perColumn = HOP / RATE;
     engine.pictures.forEach((picture, track) => {
       const top = BARS + GAP + track * (PICTURE + GAP);
       const film = films[track](picture);
-      pen.imageSmoothingQuality = "high";
-      const last = Math.min(picture.count, Math.ceil((from + span) / perColumn));
-      let column = Math.max(0, Math.floor(from / perColumn), picture.count - COLUMNS);
-      while (column < last) {
-        const x = column % COLUMNS, count = Math.min(last - column, COLUMNS - x);
-        pen.drawImage(film, x, 0, count, ROWS, place((column - 0.5) * perColumn), top,
-          ((count * perColumn) / span) * plot, PICTURE);
-        column += count;
-      }
+      drawFilm(pen, film, picture, from, span, place, top, PICTURE);
       pen.globalAlpha = tracks > 1 && (track === 1) !== engine.listening ? 0.35 : 0;
       pen.fillStyle = theme.paper;
       pen.fillRect(LEFT, top, plot, PICTURE);
@@ -532,10 +296,7 @@ function render({ model, el }) {
       const top = BARS + GAP + track * (PICTURE + GAP);
       pen.fillStyle = theme.line;
       pen.fillRect(LEFT, top + PICTURE, plot, 1);
-      for (const [hertz, words] of [[100, "100 Hz"], [1000, "1 kHz"], [10000, "10 kHz"]]) {
-        const y = top + PICTURE * (1 - Math.log(hertz / LOWEST) / Math.log(HIGHEST / LOWEST));
-        text(words, LEFT - 6, y, theme.soft, "right", 10);
-      }
+      drawHertz(pen, theme, LEFT - 6, top, PICTURE);
       if (tracks > 1) text(track ? "reference" : "stream", width - RIGHT - 4, top + 9, theme.soft, "right", 10);
     }
     if (engine.run || now > 0) {
@@ -598,5 +359,5 @@ export default {
     engines.set(model.get("player_id"), engine);
     return engine.dispose;
   },
-  render,
+  render: renderPlayer,
 };

@@ -14,7 +14,6 @@ import time
 import uuid
 import weakref
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 
 import anywidget
@@ -23,6 +22,7 @@ import numpy as np
 import traitlets
 from IPython.display import HTML
 
+from lmdm_mini.live.browser import joined
 from lmdm_mini.live.listen import SAMPLE_RATE, as_stereo_array, cost_figure, sound_card
 
 PIECE_SAMPLES = 2205  # 50 ms; the server starts to drop messages near 1,000 a second
@@ -101,9 +101,8 @@ class StreamPlayer(anywidget.AnyWidget):
     stream, if one did. Of all players in a kernel at most one is playing.
     """
 
-    # as text: anywidget keeps every widget for good that follows a file
-    _esm = Path(__file__).with_name("player.js").read_text(encoding="utf-8")
-    _css = Path(__file__).with_name("player.css").read_text(encoding="utf-8")
+    _esm = joined("sound.js", "picture.js", "player.js")
+    _css = joined("player.css")
     title = traitlets.Unicode().tag(sync=True)
     player_id = traitlets.Unicode().tag(sync=True)
     lead_seconds = traitlets.Float().tag(sync=True)

@@ -7,6 +7,8 @@ Notebook: 14_jam_session.
 """
 
 import multiprocessing
+import signal
+import threading
 import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -15,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lmdm_mini.audio import to_stereo
+from lmdm_mini.audio import SAMPLE_RATE, to_stereo
 from lmdm_mini.dit import load
 from lmdm_mini.live.engine import Engine
 
@@ -32,6 +34,7 @@ class EngineProcess:
     def __init__(self, name: str = "block_causal", checkpoint: Path | None = None, context=None, **settings):
         spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
         self.pipe, other = spawn.Pipe()
+        self.sending = threading.Lock()  # cells, messages of the browser and the relay send, each from a thread of its own
         context = None if context is None else to_stereo(context).numpy()
         self.process = spawn.Process(target=work, args=(other, name, checkpoint, context, settings), daemon=True, name=f"lmdm_mini {name}")
         self.process.start()
@@ -39,7 +42,8 @@ class EngineProcess:
 
     def events(self, timeout: float = 0.0) -> list[tuple]:
         """What has come in the meantime, after waiting for at most `timeout` seconds for the first: ("ready", seconds to load),
-        ("block", JamBlock with its audio as an array), ("refused", why settings were not taken), ("error", what ended the music), ("closed",)."""
+        ("started", Settings), ("block", JamBlock with its sounds as arrays), ("refused", why settings were not taken), ("stopped",
+        why, if nobody asked for it), ("error", what ended the music), ("closed",)."""
         found = []
         try:
             while self.pipe.poll(0.0 if found else timeout):
@@ -64,13 +68,13 @@ class EngineProcess:
         """See :meth:`Engine.forget`."""
         self._send("forget")
 
-    def hear(self, start: int, piece: np.ndarray) -> None:
+    def hear(self, start: int, piece: np.ndarray, rate: int = SAMPLE_RATE) -> None:
         """See :meth:`Engine.hear`; piece (2, n) float32."""
-        self._send("hear", start, np.asarray(piece, np.float32))
+        self._send("hear", start, np.asarray(piece, np.float32), rate)
 
-    def report(self, played_seconds: float, moving: bool) -> None:
+    def report(self, played_seconds: float, moving: bool, underruns: int = 0) -> None:
         """See :meth:`Engine.report`."""
-        self._send("report", played_seconds, moving)
+        self._send("report", played_seconds, moving, underruns)
 
     def close(self, timeout: float = 5.0) -> None:
         """Ends the process."""
@@ -82,7 +86,8 @@ class EngineProcess:
 
     def _send(self, *message) -> None:
         try:
-            self.pipe.send(message)
+            with self.sending:
+                self.pipe.send(message)
         except OSError:
             pass  # it has ended; `events` says so
 
@@ -96,6 +101,8 @@ class EngineProcess:
 def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarray | None, settings: dict) -> None:
     """The process: answers messages, and makes a block whenever one is due."""
     begun = time.perf_counter()
+    interrupted: list[int] = []  # Jupyter interrupts a kernel and its processes: then the music ends, but not the process
+    signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
     torch.set_num_threads(1)  # two would wait for each other whenever the kernel is busy
     torch.set_flush_denormal(True)
     try:
@@ -118,6 +125,7 @@ def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarr
                     if fresh:  # what was played before is over
                         engine = Engine(model, context=context, **fixed, **vars(engine.settings))
                     playing = fresh = True
+                    _tell(pipe, "started", engine.settings)
                 elif kind == "stop":
                     playing = False
                 elif kind == "set":
@@ -129,6 +137,11 @@ def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarr
                     getattr(engine, kind)(*(torch.from_numpy(x) if isinstance(x, np.ndarray) else x for x in rest))
         except (EOFError, OSError):
             return
+        if interrupted:
+            interrupted.clear()
+            if playing:
+                playing = False
+                _tell(pipe, "stopped", "interrupted")
         if playing and engine.due():
             try:
                 block = engine.next_block()
@@ -136,7 +149,8 @@ def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarr
                 playing = False
                 _tell(pipe, "error", f"{type(error).__name__}: {error}")
             else:
-                _tell(pipe, "block", replace(block, audio=block.audio.numpy()))  # tensors would travel as open files
+                # as arrays: tensors would travel as open files
+                _tell(pipe, "block", replace(block, audio=block.audio.numpy(), player=block.player.numpy()))
 
 
 def _tell(pipe: Connection, *message) -> None:

@@ -1,0 +1,120 @@
+"""A JupyterLab of its own and a headless Chromium in front of it, for tests of the widgets."""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import nbformat
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox", "--mute-audio", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--disable-default-apps", "--no-first-run", "--disable-gpu", "--use-fake-device-for-media-stream",
+]
+
+
+@contextlib.contextmanager
+def jupyter_lab(folder):
+    """A server in `folder`; yields its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
+    settings |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "IPYTHONDIR": str(folder / "ipython")}
+    settings |= {"JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"), "OMP_NUM_THREADS": "1"}
+    news = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    news.parent.mkdir(parents=True)
+    news.write_text('{"fetchNews": "false", "checkForUpdates": false}')  # or a question covers the notebook
+    with open(folder / "server.log", "wb") as log:
+        server = subprocess.Popen(
+            [
+                sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
+                "--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}",
+                "--allow-root", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            ],
+            env=os.environ | settings, stdout=log, stderr=log, cwd=folder,
+        )
+    try:
+        _wait_until_up(server, port, folder / "server.log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        for kernel in _request(port, "GET", "/api/kernels") or []:
+            _request(port, "DELETE", f"/api/kernels/{kernel['id']}")
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _request(port, method, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request(method, path)
+        body = connection.getresponse().read()
+    return json.loads(body) if body else None
+
+
+def _wait_until_up(server, port, log, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert server.poll() is None, f"JupyterLab ended:\n{log.read_text()}"
+        with contextlib.suppress(OSError):
+            _request(port, "GET", "/api/status")
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"JupyterLab did not answer in {seconds} s:\n{log.read_text()}")
+
+
+def write_notebook(path, cells):
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, path)
+
+
+@contextlib.contextmanager
+def open_notebook(lab, name, waits_for, flags=(), **page_options):
+    """A page with the notebook, all of whose cells were started; `waits_for` is there."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
+        page = browser.new_page(**{"viewport": {"width": 1150, "height": 1000}, **page_options})
+        page.goto(f"{lab}/lab/tree/{name}?reset")
+        run_all(page)
+        page.wait_for_selector(waits_for, timeout=60_000)
+        yield page
+        browser.close()
+
+
+def run_all(page):
+    """Run → Run All Cells."""
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000)
+    for _ in range(10):  # a click that comes before the kernel is ready does nothing, silently
+        for accept in page.query_selector_all(".jp-Dialog .jp-mod-accept"):
+            accept.click()  # on a slow start JupyterLab asks which kernel, and lies over its own menu
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        page.wait_for_timeout(1000)
+        if page.query_selector_all("text=/^\\[(\\*|\\d+)\\]:$/"):
+            break
+
+
+def numbers(page, selector):
+    """What a widget writes into its own element: counters as text."""
+    return page.eval_on_selector(selector, "strip => ({...strip.dataset})")
+
+
+def wait_for(page, selector, condition, seconds=20):
+    """Poll the counters; `time.sleep` would stop Playwright's own loop."""
+    for _ in range(int(seconds * 20)):
+        if condition(numbers(page, selector)):
+            return numbers(page, selector)
+        page.wait_for_timeout(50)
+    raise AssertionError(f"waited {seconds} s in vain; the widget says {numbers(page, selector)}")

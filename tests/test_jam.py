@@ -1,0 +1,147 @@
+"""JamSession without a browser: what goes back and forth, one session at a time, and how it ends."""
+
+import gc
+import json
+import os
+import signal
+import time
+import weakref
+
+import numpy as np
+import pytest
+import soundfile
+
+from lmdm_mini.audio import SAMPLE_RATE
+from lmdm_mini.live import JamSession
+
+FAST = {"steps": 2, "cfg_scale": 1.0}
+START = {"prompt": [["house", 0.7], ["", 0.1], ["choir", 0.2]], "steps": 2}
+
+
+def wait_for(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def sent():
+    """Every message to the browser, as (content, buffers)."""
+    messages = []
+    patch = pytest.MonkeyPatch()
+    patch.setattr(JamSession, "send", lambda self, content, buffers=None: messages.append((content, buffers)))
+    yield messages
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def jam(sent, tmp_path_factory):
+    jam = JamSession(prompts=("house", "choir"), folder=tmp_path_factory.mktemp("jam"), **FAST)
+    assert jam.state == "loading" and not jam.playing
+    wait_for(lambda: jam.state == "ready")
+    yield jam
+    jam.close()
+    assert not jam._process.process.is_alive()
+
+
+def of(sent, kind, run):
+    return [content for content, _ in sent if content["kind"] == kind and content.get("run") == run]
+
+
+def play(jam, sent, run, seconds=2.0):
+    """A start, and a listener who hears so many seconds."""
+    jam._heard({"kind": "start", "run": run, "settings": START})
+    wait_for(lambda: of(sent, "sound", run), 5)
+    begun, number = time.monotonic(), 0
+    while time.monotonic() - begun < seconds:
+        heard = time.monotonic() - begun
+        jam._heard({"kind": "report", "run": run, "played": heard, "moving": True, "underruns": 0})
+        while (number + 1) * 0.05 < heard:
+            piece = np.full((2, 2205), 3000, np.int16)
+            jam._heard({"kind": "sound", "start": number * 2205, "rate": SAMPLE_RATE}, [piece.tobytes()])
+            number += 1
+        time.sleep(0.02)
+
+
+def test_a_start_a_jam_a_recording(jam, sent):
+    play(jam, sent, "one")
+    blocks, sounds = of(sent, "block", "one"), of(sent, "sound", "one")
+    assert len(blocks) >= 4 and [sound["seq"] for sound in sounds] == list(range(len(sounds)))
+    assert sum(sound["samples"] for sound in sounds) == sum(block["samples"] for block in blocks)
+    assert blocks[-1]["heard"] > SAMPLE_RATE / 2 and jam.playing and len(jam.blocks) == len(blocks)
+    assert jam.blocks[0].settings.prompt == [("house", 0.7), ("choir", 0.2)], "a prompt without words is left out"
+    jam._heard({"kind": "save"})
+    saved = [content for content, _ in sent if content["kind"] == "saved"][-1]
+    wav, mp3, page = saved["names"]
+    sound = soundfile.read(jam.folder / wav)[0]
+    assert (sound[: SAMPLE_RATE // 4, 2:] == 3000 / 32768).all() and json.loads((jam.folder / page).read_text())["model"] == "block_causal"
+    jam._heard({"kind": "fetch", "name": mp3})
+    parts = [buffers[0] for content, buffers in sent if content["kind"] == "file"]
+    assert b"".join(parts) == (jam.folder / mp3).read_bytes()
+    jam._heard({"kind": "fetch", "name": "../secret"})
+    assert "not there any more" in sent[-1][0]["text"]
+    jam._heard({"kind": "stop", "run": "one"})
+    assert not jam.playing
+
+
+def test_a_new_start_begins_anew_and_old_messages_are_stale(jam, sent):
+    play(jam, sent, "two", 0.3)
+    jam._heard({"kind": "stop", "run": "one"})
+    assert jam.playing and of(sent, "block", "two")[0]["start"] == 0
+    jam.stop()
+    assert of(sent, "end", "two") and not jam.playing
+
+
+def test_what_cannot_be_set_comes_back(jam, sent):
+    jam.set(mic_level=0.5)
+    assert jam.settings["mic_level"] == 0.5
+    jam._heard({"kind": "set", "settings": {"steps": 0}})
+    wait_for(lambda: [content for content, _ in sent if content["kind"] == "refused" and "steps is 0" in content["text"]], 5)
+
+
+def test_an_interrupt_ends_the_music_and_start_works_again(jam, sent):
+    play(jam, sent, "three", 0.3)
+    os.kill(jam._process.process.pid, signal.SIGINT)
+    wait_for(lambda: of(sent, "end", "three"), 10)
+    assert "interrupted" in of(sent, "end", "three")[0]["reason"]
+    play(jam, sent, "four", 0.3)
+    jam.stop()
+
+
+def test_a_silent_page_ends_the_music(jam, sent, monkeypatch):
+    play(jam, sent, "five", 0.3)
+    monkeypatch.setattr("lmdm_mini.live.jam.SILENT_SECONDS", 0.2)
+    wait_for(lambda: of(sent, "end", "five"), 10)
+    assert of(sent, "end", "five")[0]["reason"] == "the page fell silent"
+
+
+def test_a_process_that_dies_is_said(sent, tmp_path):
+    jam = JamSession(folder=tmp_path, **FAST)
+    wait_for(lambda: jam.state == "ready")
+    jam._process.process.kill()
+    wait_for(lambda: jam.state.startswith("error"), 10)
+    with pytest.raises(ValueError, match="nothing was played yet"):
+        jam.save()
+    jam.close()
+
+
+def test_one_session_at_a_time_and_none_is_left_behind(sent, tmp_path):
+    first = JamSession(folder=tmp_path, **FAST)
+    second = JamSession(folder=tmp_path, **FAST)
+    assert not first._process.process.is_alive()
+    process, gone = second._process.process, weakref.ref(second)
+    second.close()
+    assert not process.is_alive()
+    del first, second
+    gc.collect()
+    assert gone() is None, "a closed session is not kept"
+
+
+@pytest.mark.parametrize(("arguments", "complaint"), [
+    ({"prompts": ()}, "1 to 8 sentences"), ({"prompts": (3,)}, "1 to 8 sentences"), ({"colour": 1}, "no setting 'colour'"),
+    ({"prompt": "house"}, "given as `prompts`"), ({"sound": "nowhere.wav"}, "nowhere.wav"),
+])
+def test_what_cannot_be_played_is_refused_before_anything_starts(arguments, complaint):
+    with pytest.raises((ValueError, OSError), match=complaint):
+        JamSession(**arguments)
