@@ -85,7 +85,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", action="store_true", help="put the recording, through the codec, in front of what is made")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--steps", type=int, default=16, help="denoising steps a block (default: %(default)s)")
-    parser.add_argument("--cfg-scale", type=float, default=3.0, help="guidance; 1 = none (default: %(default)s)")
+    parser.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none (default: %(default)s)")
     parser.add_argument("--sampler", default="euler", choices=("euler", "pingpong"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, help="the file to write (.wav, .flac, .ogg, .mp3)")

@@ -228,7 +228,7 @@ def product_floor(model, rows: int, repeats: int = 20) -> float:
     return min(timed(run, 2, repeats).runs)
 
 
-def bench_stream(model, blocks=(12, 24, 48), contexts=(192,), steps=(8,), cfg_scale: float = 3.0, prompt: str = "funk, 110 bpm",
+def bench_stream(model, blocks=(12, 24, 48), contexts=(192,), steps=(8,), cfg_scale: float = 2.0, prompt: str = "funk, 110 bpm",
                  repeats: int = 3, show: bool = True, **settings) -> list[dict]:
     """A stream of `model` timed for every combination of block, context and steps, codec decode included.
 
@@ -306,7 +306,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     stream.add_argument("--blocks", type=int, nargs="+", default=[12, 24, 48], help="latent frames a block")
     stream.add_argument("--contexts", type=int, nargs="+", default=[48, 96, 192], help="latent frames of context")
     stream.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8, 50], help="denoising steps a block")
-    stream.add_argument("--cfg-scale", type=float, default=3.0, help="guidance; 1 = none")
+    stream.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none")
     stream.add_argument("--outpainting", default="mask", choices=("mask", "replace"))
     for kind, repeats in ((codec, 5), (stream, 3)):
         kind.add_argument("--repeats", type=int, default=repeats, help="runs measured; the median is shown")

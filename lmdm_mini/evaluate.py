@@ -323,7 +323,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for kind in (text, rollouts):
         kind.add_argument("--model", default="bidirectional")
         kind.add_argument("--checkpoint", help="weights of it (default: the shipped ones); the table is then only written to --out")
-        kind.add_argument("--cfg-scale", type=float, default=3.0, help="guidance; 1 = none (default: %(default)s)")
+        kind.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none (default: %(default)s)")
         kind.add_argument("--out", default=None, help="the table (default: data/results/<what>_<model>.json)")
     reference = kinds.add_parser("reference", help="what real music scores: needed again when codec, judge or corpus change")
     reference.add_argument("--corpus", default="runs/corpus", help="folder of the corpus (default: %(default)s)")

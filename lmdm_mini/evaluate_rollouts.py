@@ -148,7 +148,7 @@ def prompt_change(model: DiT, clap: Clap, given: list, steps: int, cfg_scale: fl
 # -- the table ---------------------------------------------------------------------------------------
 
 
-def evaluate_rollouts(model: DiT, rollouts: int = 64, steps: tuple[int, ...] = (8, 50), cfg_scale: float = 3.0, long: int = 16,
+def evaluate_rollouts(model: DiT, rollouts: int = 64, steps: tuple[int, ...] = (8, 50), cfg_scale: float = 2.0, long: int = 16,
                       seed: int = 0, out=None, reference: Reference | None = None) -> dict:
     """The tables of one model, as a dict that JSON can hold; `out` writes it. long: roll-outs of two minutes, and prompt changes."""
     codec, clap = load_codec(), load_clap()

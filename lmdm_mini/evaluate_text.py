@@ -59,7 +59,7 @@ def decode_clips(codec: Codec, latents: Tensor) -> Iterator[Tensor]:
     return (codec.decode(some) for some in tqdm(latents.split(8), desc="decoding", leave=False))
 
 
-def evaluate_text(model: DiT, steps: int = 16, cfg_scale: float = 3.0, seed: int = 0, out=None, reference: Reference | None = None) -> dict:
+def evaluate_text(model: DiT, steps: int = 16, cfg_scale: float = 2.0, seed: int = 0, out=None, reference: Reference | None = None) -> dict:
     """The table of one model, as a dict that JSON can hold; `out` writes it, and as Markdown next to it. reference: None is the
     shipped one."""
     schedule(steps)  # refuses a wrong number before minutes have passed

@@ -264,7 +264,7 @@ class Stream:
             self.cache.clear()
 
 
-def stream(model: DiT, prompt: Prompt = "", block_latents: int = 48, steps: int = 16, cfg_scale: float = 3.0, seed: int = 0,
+def stream(model: DiT, prompt: Prompt = "", block_latents: int = 48, steps: int = 16, cfg_scale: float = 2.0, seed: int = 0,
            context: Tensor | None = None, sampler: str = "euler", context_latents: int = 192, outpainting: str = "mask") -> Stream:
     """Music without end, block after block.
 
@@ -278,7 +278,7 @@ def stream(model: DiT, prompt: Prompt = "", block_latents: int = 48, steps: int 
     return Stream(model, prompt, block_latents, steps, cfg_scale, seed, context, sampler, context_latents, outpainting)
 
 
-def generate(model: DiT, prompt: Prompt = "", seconds: float = 20.0, steps: int = 16, cfg_scale: float = 3.0, seed: int = 0,
+def generate(model: DiT, prompt: Prompt = "", seconds: float = 20.0, steps: int = 16, cfg_scale: float = 2.0, seed: int = 0,
              context: Tensor | None = None, sampler: str = "euler", block_latents: int = 48, context_latents: int = 192,
              outpainting: str = "mask", keep: bool = False) -> Tensor:
     """`seconds` of music, (2, N) float32 at 44.1 kHz; arguments as :func:`stream`. With `context`, what comes after it;

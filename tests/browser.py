@@ -95,12 +95,17 @@ def open_notebook(lab, name, waits_for, flags=(), **page_options):
 
 def run_all(page):
     """Run → Run All Cells."""
+    from playwright.sync_api import Error as PlaywrightError
+
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000)
     for _ in range(10):  # a click that comes before the kernel is ready does nothing, silently
         for accept in page.query_selector_all(".jp-Dialog .jp-mod-accept"):
             accept.click()  # on a slow start JupyterLab asks which kernel, and lies over its own menu
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        try:
+            page.get_by_role("menuitem", name="Run", exact=True).click(timeout=3000)
+            page.get_by_role("menuitem", name="Run All Cells", exact=True).click(timeout=3000)
+        except PlaywrightError:
+            continue  # the question has just come
         page.wait_for_timeout(1000)
         if page.query_selector_all("text=/^\\[(\\*|\\d+)\\]:$/"):
             break

@@ -8,7 +8,7 @@ import torch
 import lmdm_mini as lm
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec import FRAME_SAMPLES
-from lmdm_mini.live.engine import GAP_SECONDS, Engine, Microphone, get_ring, put_ring
+from lmdm_mini.live.engine import GAP_SECONDS, Engine, Microphone, get_ring, put_ring, soft_limit
 from lmdm_mini.streaming import Stream
 
 CLIP = Path(__file__).parent.parent / "data" / "clips" / "house-1.flac"
@@ -195,7 +195,7 @@ def listen(engine: Engine, clock: Clock, seconds: float) -> None:
 def test_a_quick_model_keeps_its_lead_and_its_steps(model, monkeypatch):
     clock = Clock()
     slow(monkeypatch, clock, [0.1])
-    engine = Engine(model, clock=clock, prompt="house", **FAST | {"steps": 8})
+    engine = Engine(model, clock=clock, prompt="house", lead_seconds=0.35, **FAST | {"steps": 8})
     listen(engine, clock, 20)
     assert engine.late_blocks == 0 and engine.steps == 8
     assert all(0.2 < block.lead < 0.35 for block in list(engine.log)[3:])
@@ -270,3 +270,57 @@ def test_the_model_is_not_harmed_by_a_player_who_sends_nonsense(model):
     play_along(engine, 1e4 * torch.randn(2, 2 * SAMPLE_RATE), 4)
     engine.hear(engine.mic.until, torch.full((2, PIECE), float("inf")))
     assert torch.isfinite(engine.next_block().audio).all() and engine.mic.damaged == 1
+
+
+def test_a_microphone_at_48_khz_is_heard_at_the_right_time():
+    hertz, seconds = 441.0, 2.0
+    at = lambda rate: torch.sin(2 * torch.pi * hertz * torch.arange(int(seconds * rate)) / rate).expand(2, -1)
+    mic, sound = Microphone(), at(48_000)
+    for i in range(40):
+        mic.put(i * PIECE, sound[:, i * 2400 : (i + 1) * 2400], 48_000)
+    heard = get_ring(mic.sound, 0, mic.until)
+    assert mic.gaps == mic.late == 0 and mic.until > 1.9 * SAMPLE_RATE
+    assert (heard - at(SAMPLE_RATE)[:, : mic.until])[:, 1000:].abs().max() < 1e-2
+    mic.put(80 * PIECE, sound[:, :2400], 48_000)  # not the continuation: it belongs where it says
+    assert mic.gaps == 1 and get_ring(mic.sound, 79 * PIECE, 80 * PIECE).abs().max() == 0
+    with pytest.raises(ValueError, match="sample rate"):
+        mic.put(0, torch.zeros(2, 10), 12)
+
+
+def test_together_they_do_not_become_louder_and_louder(model, player):
+    engine = Engine(model, prompt="house", **FAST | {"steps": 4, "mic_level": 2.0})
+    made = torch.cat([block.audio for block in play_along(engine, (4 * player).clamp(-1, 1).repeat(1, 3), 24)], 1)
+    assert engine.gain < 0.5 and made.abs().max() <= 1
+    assert made[:, -3 * SAMPLE_RATE :].square().mean().sqrt() < 0.35
+
+
+def test_the_limiter_leaves_what_is_not_loud():
+    sound = torch.linspace(-3, 3, 1001).expand(2, -1)
+    limited = soft_limit(sound)
+    quiet = sound.abs() <= 0.8
+    assert torch.equal(limited[quiet], sound[quiet]) and limited.abs().max() <= 1
+    assert (limited.diff() >= 0).all()
+
+
+def test_lead_grows_when_it_was_not_enough_and_old_reports_count_as_old(model):
+    clock = Clock()
+    engine = Engine(model, clock=clock, lead_seconds=0.3, **FAST)
+    engine.next_block()
+    clock.now = 10.0
+    engine.report(0.1, True, underruns=0, at=9.8)
+    assert engine.lead() == pytest.approx(engine.samples / SAMPLE_RATE - 0.3)
+    engine.report(0.1, True, underruns=2, at=1e9)
+    assert engine.lead() == pytest.approx(engine.samples / SAMPLE_RATE - 0.1) and engine.lead_seconds == pytest.approx(0.4)
+    for n in range(20):
+        engine.report(0.1, True, underruns=3 + n)
+    assert engine.lead_seconds == pytest.approx(1.0)
+
+
+def test_what_was_turned_stands_in_the_block(model):
+    engine = Engine(model, **FAST)
+    engine.set(prompt="house")
+    engine.forget()
+    assert engine.next_block().turned == [("set", {"prompt": "house"}), ("forget", {})]
+    with pytest.raises(ValueError, match="steps is 0"):
+        engine.set(steps=0)
+    assert engine.next_block().turned == []

@@ -36,6 +36,9 @@ GAP_SECONDS = 0.25  # a piece that is missing for so long does not come any more
 LATEST = SLACK - GRANULE  # frames behind what the cache has read, at which context becomes final with or without the player
 SILENCE = 1e-3  # peak below which nobody is playing
 LOUDNESS, LOUDNESS_SECONDS = 0.15, 3.0  # root mean square of the music it was trained on, and over how long it is measured here
+FIRST_SECONDS = 0.8  # of sound are made before any is heard
+RECENT = 16  # blocks, of which the slowest says how long the next may take
+STALE = 2.0  # seconds: no report is older, whatever its clock says
 LIMIT = 0.8  # peaks above it are rounded off
 MORE_LEAD, MOST_LEAD = 0.1, 1.0  # seconds: after every time that sound ran out, and in all
 STEPS = (4, 6, 8)  # between these an engine chooses by itself when time is short, but none above what the player wants
@@ -48,7 +51,7 @@ class Settings:
     """What a player can turn while playing; `Engine.set` takes these names."""
 
     prompt: Prompt = ""
-    cfg_scale: float = 3.0
+    cfg_scale: float = 2.0  # with 3 a live model drifts more (`evaluate rollouts`)
     steps: int = 8
     block_latents: int = 12
     mic_level: float = 1.0  # how loud the model hears the player; 0 = not at all
@@ -167,7 +170,7 @@ class Engine:
     `late_blocks`: blocks that came when nothing was left to play. `log`: the newest :class:`JamBlock`, without their sound.
     """
 
-    def __init__(self, model: DiT, seed: int = 0, context: Tensor | None = None, lead_seconds: float = 0.35,
+    def __init__(self, model: DiT, seed: int = 0, context: Tensor | None = None, lead_seconds: float = 0.6,
                  clock: Callable[[], float] = time.perf_counter, **settings):
         self.settings, self.clock, self.lead_seconds = Settings(), clock, lead_seconds
         s = replace(self.settings, **settings)
@@ -193,11 +196,13 @@ class Engine:
 
     # -- time --------------------------------------------------------------------------------------------
 
-    def report(self, played_seconds: float, moving: bool, underruns: int = 0) -> None:
-        """So much has been heard, sound is running or not, and has run out so many times."""
+    def report(self, played_seconds: float, moving: bool, underruns: int = 0, at: float | None = None) -> None:
+        """So much has been heard, sound is running or not, and has run out so many times; at: by the clock, if it was not just now."""
         if underruns > self.underruns:
             self.lead_seconds = max(self.lead_seconds, min(MOST_LEAD, self.lead_seconds + MORE_LEAD))
-        self.played, self.moving, self.reported, self.underruns = played_seconds, moving, self.clock(), underruns
+        now = self.clock()
+        self.played, self.moving, self.underruns = played_seconds, moving, underruns
+        self.reported = now if at is None else min(now, max(at, now - STALE))
 
     def lead(self) -> float:
         """Seconds of sound that are made and not heard yet; negative: silence has begun."""
@@ -206,8 +211,9 @@ class Engine:
 
     def due(self) -> bool:
         """Whether the next block should be begun: what is left must last while it is made."""
-        slowest = max((block.ready - block.asked for block in list(self.log)[-4:]), default=0.0)
-        return self.lead() < max(self.lead_seconds, 1.5 * slowest)
+        slowest = max((block.ready - block.asked for block in list(self.log)[-RECENT:]), default=0.0)
+        least = self.lead_seconds if self.moving else max(self.lead_seconds, FIRST_SECONDS)
+        return self.lead() < max(least, 1.5 * slowest)
 
     # -- controls ----------------------------------------------------------------------------------------
 

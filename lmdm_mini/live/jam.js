@@ -2,8 +2,8 @@
 // (browser.py joins them). Three parts: the jam (one a widget) that owns sound and microphone and talks with Python, the surface
 // with the prompts, and the view.
 
-const AGAIN_SECONDS = 0.25; // of sound in hand before it begins, and after it ran out
-const PIECE = 2205; // samples of the player's sound in a message, 50 ms
+const AGAIN_SECONDS = 0.7; // of sound in hand before it begins, and after it ran out: less than FIRST_SECONDS of engine.py
+const PIECE = 4410; // samples of the player's sound in a message, 100 ms: each costs the page and the kernel some milliseconds
 const MIX_EVERY = 120; // ms between two messages while the puck moves
 const LEAST_SHARE = 0.05; // a prompt that weighs less is left out
 const CHIRP_SECONDS = 0.03;
@@ -89,7 +89,7 @@ function makeJam(model) {
     const run = Math.random().toString(36).slice(2);
     Object.assign(jam, emptyBooks(), { run, state: "waiting", note: "waiting for the first block …", error: "", started: performance.now() });
     send({ kind: "start", run, settings });
-    ticker = setInterval(tick, 200);
+    ticker = setInterval(tick, 400);
     changed();
     try {
       await wake();
@@ -179,7 +179,9 @@ function makeJam(model) {
       const last = jam.blocks.at(-1);
       jam.cause = last && last.made > last.samples / RATE ? "a block took longer than it lasts" : "the sound came late to this page";
     }
+    const turned = moving !== jam.moving;
     Object.assign(jam, { read, underruns, peak, moving, at: performance.now() });
+    if (turned && jam.answered) tick(); // the engine goes by the clock from here
     jam.state = moving ? "playing" : "waiting";
     jam.note = moving ? "" : read > 0 ? "out of sound: waiting …" : "waiting for the first block …";
     flush();
@@ -380,6 +382,7 @@ function makeJam(model) {
   // How far behind the player is the answer: from the middle of what is new in a block to where that block begins.
   function addBlock(block) {
     const before = jam.blocks.at(-1);
+    block.left = jam.received / RATE - now(); // seconds still to hear when it came
     if (before && block.heard > before.heard) {
       block.answer = (block.start - (before.heard + block.heard) / 2) / RATE + (microphone ? jam.roundTrip : 0);
       jam.answers = [...jam.answers.slice(-15), block.answer];
@@ -588,7 +591,9 @@ function renderJam({ model, el }) {
   const canvas = find("canvas"), pen = canvas.getContext("2d");
   find(".lmdm-title").textContent = model.get("title");
   const picker = find('input[type="file"]');
-  let theme = null, films = [], frame = 0;
+  let theme = null, films = [];
+  const findTheme = themeOf(root), again = paced(draw);
+  let updated = 0; // when words and numbers were last written: layout costs more than the picture
 
   // -- controls
   const settings = () => ({ ...model.get("settings"), frozen: false, prompt: surface.mix() });
@@ -640,9 +645,9 @@ function renderJam({ model, el }) {
 
   // -- picture
   function draw() {
-    frame = 0;
-    const fresh = readTheme(root);
-    if (fresh.key !== theme?.key) { theme = fresh; films = [...theme.ramps].reverse().map(makeFilm); }
+    if (performance.now() - updated > 200 || !jam.moving) update();
+    const fresh = findTheme();
+    if (fresh !== theme) { theme = fresh; films = [...theme.ramps].reverse().map(makeFilm); }
     const height = TOP + 2 * TRACK + SPACE + FOOT, width = fitCanvas(canvas, pen, height), bottom = height - FOOT;
     const span = width < 480 ? 6 : width < 760 ? 9 : 12; // seconds in sight
     const now = jam.now(), from = Math.max(0, now - 0.8 * span), plot = width - MARGIN - 6;
@@ -675,7 +680,7 @@ function renderJam({ model, el }) {
     } else write(pen, theme, "press Start, then move the puck", MARGIN + plot / 2, tops[1] + TRACK / 2, theme.soft, "center", 13);
     for (const side of ["mic", "out"]) {
       const loud = Math.max(0, Math.min(1, (jam.level(side === "out") + 60) / 60));
-      find(`[data-side="${side}"] i`).style.width = `${100 * loud}%`;
+      find(`[data-side="${side}"] i`).style.transform = `scaleX(${loud.toFixed(2)})`;
     }
     if (jam.moving || jam.mic === "on" || jam.file || jam.keys) again();
   }
@@ -706,10 +711,9 @@ function renderJam({ model, el }) {
     }
   }
 
-  function again() { frame ||= requestAnimationFrame(draw); }
-
   // -- words and numbers
   function update() {
+    updated = performance.now();
     const on = jam.run !== null, block = jam.blocks.at(-1), say = (node, words) => { if (node.textContent !== words) node.textContent = words; };
     const lead = on ? Math.max(0, Math.round(1000 * (jam.received / RATE - jam.now()))) : 0;
     const factor = block ? block.made / (block.samples / RATE) : null;
@@ -758,7 +762,6 @@ function renderJam({ model, el }) {
     for (const [name, value] of Object.entries(numbers)) say(find(`[data-name="${name}"] b`), value);
     const mix = find(".lmdm-mix");
     if (jam.mix && mix.srcObject !== jam.mix) mix.srcObject = jam.mix; // for ipywebrtc.WidgetStream
-    again();
   }
 
   const sizes = new ResizeObserver(() => { surface.show(); again(); });
@@ -766,17 +769,17 @@ function renderJam({ model, el }) {
   const themes = new MutationObserver(again);
   themes.observe(document.body, { attributes: true });
   model.on("change:settings", showSettings);
-  model.on("change:state", update);
-  jam.views.add(update);
+  model.on("change:state", again);
+  jam.views.add(again);
   root.jam = jam; // for tests and the curious
   showSettings();
   surface.show();
-  update();
+  again();
   return () => {
-    jam.views.delete(update);
+    jam.views.delete(again);
     sizes.disconnect();
     themes.disconnect();
-    cancelAnimationFrame(frame);
+    again.stop();
     if (jam.views.size === 0) jam.stop(); // the cell was run again or its output cleared
   };
 }

@@ -7,6 +7,7 @@ while a cell is running (see player.py). Of all sessions in a kernel one is ther
 Notebook: 14_jam_session.
 """
 
+import sys
 import threading
 import time
 import uuid
@@ -26,15 +27,17 @@ import traitlets
 from torch import Tensor
 
 from lmdm_mini.audio import SAMPLE_RATE, read_audio, to_stereo
-from lmdm_mini.codec import LATENT_RATE
 from lmdm_mini.live.browser import joined
 from lmdm_mini.live.engine import JamBlock, Settings
-from lmdm_mini.live.player import PIECE_SAMPLES, SILENT_SECONDS, StreamPlayer
+from lmdm_mini.live.player import SILENT_SECONDS, StreamPlayer
 from lmdm_mini.live.process import EngineProcess
 from lmdm_mini.live.recording import Recording, from_16_bit
 
 COMM_TARGET = "lmdm_mini.jam"
+PIECE_SAMPLES = SAMPLE_RATE  # of a message: few large ones, since each costs the page some milliseconds
 DOWNLOAD_BYTES = 1_000_000  # of a message
+# a cell that loops lets other threads wait for 5 ms at each of their steps; while music plays for a tenth of that
+PYTHON_SECONDS, SWITCH_SECONDS = sys.getswitchinterval(), 0.0005
 SOUND_SECONDS = 60.0  # of a recording to play along with; the browser plays it again and again
 PROMPTS = ("warm lo-fi piano, 80 bpm", "funk with slap bass, 104 bpm", "house with a deep bass, 122 bpm", "a quiet choir with organ")
 # echo cancellation, noise suppression and gain control take music for noise
@@ -68,7 +71,7 @@ class JamSession(anywidget.AnyWidget):
     _current = None  # weak reference to the newest
     _process = _run = _starting = recording = None  # until __init__ has come so far
 
-    def __init__(self, prompts=PROMPTS, sound=None, context=None, model="block_causal", checkpoint=None, seed=0, lead_seconds=0.35,
+    def __init__(self, prompts=PROMPTS, sound=None, context=None, model="block_causal", checkpoint=None, seed=0, lead_seconds=0.6,
                  folder=".", title="Jam session", **settings):
         prompts = list(prompts)
         if not 1 <= len(prompts) <= 8 or not all(isinstance(words, str) for words in prompts):
@@ -179,6 +182,7 @@ class JamSession(anywidget.AnyWidget):
         start = {"model": self.model, "checkpoint": None if self.checkpoint is None else str(self.checkpoint), "seed": self.seed,
                  "settings": asdict(settings)}
         self.recording = Recording(start, self.context)
+        sys.setswitchinterval(SWITCH_SECONDS)
         self.send({"kind": "started", "run": self._run})
 
     def _give(self, block: JamBlock, number: int) -> None:
@@ -197,6 +201,7 @@ class JamSession(anywidget.AnyWidget):
     def _end(self, reason: str | None, text: str = "") -> None:
         """No more music; the browser is told, if it does not know."""
         run, self._run, self._starting = self._run or self._starting, None, None
+        sys.setswitchinterval(PYTHON_SECONDS)
         self._process.stop()
         if reason is not None and run is not None and self.comm is not None:
             self.send({"kind": "end", "run": run, "reason": reason, "text": text})

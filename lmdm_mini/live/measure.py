@@ -72,7 +72,7 @@ def keep_busy(stop: threading.Event) -> threading.Thread:
 
 
 def measure_live(name: str = "block_causal", seconds: float = 60.0, sound: Tensor | None = None, mic_delay: float = 0.15,
-                 prebuffer: float = 0.25, busy: bool = False, prompts: tuple[str, ...] = PROMPTS, change_seconds: float = CHANGE_SECONDS,
+                 prebuffer: float = 0.7, busy: bool = False, prompts: tuple[str, ...] = PROMPTS, change_seconds: float = CHANGE_SECONDS,
                  **settings) -> LiveTimes:
     """A session of `seconds`. sound: what the player plays (2, N), again and again; None: nobody plays. busy: this process works,
     too, as a notebook does while cells run. prompts: in turn, each for `change_seconds`. Raises RuntimeError if the session fails."""
@@ -164,7 +164,7 @@ def add_arguments(kinds) -> None:
     live.add_argument("--seconds", type=float, default=60.0)
     live.add_argument("--block", type=int, default=12, help="latent frames a block")
     live.add_argument("--steps", type=int, default=8, help="denoising steps a block")
-    live.add_argument("--cfg-scale", type=float, default=3.0, help="guidance; 1 = none")
+    live.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none")
     live.add_argument("--player", type=Path, help="a recording of what is played to the model, again and again (default: nobody plays)")
     live.add_argument("--busy", action="store_true", help="this process works, too, as a notebook does while cells run")
     live.set_defaults(run=run)

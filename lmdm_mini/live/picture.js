@@ -111,6 +111,37 @@ function makeFilm(ramp) {
 }
 
 // ---------------------------------------------------------------- drawing
+const PACE = 66; // ms: a faster picture takes the processor from the model
+
+// A function that asks for `draw` to be called soon, and not more often than every PACE ms; `.stop()` ends that.
+function paced(draw) {
+  let waiting = false, last = 0, stopped = false;
+  const again = () => {
+    if (waiting || stopped) return;
+    waiting = true;
+    setTimeout(() => requestAnimationFrame(() => {
+      waiting = false;
+      last = performance.now();
+      if (!stopped) draw();
+    }), Math.max(0, last + PACE - performance.now()));
+  };
+  again.stop = () => { stopped = true; };
+  return again;
+}
+
+// readTheme, but not for every picture.
+function themeOf(root) {
+  let theme = null, read = 0;
+  return () => {
+    if (!theme || performance.now() - read > 500) {
+      read = performance.now();
+      const fresh = readTheme(root);
+      if (fresh.key !== theme?.key) theme = fresh;
+    }
+    return theme;
+  };
+}
+
 // Gives a canvas the resolution of the screen; returns its width in CSS pixels.
 function fitCanvas(canvas, pen, height) {
   const ratio = window.devicePixelRatio || 1;

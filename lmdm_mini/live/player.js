@@ -222,12 +222,12 @@ function renderPlayer({ model, el }) {
   side.hidden = tracks < 2;
   canvas.setAttribute("aria-label", "Cost of each block over a spectrogram of the sound");
 
-  let theme = null, films = [], frame = 0, scale = 1.3;
+  let theme = null, films = [], scale = 1.3;
+  const findTheme = themeOf(root), again = paced(draw);
 
   function draw() {
-    frame = 0;
-    const fresh = readTheme(root);
-    if (fresh.key !== theme?.key) { theme = fresh; films = theme.ramps.map(makeFilm); }
+    const fresh = findTheme();
+    if (fresh !== theme) { theme = fresh; films = theme.ramps.map(makeFilm); }
     const height = BARS + GAP + tracks * (PICTURE + GAP) - GAP + AXIS;
     const width = fitCanvas(canvas, pen, height);
     const text = (...words) => write(pen, theme, ...words);
@@ -308,8 +308,6 @@ function renderPlayer({ model, el }) {
     if (engine.moving || Math.abs(Math.min(4, Math.max(1.35, 1.15 * most)) - scale) > 0.01) again();
   }
 
-  function again() { frame ||= requestAnimationFrame(draw); }
-
   function update() {
     const on = engine.run !== null;
     const block = engine.blocks.at(-1);
@@ -348,7 +346,7 @@ function renderPlayer({ model, el }) {
     engine.views.delete(update);
     sizes.disconnect();
     themes.disconnect();
-    cancelAnimationFrame(frame);
+    again.stop();
     if (engine.views.size === 0) engine.stop(); // the cell was run again or its output cleared
   };
 }

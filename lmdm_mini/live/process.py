@@ -7,6 +7,7 @@ Notebook: 14_jam_session.
 """
 
 import multiprocessing
+import queue
 import signal
 import threading
 import time
@@ -73,8 +74,8 @@ class EngineProcess:
         self._send("hear", start, np.asarray(piece, np.float32), rate)
 
     def report(self, played_seconds: float, moving: bool, underruns: int = 0) -> None:
-        """See :meth:`Engine.report`."""
-        self._send("report", played_seconds, moving, underruns)
+        """See :meth:`Engine.report`. The time is that of this call: while a block is made, it waits in the pipe."""
+        self._send("report", played_seconds, moving, underruns, time.perf_counter())  # the same clock in all processes
 
     def close(self, timeout: float = 5.0) -> None:
         """Ends the process."""
@@ -98,9 +99,33 @@ class EngineProcess:
         self.close()
 
 
+class Teller(threading.Thread):
+    """Sends what a process has to say from a thread of its own: a notebook that is slow to listen must not hold up the music."""
+
+    def __init__(self, pipe: Connection):
+        super().__init__(name="teller", daemon=True)
+        self.pipe, self.waiting = pipe, queue.SimpleQueue()
+        self.start()
+
+    def __call__(self, *message) -> None:
+        self.waiting.put(message)
+
+    def run(self) -> None:
+        while (message := self.waiting.get()) is not None:
+            try:
+                self.pipe.send(message)
+            except OSError:
+                return  # nobody is there; the next look at the pipe ends the process
+
+    def end(self) -> None:
+        """Returns when all is said."""
+        self.waiting.put(None)
+        self.join()
+
+
 def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarray | None, settings: dict) -> None:
     """The process: answers messages, and makes a block whenever one is due."""
-    begun = time.perf_counter()
+    begun, tell = time.perf_counter(), Teller(pipe)
     interrupted: list[int] = []  # Jupyter interrupts a kernel and its processes: then the music ends, but not the process
     signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
     torch.set_num_threads(1)  # two would wait for each other whenever the kernel is busy
@@ -113,9 +138,10 @@ def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarr
         Engine(model, **settings).next_block()  # the first of a process takes longer than it should
     # whatever it is, the notebook has to show it: nobody reads what a process prints
     except Exception as error:
-        _tell(pipe, "error", f"{type(error).__name__}: {error}")
+        tell("error", f"{type(error).__name__}: {error}")
+        tell.end()
         return
-    _tell(pipe, "ready", time.perf_counter() - begun)
+    tell("ready", time.perf_counter() - begun)
     playing = fresh = False
     while True:
         try:
@@ -125,14 +151,14 @@ def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarr
                     if fresh:  # what was played before is over
                         engine = Engine(model, context=context, **fixed, **vars(engine.settings))
                     playing = fresh = True
-                    _tell(pipe, "started", engine.settings)
+                    tell("started", engine.settings)
                 elif kind == "stop":
                     playing = False
                 elif kind == "set":
                     try:
                         engine.set(**rest[0])
                     except (ValueError, TypeError) as error:
-                        _tell(pipe, "refused", str(error))
+                        tell("refused", str(error))
                 else:
                     getattr(engine, kind)(*(torch.from_numpy(x) if isinstance(x, np.ndarray) else x for x in rest))
         except (EOFError, OSError):
@@ -141,20 +167,13 @@ def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarr
             interrupted.clear()
             if playing:
                 playing = False
-                _tell(pipe, "stopped", "interrupted")
+                tell("stopped", "interrupted")
         if playing and engine.due():
             try:
                 block = engine.next_block()
             except Exception as error:  # as above
                 playing = False
-                _tell(pipe, "error", f"{type(error).__name__}: {error}")
+                tell("error", f"{type(error).__name__}: {error}")
             else:
                 # as arrays: tensors would travel as open files
-                _tell(pipe, "block", replace(block, audio=block.audio.numpy(), player=block.player.numpy()))
-
-
-def _tell(pipe: Connection, *message) -> None:
-    try:
-        pipe.send(message)
-    except OSError:
-        pass  # the next look at the pipe ends the process
+                tell("block", replace(block, audio=block.audio.numpy(), player=block.player.numpy()))
