@@ -324,3 +324,14 @@ def test_what_was_turned_stands_in_the_block(model):
     with pytest.raises(ValueError, match="steps is 0"):
         engine.set(steps=0)
     assert engine.next_block().turned == []
+
+
+def test_joins_do_not_click(model, player):
+    """The peak of the second difference around the borders of blocks is what it is elsewhere."""
+    engine = Engine(model, prompt="house", **FAST | {"steps": 4})
+    blocks = play_along(engine, player, 20)
+    sound = torch.cat([block.audio for block in blocks], 1)
+    rough = sound.diff(n=2).abs().amax(0)
+    peaks = rough[: len(rough) // 128 * 128].view(-1, 128).amax(1)  # of windows of 3 ms
+    borders = torch.tensor([rough[block.start - 64 : block.start + 64].max() for block in blocks[1:]])
+    assert borders.median() < peaks.quantile(0.75) and (borders > peaks.quantile(0.99)).float().mean() < 0.15

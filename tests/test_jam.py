@@ -72,15 +72,17 @@ def test_a_start_a_jam_a_recording(jam, sent):
     assert blocks[-1]["heard"] > SAMPLE_RATE / 2 and jam.playing and len(jam.blocks) == len(blocks)
     assert jam.blocks[0].settings.prompt == [("house", 0.7), ("choir", 0.2)], "a prompt without words is left out"
     jam._heard({"kind": "save"})
+    wait_for(lambda: [content for content, _ in sent if content["kind"] == "saved"])
     saved = [content for content, _ in sent if content["kind"] == "saved"][-1]
     wav, mp3, page = saved["names"]
     sound = soundfile.read(jam.folder / wav)[0]
     assert (sound[: SAMPLE_RATE // 4, 2:] == 3000 / 32768).all() and json.loads((jam.folder / page).read_text())["model"] == "block_causal"
     jam._heard({"kind": "fetch", "name": mp3})
+    wait_for(lambda: sum(len(buffers[0]) for content, buffers in sent if content["kind"] == "file") == (jam.folder / mp3).stat().st_size)
     parts = [buffers[0] for content, buffers in sent if content["kind"] == "file"]
     assert b"".join(parts) == (jam.folder / mp3).read_bytes()
     jam._heard({"kind": "fetch", "name": "../secret"})
-    assert "not there any more" in sent[-1][0]["text"]
+    wait_for(lambda: [content for content, _ in sent if "not there any more" in content.get("text", "")], 5)
     jam._heard({"kind": "stop", "run": "one"})
     assert not jam.playing
 
@@ -96,8 +98,9 @@ def test_a_new_start_begins_anew_and_old_messages_are_stale(jam, sent):
 def test_what_cannot_be_set_comes_back(jam, sent):
     jam.set(mic_level=0.5)
     assert jam.settings["mic_level"] == 0.5
-    jam._heard({"kind": "set", "settings": {"steps": 0}})
+    jam.set(steps=0)
     wait_for(lambda: [content for content, _ in sent if content["kind"] == "refused" and "steps is 0" in content["text"]], 5)
+    wait_for(lambda: jam.settings["steps"] == 2, 5)
 
 
 def test_an_interrupt_ends_the_music_and_start_works_again(jam, sent):

@@ -17,6 +17,7 @@ function makeJam(model) {
   const views = new Set();
   let line = null, context = null, node = null, ticker = null;
   let microphone = null, file = null, local = null, delay = null, meter = null, outMeter = null, mixed = null, synth = null;
+  let asked = 0, measuredDevice = "", midi = null;
 
   const jam = {
     views, state: "idle", note: "", error: "", roundTrip: 0.03, measured: false, devices: [], device: "", mic: "off", micError: "",
@@ -34,6 +35,11 @@ function makeJam(model) {
   }
 
   function changed() { for (const view of views) view(); }
+
+  function say(note, seconds = Infinity) { // a note that goes away by itself
+    jam.note = note;
+    if (seconds < Infinity) setTimeout(() => { if (jam.note === note) { jam.note = ""; changed(); } }, 1000 * seconds);
+  }
 
   async function send(message, buffers) {
     try {
@@ -127,7 +133,13 @@ function makeJam(model) {
     node = null;
     if (old) {
       old.port.postMessage({ kind: "close", seconds: fade });
-      setTimeout(() => old.disconnect(), 1000 * fade + 150);
+      setTimeout(() => {
+        old.port.onmessage = null;
+        old.disconnect();
+        for (const source of [delay, microphone?.source]) {
+          try { source?.disconnect(old); } catch { /* was not connected */ }
+        }
+      }, 1000 * fade + 150);
     }
     Object.assign(jam, { run: null, moving: false, at: performance.now(), note, error, backlog: [], state: error ? "error" : "idle" });
     changed();
@@ -183,7 +195,7 @@ function makeJam(model) {
     Object.assign(jam, { read, underruns, peak, moving, at: performance.now() });
     if (turned && jam.answered) tick(); // the engine goes by the clock from here
     jam.state = moving ? "playing" : "waiting";
-    jam.note = moving ? "" : read > 0 ? "out of sound: waiting …" : "waiting for the first block …";
+    if (turned) say(moving ? "" : read > 0 ? "out of sound: waiting …" : "waiting for the first block …");
     flush();
     changed();
   }
@@ -210,12 +222,13 @@ function makeJam(model) {
       const loading = model.get("state") === "loading";
       jam.note = loading ? "the model is still loading …" : "the kernel does not answer: it is busy or gone (then run the cell again)";
     }
-    if (asleep && jam.answered) jam.note = "the browser has put the sound to sleep: click anywhere in this strip";
+    if (asleep && jam.answered) say("the browser has put the sound to sleep: click anywhere in this strip", 1);
     changed();
   }
 
   // -- what the player plays
   async function useMicrophone(on, device = jam.device) {
+    const turn = ++asked; // an answer to an older question is no answer
     Object.assign(jam, { mic: on ? "asking" : "off", micError: "", device });
     changed();
     if (microphone) {
@@ -233,27 +246,31 @@ function makeJam(model) {
       const audio = { ...wanted.audio, ...(device ? { deviceId: { exact: device } } : { deviceId: undefined }) };
       camera.set("constraints", { ...wanted, audio });
       const stream = await camera.captureStream();
+      if (turn !== asked) return stream.getTracks().forEach((track) => track.stop());
       const source = new MediaStreamAudioSourceNode(context, { mediaStream: stream });
       microphone = { stream, source };
       source.connect(meter);
       stream.getAudioTracks()[0].addEventListener("ended", () => {
         if (microphone?.stream !== stream) return;
-        useMicrophone(false).then(() => { jam.mic = "failed"; jam.micError = "The microphone was unplugged."; changed(); });
+        useMicrophone(false, "").then(() => { jam.mic = "failed"; jam.micError = "The microphone was unplugged."; changed(); });
       });
-      jam.devices = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "audioinput");
       jam.device = stream.getAudioTracks()[0].getSettings().deviceId || device;
+      if (jam.device !== measuredDevice) jam.measured = false;
+      measuredDevice = jam.device;
       jam.mic = "on";
       if (!jam.measured) jam.roundTrip = guessDelay();
       align();
       plug();
+      jam.devices = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "audioinput");
     } catch (problem) {
-      jam.mic = "failed";
+      if (turn !== asked) return;
+      Object.assign(jam, { mic: "failed", device: "" }); // the next try may take any
       const denied = problem.name === "NotAllowedError";
       jam.micError = denied
         ? "The browser was not allowed to use the microphone: allow it at the padlock in the address bar, then try again. A file and the keys work without it."
         : problem.name === "NotFoundError"
           ? "No microphone was found. A file and the keys work without one."
-          : `The microphone did not start: ${problem.message}. A file and the keys work without it.`;
+          : `The microphone did not start: ${problem.message || problem.name}. A file and the keys work without it.`;
     }
     changed();
   }
@@ -299,16 +316,23 @@ function makeJam(model) {
 
   async function useKeys(on) {
     jam.keys = on;
-    if (!on) synth?.silence();
+    plug();
     changed();
-    if (on) {
+    if (!on) return synth?.silence();
+    try {
       await wake();
-      try {
-        const instruments = await listenToMidi(synth);
-        jam.midi = instruments ? `${instruments} MIDI` : "";
-      } catch { jam.midi = ""; /* no MIDI: the keys are enough */ }
+    } catch (problem) {
+      jam.micError = `The browser's sound did not start: ${problem.message}.`;
+      return changed();
     }
     plug();
+    midi ??= listenToMidi({
+      on: (note, velocity) => { if (jam.keys) synth.on(note, velocity); }, off: (note) => synth.off(note), silence: () => synth.silence(),
+    });
+    try {
+      const instruments = (await midi).inputs.size;
+      jam.midi = instruments ? `${instruments} MIDI` : "";
+    } catch { midi = null; /* no MIDI: the keys are enough */ }
     changed();
   }
 
@@ -357,8 +381,11 @@ function makeJam(model) {
   }
 
   model.on("msg:custom", (message, buffers) => {
-    if (message.kind === "refused") jam.note = message.text;
-    if (message.kind === "saved") Object.assign(jam, { saved: message.names, folder: message.folder, note: "saved" });
+    if (message.kind === "refused") say(message.text, 8);
+    if (message.kind === "saved") {
+      Object.assign(jam, { saved: message.names, folder: message.folder });
+      say("saved", 5);
+    }
     if (message.kind === "file") download(message, buffers[0]);
     if (message.kind === "yours") {
       jam.yours = { samples: message.samples, planes: floats(buffers[0]) };
@@ -384,7 +411,7 @@ function makeJam(model) {
     const before = jam.blocks.at(-1);
     block.left = jam.received / RATE - now(); // seconds still to hear when it came
     if (before && block.heard > before.heard) {
-      block.answer = (block.start - (before.heard + block.heard) / 2) / RATE + (microphone ? jam.roundTrip : 0);
+      block.answer = (block.start - (before.heard + block.heard) / 2) / RATE;
       jam.answers = [...jam.answers.slice(-15), block.answer];
     }
     jam.blocks.push(block);
@@ -394,10 +421,10 @@ function makeJam(model) {
 
   function download({ name, at, size }, buffer) {
     const file = jam.downloads.get(name);
-    if (!file) return;
+    if (!file || file.parts.some(([start]) => start === at)) return;
     file.parts.push([at, new Uint8Array(buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.byteLength))]);
     file.got += buffer.byteLength;
-    jam.note = `${name}: ${Math.round((100 * file.got) / size)} %`;
+    say(`${name}: ${Math.round((100 * file.got) / size)} %`, 3);
     if (file.got < size) return;
     jam.downloads.delete(name);
     const parts = file.parts.sort(([a], [b]) => a - b).map(([, bytes]) => bytes);
@@ -421,6 +448,7 @@ function makeJam(model) {
   jam.dispose = () => {
     stop();
     useMicrophone(false);
+    midi?.then(forgetMidi, () => {});
     setTimeout(() => context?.close(), 300);
     line?.then((comm) => comm.close(), () => {});
     window.removeEventListener("lmdm-player-start", onOther);
@@ -449,7 +477,12 @@ function makeSurface(model, changed) {
   const rays = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   rays.setAttribute("aria-hidden", "true");
   root.append(rays);
-  const pads = model.get("pads").map((pad, i) => {
+  let pads = [];
+  const build = () => {
+    pads.forEach(({ box }) => box.remove());
+    pads = model.get("pads").map(makePad);
+  };
+  const makePad = (pad, i) => {
     const box = Object.assign(document.createElement("div"), { className: "lmdm-pad" });
     box.innerHTML = `<span class="lmdm-grip" title="drag to move this prompt"></span><textarea rows="1" spellcheck="false"></textarea><b></b>`;
     const input = box.querySelector("textarea");
@@ -457,26 +490,32 @@ function makeSurface(model, changed) {
     input.setAttribute("aria-label", `prompt ${i + 1}`);
     input.addEventListener("change", () => change(i, { text: input.value }));
     input.addEventListener("keydown", (event) => { event.stopPropagation(); if (event.key === "Enter") { event.preventDefault(); input.blur(); } });
-    drag(box.querySelector(".lmdm-grip"), (x, y) => change(i, { x, y }));
-    root.append(box);
+    const grip = box.querySelector(".lmdm-grip");
+    Object.assign(grip, { tabIndex: 0, ariaLabel: `move prompt ${i + 1} with the arrow keys` });
+    grip.setAttribute("role", "button");
+    drag(grip, (x, y) => change(i, { x, y }));
+    byArrows(grip, (dx, dy) => change(i, { x: model.get("pads")[i].x + dx, y: model.get("pads")[i].y + dy }));
+    puck.before(box);
     return { box, input, share: box.querySelector("b") };
-  });
+  };
   root.append(puck);
   drag(puck, movePuck);
   root.addEventListener("pointerdown", (event) => { if (event.target === root || event.target === rays) movePuck(...at(event)); });
-  puck.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: [-0.04, 0], ArrowRight: [0.04, 0], ArrowUp: [0, -0.04], ArrowDown: [0, 0.04] }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const [x, y] = model.get("puck");
-    movePuck(x + step[0], y + step[1]);
-  });
+  byArrows(puck, (dx, dy) => movePuck(model.get("puck")[0] + dx, model.get("puck")[1] + dy));
 
   const inside = (value) => Math.max(0.03, Math.min(0.97, value));
   function at(event) {
     const box = root.getBoundingClientRect();
     return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  }
+  function byArrows(handle, move) {
+    handle.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: [-0.04, 0], ArrowRight: [0.04, 0], ArrowUp: [0, -0.04], ArrowDown: [0, 0.04] }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      event.stopPropagation();
+      move(...step);
+    });
   }
   function drag(handle, move) {
     handle.addEventListener("pointerdown", (event) => {
@@ -485,17 +524,16 @@ function makeSurface(model, changed) {
       handle.focus?.();
       const follow = (event) => move(...at(event));
       handle.addEventListener("pointermove", follow);
-      handle.addEventListener("pointerup", () => handle.removeEventListener("pointermove", follow), { once: true });
+      // after pointerup, and after whatever else ends it
+      handle.addEventListener("lostpointercapture", () => handle.removeEventListener("pointermove", follow), { once: true });
     });
   }
   function movePuck(x, y) {
     model.set("puck", [inside(x), inside(y)]);
-    keep();
   }
   function change(i, what) {
     const places = Object.fromEntries(Object.entries(what).map(([key, value]) => [key, key === "text" ? value : inside(value)]));
     model.set("pads", model.get("pads").map((pad, k) => (k === i ? { ...pad, ...places } : pad)));
-    keep();
   }
   let timer = null;
   function keep() { // what Python sees of it, and the mix: not for every pixel
@@ -504,6 +542,7 @@ function makeSurface(model, changed) {
   }
   function mix() { return mixOf(model.get("pads"), model.get("puck"), (root.clientWidth || 2) / (root.clientHeight || 1)); }
   function show() {
+    if (pads.length !== model.get("pads").length) build();
     const shares = mix(), [px, py] = model.get("puck");
     const percent = (value) => `${100 * value}%`;
     rays.replaceChildren(...model.get("pads").map((pad, i) => {
@@ -520,11 +559,14 @@ function makeSurface(model, changed) {
       if (document.activeElement !== pads[i].input && pads[i].input.value !== pad.text) pads[i].input.value = pad.text;
     });
     Object.assign(puck.style, { left: percent(px), top: percent(py) });
+    puck.setAttribute("aria-valuemin", 0);
+    puck.setAttribute("aria-valuemax", 100);
+    puck.setAttribute("aria-valuenow", Math.round(100 * Math.max(...shares.map(([, share]) => share))));
     puck.setAttribute("aria-valuetext", shares.filter(([, share]) => share).map(([text, share]) => `${Math.round(100 * share)} % ${text || "anything"}`).join(", "));
   }
-  const follow = () => { show(); changed(mix()); }; // changed from a cell
-  model.on("change:pads change:puck", show);
-  return { root, mix, show, follow };
+  model.on("change:pads", keep); // here, or from a cell
+  model.on("change:puck", keep);
+  return { root, mix, show, stop: () => { model.off("change:pads", keep); model.off("change:puck", keep); } };
 }
 
 // ---------------------------------------------------------------- view
@@ -546,6 +588,7 @@ const NUMBERS = [
 function renderJam({ model, el }) {
   const jam = jams.get(model.get("jam_id"));
   const root = Object.assign(document.createElement("div"), { className: "lmdm-player lmdm-jam" });
+  root.tabIndex = -1; // it keeps the focus wherever it is clicked
   root.dataset.lmSuppressShortcuts = "true"; // keys played here are no commands to the notebook
   root.innerHTML = `
     <div class="lmdm-head">
@@ -577,7 +620,7 @@ function renderJam({ model, el }) {
         <div class="lmdm-row">
           <button type="button" class="lmdm-freeze" aria-pressed="false" title="the last bars again and again">Freeze</button>
           <button type="button" class="lmdm-forget" title="the model goes on as if nothing had been played">Forget</button>
-          <button type="button" class="lmdm-panic" title="silence at once, and on from nothing">Panic</button>
+          <button type="button" class="lmdm-panic" title="silence at once; then the session starts afresh">Panic</button>
         </div>
       </div>
     </div>
@@ -624,9 +667,12 @@ function renderJam({ model, el }) {
   click("save", () => jam.save());
   click("freeze", () => turn("frozen", !model.get("settings").frozen));
   click("forget", () => jam.forget());
-  click("panic", () => jam.panic(settings()));
-  click("mic", () => jam.useMicrophone(jam.mic !== "on"));
-  click("keys", () => jam.useKeys(!jam.keys));
+  click("panic", () => {
+    if (model.get("settings").frozen) turn("frozen", false);
+    jam.panic(settings());
+  });
+  click("mic", () => jam.useMicrophone(!["on", "asking"].includes(jam.mic)));
+  click("keys", () => { root.focus({ preventScroll: true }); jam.useKeys(!jam.keys); });
   click("delay", () => jam.measureDelay());
   click("file", () => {
     if (jam.file) jam.usePicked(null);
@@ -780,7 +826,14 @@ function renderJam({ model, el }) {
     sizes.disconnect();
     themes.disconnect();
     again.stop();
-    if (jam.views.size === 0) jam.stop(); // the cell was run again or its output cleared
+    surface.stop();
+    model.off("change:settings", showSettings);
+    model.off("change:state", again);
+    if (jam.views.size > 0) return;
+    jam.stop(); // the cell was run again or its output cleared
+    jam.useMicrophone(false);
+    jam.usePicked(null);
+    jam.useKeys(false);
   };
 }
 

@@ -85,11 +85,12 @@ class JamSession(anywidget.AnyWidget):
         self.sound, self.context = _audio(sound), _audio(context)
         self.folder, self.seed, self.model, self.checkpoint = Path(folder), seed, model, checkpoint
         self.blocks, self.underruns = deque(maxlen=100_000), 0
+        self._files = threading.Lock()
         self._saved, self._played, self._reported = {}, 0.0, time.monotonic()
         self._process = EngineProcess(model, checkpoint, self.context, seed=seed, lead_seconds=lead_seconds, prompt=prompts[0], **settings)
         super().__init__(
             jam_id=uuid.uuid4().hex, title=title, pads=_places(prompts), has_sound=sound is not None,
-            settings={k: v for k, v in asdict(replace(Settings(), **settings)).items() if k != "prompt"},
+            settings=_shown(replace(Settings(), **settings)),
             microphone=ipywebrtc.CameraStream(constraints=MICROPHONE),
         )
         JamSession._all[self.jam_id] = self
@@ -152,10 +153,8 @@ class JamSession(anywidget.AnyWidget):
             self._start(str(message["run"]), message["settings"])
         elif kind == "stop" and message.get("run") in (self._run, self._starting):
             self._end(None)
-        elif kind == "save":
-            self._save()
-        elif kind == "fetch":
-            self._fetch(str(message["name"]))
+        elif kind in ("save", "fetch"):  # elsewhere: what the player plays comes on this line, too
+            threading.Thread(target=self._work_on_files, args=(kind, message.get("name")), daemon=True).start()
         elif kind == "sound?":
             self._send_sound()
 
@@ -167,15 +166,15 @@ class JamSession(anywidget.AnyWidget):
     def _start(self, run: str, settings: dict) -> None:
         other = StreamPlayer._playing() if StreamPlayer._playing else None
         if other is not None and other.playing:
-            other.stop()
+            other._run.stop()
         self._run, self._starting = None, run
         self._process.stop()
         self._set(settings)
-        self._process.start()
+        self._process.start(run)
 
     def _begin(self, settings: Settings) -> None:
         """The process has begun to make music."""
-        self._run, self._played, self._reported = self._starting, 0.0, time.monotonic()
+        self._run, self._played, self._reported, self.state = self._starting, 0.0, time.monotonic(), "ready"
         self.blocks.clear()
         if self.recording is not None:
             self.recording.close()
@@ -206,10 +205,14 @@ class JamSession(anywidget.AnyWidget):
         if reason is not None and run is not None and self.comm is not None:
             self.send({"kind": "end", "run": run, "reason": reason, "text": text})
 
+    def _work_on_files(self, kind: str, name: str | None) -> None:
+        with self._files:  # one after the other, or two would choose the same name
+            self._save() if kind == "save" else self._fetch(str(name))
+
     def _save(self) -> None:
         try:
             saved = self.save()
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, soundfile.SoundFileError) as error:
             self.send({"kind": "refused", "text": f"not saved: {error}"})
         else:
             self._saved = {path.name: path for path in saved}
@@ -219,9 +222,10 @@ class JamSession(anywidget.AnyWidget):
         path = self._saved.get(name)
         if path is None or not path.exists():
             return self.send({"kind": "refused", "text": f"{name} is not there any more."})
-        data = path.read_bytes()
-        for at in range(0, len(data), DOWNLOAD_BYTES):
-            self.send({"kind": "file", "name": name, "at": at, "size": len(data)}, [data[at : at + DOWNLOAD_BYTES]])
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            for at in range(0, size, DOWNLOAD_BYTES):
+                self.send({"kind": "file", "name": name, "at": at, "size": size}, [file.read(DOWNLOAD_BYTES)])
 
     def _send_sound(self) -> None:
         if self.sound is not None:
@@ -233,6 +237,10 @@ def _places(prompts: list[str]) -> list[dict]:
     """Pads for prompts, around the middle."""
     angles = (np.arange(len(prompts)) + 0.5) / len(prompts) * 2 * np.pi
     return [{"text": words, "x": round(0.5 - 0.37 * float(np.sin(a)), 3), "y": round(0.5 - 0.37 * float(np.cos(a)), 3)} for words, a in zip(prompts, angles)]
+
+
+def _shown(settings: Settings) -> dict:
+    return {name: value for name, value in asdict(settings).items() if name != "prompt"}
 
 
 def _audio(sound) -> Tensor | None:
@@ -266,7 +274,7 @@ def _relay(session_ref, process: EngineProcess) -> None:
         for kind, *rest in events:
             if kind == "ready":
                 session.state = "ready"
-            elif kind == "started" and session._starting is not None:
+            elif kind == "started" and session._starting == rest[1]:
                 number = 0
                 session._begin(rest[0])
             elif kind == "block" and session._run is not None:
@@ -274,6 +282,7 @@ def _relay(session_ref, process: EngineProcess) -> None:
                 number += -(-rest[0].samples // PIECE_SAMPLES)
             elif kind == "refused":
                 session.send({"kind": "refused", "text": rest[0]})
+                session.settings = _shown(rest[1])  # the page goes back to what is so
             elif kind == "stopped":
                 session._end("the kernel was interrupted")
             elif kind == "error":

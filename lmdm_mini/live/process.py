@@ -43,19 +43,20 @@ class EngineProcess:
 
     def events(self, timeout: float = 0.0) -> list[tuple]:
         """What has come in the meantime, after waiting for at most `timeout` seconds for the first: ("ready", seconds to load),
-        ("started", Settings), ("block", JamBlock with its sounds as arrays), ("refused", why settings were not taken), ("stopped",
+        ("started", Settings, run), ("block", JamBlock with its sounds as arrays), ("refused", why something was not taken, Settings as they are),
+        ("stopped",
         why, if nobody asked for it), ("error", what ended the music), ("closed",)."""
         found = []
         try:
             while self.pipe.poll(0.0 if found else timeout):
                 found.append(self.pipe.recv())
-        except (EOFError, OSError):
+        except (EOFError, OSError, TypeError):  # TypeError: closed by another thread while it waited
             found.append(("closed",))
         return found
 
-    def start(self) -> None:
-        """Music begins, or begins anew: with the settings as they are now, without a past."""
-        self._send("start")
+    def start(self, run: str = "") -> None:
+        """Music begins, or begins anew: with the settings as they are now, without a past. run: a name for it, which comes back."""
+        self._send("start", run)
 
     def stop(self) -> None:
         """No more blocks."""
@@ -89,7 +90,7 @@ class EngineProcess:
         try:
             with self.sending:
                 self.pipe.send(message)
-        except OSError:
+        except (OSError, TypeError):
             pass  # it has ended; `events` says so
 
     def __enter__(self) -> "EngineProcess":
@@ -149,18 +150,19 @@ def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarr
                 kind, *rest = pipe.recv()
                 if kind == "start":
                     if fresh:  # what was played before is over
-                        engine = Engine(model, context=context, **fixed, **vars(engine.settings))
+                        engine = Engine(model, context=context, **fixed, **vars(replace(engine.settings, frozen=False)))
                     playing = fresh = True
-                    tell("started", engine.settings)
+                    tell("started", engine.settings, rest[0])
                 elif kind == "stop":
                     playing = False
-                elif kind == "set":
-                    try:
-                        engine.set(**rest[0])
-                    except (ValueError, TypeError) as error:
-                        tell("refused", str(error))
                 else:
-                    getattr(engine, kind)(*(torch.from_numpy(x) if isinstance(x, np.ndarray) else x for x in rest))
+                    try:
+                        if kind == "set":
+                            engine.set(**rest[0])
+                        else:
+                            getattr(engine, kind)(*(torch.from_numpy(x) if isinstance(x, np.ndarray) else x for x in rest))
+                    except (ValueError, TypeError) as error:
+                        tell("refused", str(error), engine.settings)
         except (EOFError, OSError):
             return
         if interrupted:

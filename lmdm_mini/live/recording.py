@@ -53,13 +53,17 @@ class Recording:
         return (self.blocks[-1]["start"] + self.blocks[-1]["samples"]) / SAMPLE_RATE if self.blocks else 0.0
 
     def add(self, block: JamBlock) -> None:
-        """The next block, its sounds as arrays; after LIMIT_SECONDS it is left out."""
+        """The next block, its sounds as arrays; after LIMIT_SECONDS, or when the disk is full, it is left out."""
         self.full = self.full or self.seconds > LIMIT_SECONDS
         if self.full:
             return
-        for file, sound in zip(self.files, (block.audio, block.player)):
-            file.write(to_16_bit(sound).T.tobytes())
-            file.flush()  # it may be saved at any moment
+        try:
+            for file, sound in zip(self.files, (block.audio, block.player)):
+                file.write(to_16_bit(sound).T.tobytes())
+                file.flush()  # it may be saved at any moment
+        except OSError:  # the disk is full: music goes on
+            self.full = True
+            return
         self.blocks.append({"start": block.start, "samples": block.samples, "heard_until": block.heard_until, "made_in": block.ready - block.asked,
                             "lead": block.lead, "turned": block.turned, "settings": asdict(block.settings), "seconds_of": block.seconds_of})
 
@@ -69,6 +73,7 @@ class Recording:
         if not self.blocks:
             raise ValueError("nothing was played yet, so there is nothing to save.")
         folder, stem, number = Path(folder), name, 1
+        folder.mkdir(parents=True, exist_ok=True)
         while (folder / f"{stem}.json").exists() or (folder / f"{stem}.wav").exists():
             number += 1
             stem = f"{name}-{number}"

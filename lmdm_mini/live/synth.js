@@ -40,7 +40,7 @@ class Synth {
   silence() { for (const note of [...this.playing.keys()]) this.off(note); }
 }
 
-// Notes of every MIDI instrument that is there, now or later. Returns how many there are; throws if the browser has none.
+// Notes of every MIDI instrument that is there, now or later, for a `synth`. Returns the access; throws if the browser has none.
 async function listenToMidi(synth) {
   if (!navigator.requestMIDIAccess) throw new Error("this browser has no Web MIDI");
   const access = await navigator.requestMIDIAccess();
@@ -51,7 +51,15 @@ async function listenToMidi(synth) {
   };
   const connect = () => { for (const input of access.inputs.values()) input.onmidimessage = hear; };
   connect();
-  access.onstatechange = connect;
-  return access.inputs.size;
+  access.onstatechange = ({ port }) => {
+    if (port.state === "disconnected") synth.silence(); // a key may have been down
+    connect();
+  };
+  return access;
+}
+
+function forgetMidi(access) {
+  access.onstatechange = null;
+  for (const input of access.inputs.values()) input.onmidimessage = null;
 }
 
