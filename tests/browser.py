@@ -20,8 +20,8 @@ FLAGS = [
 
 
 @contextlib.contextmanager
-def jupyter_lab(folder):
-    """A server in `folder`; yields its address."""
+def jupyter_lab(folder, app=("jupyter", "lab"), environment=None):
+    """A server in `folder`; yields its address. app: the module that is run, with its first arguments; environment: for it alone."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -34,11 +34,11 @@ def jupyter_lab(folder):
     with open(folder / "server.log", "wb") as log:
         server = subprocess.Popen(
             [
-                sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
+                sys.executable, "-m", *app, "--no-browser", "--ip=127.0.0.1", f"--port={port}",
                 "--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}",
                 "--allow-root", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
             ],
-            env=os.environ | settings, stdout=log, stderr=log, cwd=folder,
+            env=os.environ | settings | (environment or {}), stdout=log, stderr=log, cwd=folder,
         )
     try:
         _wait_until_up(server, port, folder / "server.log")
@@ -79,15 +79,16 @@ def write_notebook(path, cells):
 
 
 @contextlib.contextmanager
-def open_notebook(lab, name, waits_for, flags=(), **page_options):
-    """A page with the notebook, all of whose cells were started; `waits_for` is there."""
+def open_notebook(lab, name, waits_for, flags=(), view="lab/tree", **page_options):
+    """A page with the notebook, all of whose cells were started; `waits_for` is there. view: the part of the address before the name."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
         page = browser.new_page(**{"viewport": {"width": 1150, "height": 1000}, **page_options})
-        page.goto(f"{lab}/lab/tree/{name}?reset")
-        run_all(page)
+        page.goto(f"{lab}/{view}/{name}" + ("?reset" if view == "lab/tree" else ""))
+        if view != "voila/render":  # Voila runs them itself
+            run_all(page)
         page.wait_for_selector(waits_for, timeout=60_000)
         yield page
         browser.close()
