@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> dict:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         Path(out).write_text(json.dumps(table, indent=1) + "\n")
     print(f"{model.name}, {len(sounds)} recordings of {args.seconds:g} s, the last {JUDGED:g} judged, no prompt")
-    print(f"{'':24}{'with the heard':>16}{'with others':>16}{'effect':>10}{'more often':>12}")
+    print(f"{'':24}{'with its own':>16}{'with others':>16}{'effect':>10}{'more often':>12}")
     for ears in ("hearing", "deaf"):
         for name, row in table[ears].items():
             print(f"{ears + ', ' + name:24}{row['heard']:>16.2f}{row['others']:>16.2f}{row['effect']:>10.2f}{row['more_often']:>12.0%}")

@@ -4,15 +4,9 @@
 form small enough to be committed with a notebook. `JamSession` is notebook 14.
 """
 
-from importlib import import_module
+from lmdm_mini.live.jam import JamSession
+from lmdm_mini.live.listen import PALETTE, listen, mp3_data_uri, spectrogram
+from lmdm_mini.live.player import StreamPlayer, as_blocks
+from lmdm_mini.live.recording import replay
 
-_HOMES = {"PALETTE": "listen", "listen": "listen", "mp3_data_uri": "listen", "spectrogram": "listen", "StreamPlayer": "player",
-          "as_blocks": "player", "JamSession": "jam", "replay": "recording"}
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str):
-    """Imported when asked for: the process of an engine needs neither widgets nor figures, and is ready sooner without."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__all__ = ["PALETTE", "JamSession", "StreamPlayer", "as_blocks", "listen", "mp3_data_uri", "replay", "spectrogram"]
