@@ -61,7 +61,7 @@ def _request(port, method, path):
     return json.loads(body) if body else None
 
 
-def _wait_until_up(server, port, log, seconds=60):
+def _wait_until_up(server, port, log, seconds=120):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert server.poll() is None, f"JupyterLab ended:\n{log.read_text()}"
@@ -86,10 +86,10 @@ def open_notebook(lab, name, waits_for, flags=(), view="lab/tree", **page_option
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
         page = browser.new_page(**{"viewport": {"width": 1150, "height": 1000}, **page_options})
-        page.goto(f"{lab}/{view}/{name}" + ("?reset" if view == "lab/tree" else ""))
+        page.goto(f"{lab}/{view}/{name}" + ("?reset" if view == "lab/tree" else ""), timeout=120_000)
         if view != "voila/render":  # Voila runs them itself
             run_all(page)
-        page.wait_for_selector(waits_for, timeout=60_000)
+        page.wait_for_selector(waits_for, timeout=120_000)
         yield page
         browser.close()
 
@@ -98,11 +98,11 @@ def run_all(page):
     """Run → Run All Cells."""
     from playwright.sync_api import Error as PlaywrightError
 
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000)
-    for _ in range(10):  # a click that comes before the kernel is ready does nothing, silently
-        for accept in page.query_selector_all(".jp-Dialog .jp-mod-accept"):
-            accept.click()  # on a slow start JupyterLab asks which kernel, and lies over its own menu
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=120_000)
+    for _ in range(30):  # a click that comes before the kernel is ready does nothing, silently
         try:
+            for accept in page.query_selector_all(".jp-Dialog .jp-mod-accept"):
+                accept.click(timeout=3000)  # on a slow start JupyterLab asks which kernel, and lies over its own menu
             page.get_by_role("menuitem", name="Run", exact=True).click(timeout=3000)
             page.get_by_role("menuitem", name="Run All Cells", exact=True).click(timeout=3000)
         except PlaywrightError:
