@@ -201,7 +201,7 @@ def training_pieces():
     return [LatentPiece(str(i), "house", 120.0, ["house, 120 bpm", "club music"], torch.randn(64, 400, generator=generator).half()) for i in range(4)]
 keep = training.Run.__init__
 def often(self, *args, **kwargs):
-    keep(self, *args, warmup=1, **kwargs)
+    keep(self, *args, **kwargs | {"warmup": 1})
     self.check_every = 1
 training.Run.__init__ = often
 latent_training.train_model(Path(sys.argv[1]), Path("none"), "bidirectional", steps=3, batch=8, lr=1e-3, accelerator="cpu",
