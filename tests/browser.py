@@ -88,28 +88,28 @@ def open_notebook(lab, name, waits_for, flags=(), view="lab/tree", **page_option
         page = browser.new_page(**{"viewport": {"width": 1150, "height": 1000}, **page_options})
         page.goto(f"{lab}/{view}/{name}" + ("?reset" if view == "lab/tree" else ""), timeout=120_000)
         if view != "voila/render":  # Voila runs them itself
-            run_all(page)
+            run_all(page, waits_for)
         page.wait_for_selector(waits_for, timeout=120_000)
         yield page
         browser.close()
 
 
-def run_all(page):
-    """Run → Run All Cells."""
+def run_all(page, waits_for):
+    """Run → Run All Cells, until `waits_for` is there."""
     from playwright.sync_api import Error as PlaywrightError
 
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=120_000)
-    for _ in range(30):  # a click that comes before the kernel is ready does nothing, silently
+    for _ in range(10):  # a click that comes before the kernel is ready does nothing, silently, or what it has started is forgotten
         try:
             for accept in page.query_selector_all(".jp-Dialog .jp-mod-accept"):
                 accept.click(timeout=3000)  # on a slow start JupyterLab asks which kernel, and lies over its own menu
             page.get_by_role("menuitem", name="Run", exact=True).click(timeout=3000)
             page.get_by_role("menuitem", name="Run All Cells", exact=True).click(timeout=3000)
+            page.wait_for_selector(waits_for, timeout=30_000)
+            return
         except PlaywrightError:
-            continue  # the question has just come
-        page.wait_for_timeout(1000)
-        if page.query_selector_all("text=/^\\[(\\*|\\d+)\\]:$/"):
-            break
+            continue
+    raise AssertionError(f"the cells did not run: {waits_for} is not there")
 
 
 def numbers(page, selector):

@@ -112,9 +112,14 @@ def test_a_jam_while_cells_run(tmp_path):
         download.value.save_as(tmp_path / "shared.mp3")
         assert (tmp_path / "shared.mp3").read_bytes() == (tmp_path / names[1]).read_bytes()
 
+
+@pytest.mark.slow
+def test_a_page_that_is_loaded_again_and_cells_that_are_run_again(tmp_path):
+    write_notebook(tmp_path / "jam.ipynb", ["from lmdm_mini.live import JamSession\njam = JamSession(seed=1, steps=4)\njam"])
+    with jupyter_lab(tmp_path) as lab, open_notebook(lab, "jam.ipynb", JAM, microphone(tmp_path)) as page:
+        wait_for(page, JAM, lambda jam: jam["engine"] == "ready", 90)
         # the page is loaded again: the widget is there, and plays
-        page.get_by_role("menuitem", name="File", exact=True).click()
-        page.get_by_role("menuitem", name="Save Notebook", exact=True).click()
+        page.keyboard.press("Control+s")
         page.wait_for_timeout(1000)
         page.reload()
         page.wait_for_selector(JAM, timeout=60_000)
@@ -126,7 +131,7 @@ def test_a_jam_while_cells_run(tmp_path):
         page.get_by_role("menuitem", name="Kernel", exact=True).click()
         page.get_by_role("menuitem", name="Interrupt Kernel", exact=True).click()
         wait_for(page, JAM, lambda jam: jam["state"] == "idle")
-        run_all(page)
+        run_all(page, JAM)
         for _ in range(100):
             if [engine.pid for engine in engines()] not in ([], [before]):
                 break
