@@ -22,6 +22,7 @@ FLAGS = [
 @contextlib.contextmanager
 def jupyter_lab(folder, app=("jupyter", "lab"), environment=None):
     """A server in `folder`; yields its address. app: the module that is run, with its first arguments; environment: for it alone."""
+    assert CHROMIUM, "no Chromium is installed: apt-get install chromium"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -3,9 +3,8 @@
 import os
 
 import pytest
-from browser import CHROMIUM, jupyter_lab, numbers, open_notebook, wait_for, write_notebook
+from browser import jupyter_lab, numbers, open_notebook, wait_for, write_notebook
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")
 STRIP = ".lmdm-player"
 
 MUSIC = """

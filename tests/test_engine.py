@@ -8,7 +8,8 @@ import torch
 import lmdm_mini as lm
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec import FRAME_SAMPLES
-from lmdm_mini.live.engine import GAP_SECONDS, Engine, Microphone, get_ring, put_ring, soft_limit
+from lmdm_mini.live.engine import Engine, soft_limit
+from lmdm_mini.live.microphone import GAP_SECONDS, Microphone, get_ring, put_ring
 from lmdm_mini.streaming import Stream
 
 CLIP = Path(__file__).parent.parent / "data" / "clips" / "house-1.flac"

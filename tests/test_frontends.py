@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from browser import CHROMIUM, jupyter_lab, numbers, open_notebook, wait_for, write_notebook
+from browser import jupyter_lab, numbers, open_notebook, wait_for, write_notebook
 from test_jam_browser import BUSY, JAM, microphone
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")]
+pytestmark = pytest.mark.slow
 CELL = "from lmdm_mini.live import JamSession\njam = JamSession(seed=1, steps=4)\njam"
 
 

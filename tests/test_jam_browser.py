@@ -7,9 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 import soundfile
-from browser import CHROMIUM, jupyter_lab, numbers, open_notebook, run_all, wait_for, write_notebook
+from browser import jupyter_lab, numbers, open_notebook, run_all, wait_for, write_notebook
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")
 JAM = ".lmdm-jam"
 CLIPS = Path(__file__).parent.parent / "data" / "clips"
 

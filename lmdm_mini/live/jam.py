@@ -18,7 +18,6 @@ from datetime import datetime
 from pathlib import Path
 
 import anywidget
-import comm
 import ipywebrtc
 import ipywidgets
 import numpy as np
@@ -27,7 +26,7 @@ import traitlets
 from torch import Tensor
 
 from lmdm_mini.audio import SAMPLE_RATE, read_audio, to_stereo
-from lmdm_mini.live.browser import joined
+from lmdm_mini.live.browser import hear_pages, joined
 from lmdm_mini.live.engine import JamBlock, Settings
 from lmdm_mini.live.player import SILENT_SECONDS, StreamPlayer
 from lmdm_mini.live.process import EngineProcess
@@ -56,7 +55,7 @@ class JamSession(anywidget.AnyWidget):
     played.
     """
 
-    _esm = joined("sound.js", "picture.js", "synth.js", "jam.js")
+    _esm = joined("sound.js", "picture.js", "synth.js", "surface.js", "jam.js")
     _css = joined("player.css", "jam.css")
     jam_id = traitlets.Unicode().tag(sync=True)
     title = traitlets.Unicode().tag(sync=True)
@@ -86,7 +85,7 @@ class JamSession(anywidget.AnyWidget):
         self.folder, self.seed, self.model, self.checkpoint = Path(folder), seed, model, checkpoint
         self.blocks, self.underruns = deque(maxlen=100_000), 0
         self._files = threading.Lock()
-        self._saved, self._played, self._reported = {}, 0.0, time.monotonic()
+        self._saved, self._reported = {}, time.monotonic()
         self._process = EngineProcess(model, checkpoint, self.context, seed=seed, lead_seconds=lead_seconds, prompt=prompts[0], **settings)
         super().__init__(
             jam_id=uuid.uuid4().hex, title=title, pads=_places(prompts), has_sound=sound is not None,
@@ -95,7 +94,7 @@ class JamSession(anywidget.AnyWidget):
         )
         JamSession._all[self.jam_id] = self
         JamSession._current = weakref.ref(self)
-        comm.get_comm_manager().register_target(COMM_TARGET, _on_comm_open)
+        hear_pages(COMM_TARGET, JamSession._all)
         self.on_msg(lambda _, content, buffers: self._heard(content, buffers))  # front ends that cannot open a comm
         threading.Thread(target=_relay, args=(weakref.ref(self), self._process), name="JamSession", daemon=True).start()
 
@@ -143,8 +142,8 @@ class JamSession(anywidget.AnyWidget):
             piece = np.frombuffer(buffers[0], np.int16).reshape(2, -1)
             self._process.hear(int(message["start"]), from_16_bit(piece), int(message["rate"]))
         elif kind == "report" and message.get("run") == self._run:
-            self._played, self._reported, self.underruns = float(message["played"]), time.monotonic(), int(message["underruns"])
-            self._process.report(self._played, bool(message["moving"]), self.underruns)
+            self._reported, self.underruns = time.monotonic(), int(message["underruns"])
+            self._process.report(float(message["played"]), bool(message["moving"]), self.underruns)
         elif kind == "set":
             self._set(message["settings"])
         elif kind == "forget":
@@ -174,7 +173,7 @@ class JamSession(anywidget.AnyWidget):
 
     def _begin(self, settings: Settings) -> None:
         """The process has begun to make music."""
-        self._run, self._played, self._reported, self.state = self._starting, 0.0, time.monotonic(), "ready"
+        self._run, self._reported, self.state = self._starting, time.monotonic(), "ready"
         self.blocks.clear()
         if self.recording is not None:
             self.recording.close()
@@ -245,21 +244,6 @@ def _shown(settings: Settings) -> dict:
 
 def _audio(sound) -> Tensor | None:
     return None if sound is None else read_audio(sound) if isinstance(sound, str | Path) else to_stereo(sound)
-
-
-def _on_comm_open(channel, message) -> None:
-    """The page of some session opened its line to Python."""
-    session = JamSession._all.get(message["content"]["data"].get("jam"))
-    if session is None:  # of a kernel before a restart
-        channel.close()
-        return
-    session = weakref.ref(session)
-
-    def heard(message):
-        if session() is not None:
-            session()._heard(message["content"]["data"], message.get("buffers"))
-
-    channel.on_msg(heard)
 
 
 def _relay(session_ref, process: EngineProcess) -> None:

@@ -40,7 +40,7 @@ function makeEngine(model) {
 
   async function send(message) {
     try {
-      if (kernel?.createComm) (await (line ??= openLine(kernel, "lmdm_mini.player", { player: id }))).send(message);
+      if (kernel?.createComm) (await (line ??= openLine(kernel, "lmdm_mini.player", id))).send(message);
       else model.send(message);
     } catch (problem) {
       console.warn("StreamPlayer:", problem);
@@ -119,19 +119,10 @@ function makeEngine(model) {
     changed();
   }
 
-  function now() { // seconds heard
-    const since = engine.moving ? (performance.now() - engine.at) / 1000 : 0;
-    return Math.min(engine.read / RATE + Math.min(since, 0.2), engine.write / RATE);
-  }
+  function now() { return secondsHeard(engine); }
 
-  function flush() { // to the worklet, as far as its ring has room
-    while (node && engine.backlog.length) {
-      const { samples, planes } = engine.backlog[0];
-      if (engine.write - engine.read + samples > RING_SECONDS * RATE) return;
-      engine.backlog.shift();
-      engine.write += samples;
-      node.port.postMessage({ kind: "sound", samples, planes }, [planes.buffer]);
-    }
+  function flush() {
+    feed(node, engine);
     if (node && engine.ended && !engine.backlog.length) node.port.postMessage({ kind: "end" });
   }
 

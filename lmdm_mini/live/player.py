@@ -17,12 +17,11 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import anywidget
-import comm
 import numpy as np
 import traitlets
 from IPython.display import HTML
 
-from lmdm_mini.live.browser import joined
+from lmdm_mini.live.browser import hear_pages, joined
 from lmdm_mini.live.listen import SAMPLE_RATE, as_stereo_array, cost_figure, sound_card
 
 PIECE_SAMPLES = 2205  # 50 ms; the server starts to drop messages near 1,000 a second
@@ -129,7 +128,7 @@ class StreamPlayer(anywidget.AnyWidget):
             prebuffer_seconds=min(lead_seconds, PREBUFFER_SECONDS), has_reference=reference is not None,
         )
         StreamPlayer._all[self.player_id] = self
-        comm.get_comm_manager().register_target(COMM_TARGET, _on_comm_open)
+        hear_pages(COMM_TARGET, StreamPlayer._all)
         self.on_msg(lambda _, content, buffers: self._heard(content))  # front ends that cannot open a comm
 
     @property
@@ -193,7 +192,7 @@ class StreamPlayer(anywidget.AnyWidget):
         source = iter(self.blocks() if fresh else self.blocks)
         return source, fresh or source is not self.blocks
 
-    def _heard(self, message):
+    def _heard(self, message, buffers=None):
         """A message from the strip: start, stop, or how far it has played."""
         kind, run = message.get("kind"), self._run
         if kind == "start":
@@ -221,21 +220,6 @@ class StreamPlayer(anywidget.AnyWidget):
             self._run = run
             StreamPlayer._playing = weakref.ref(self)
             run.thread.start()
-
-
-def _on_comm_open(channel, message):
-    """The strip of some player opened its line to Python."""
-    player = StreamPlayer._all.get(message["content"]["data"].get("player"))
-    if player is None:  # of a kernel before a restart
-        channel.close()
-        return
-    player = weakref.ref(player)
-
-    def heard(message):
-        if player() is not None:
-            player()._heard(message["content"]["data"])
-
-    channel.on_msg(heard)
 
 
 def _play(run, player_ref, before):

@@ -114,12 +114,12 @@ registerProcessor("tap", Tap);
 // ---------------------------------------------------------------- the line to Python
 // A comm of our own. JupyterLab gives it a subshell, a thread of the kernel that listens while a cell is running; what is sent
 // before that thread is there would wait for the end of the cell. Python never sends on it: then it would lose its subshell.
-async function openLine(kernel, target, greeting) {
+async function openLine(kernel, target, widget) {
   const comm = kernel.createComm(target);
   if (kernel.supportsSubshells && comm.subshellStarted) {
     await Promise.race([comm.subshellStarted, new Promise((late) => setTimeout(late, 1500))]);
   }
-  comm.open(greeting);
+  comm.open({ widget });
   return comm;
 }
 
@@ -135,6 +135,23 @@ function inOrder(give) {
       if (found) { held.delete(next - 1); give(found); }
     }
   };
+}
+
+// What is in `books.backlog` goes to the worklet, as far as its ring has room.
+function feed(node, books) {
+  while (node && books.backlog.length) {
+    const { samples, planes } = books.backlog[0];
+    if (books.write - books.read + samples > RING_SECONDS * RATE) return;
+    books.backlog.shift();
+    books.write += samples;
+    node.port.postMessage({ kind: "sound", samples, planes }, [planes.buffer]);
+  }
+}
+
+// Seconds heard by now: the worklet's last report, and what has passed since then.
+function secondsHeard(books, running = true) {
+  const since = books.moving && running ? (performance.now() - books.at) / 1000 : 0;
+  return Math.min(books.read / RATE + Math.min(since, 0.2), books.write / RATE);
 }
 
 // A message's buffer as numbers; it may begin anywhere in a larger one.
