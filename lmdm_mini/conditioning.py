@@ -127,6 +127,12 @@ def parse_bpm(prompt: str) -> float:
     return next((bpm for bpm in named if SLOWEST <= bpm <= FASTEST), 0.0)
 
 
+def named_bpm(prompt: Prompt) -> float:
+    """The tempo that a prompt names, of a mixture that of its heaviest part that names one; 0 if none does."""
+    named = [(weight, parse_bpm(words)) for words, weight in clean_mixture(prompt)]
+    return max((part for part in named if part[1]), default=(0.0, 0.0))[1]
+
+
 @torch.inference_mode()
 def embed_sentences(sentences: list[str]) -> list[Tensor]:
     """Sentences to embeddings, each (1 + tokens, 384): the mean of its tokens, then the tokens."""
@@ -190,7 +196,7 @@ def encode_text(prompts: list[Prompt]) -> Text:
     for mixture in mixtures:
         tokens = torch.cat([embedded[words] for words, _ in mixture]) if mixture else torch.zeros(1, TEXT_CHANNELS)
         weights = [torch.full((len(embedded[words]),), math.log(weight)) for words, weight in mixture]
-        bpm = max(((weight, parse_bpm(words)) for words, weight in mixture if parse_bpm(words)), default=(0.0, 0.0))[1]
+        bpm = named_bpm(mixture)
         if mixture:
             bpm = bpm or usual_bpm(embedded[max(mixture, key=lambda part: part[1])[0]][0])
         log_weight = torch.cat(weights) if weights else torch.tensor([-math.inf])

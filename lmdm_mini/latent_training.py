@@ -256,7 +256,7 @@ def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, l
     if compiled:
         model.compile(dynamic=True)
     name = variant + ("" if from_base or not live else "_scratch") + ("" if splices else "_no_splices")
-    run = Run(out / name, model, steps=steps, lr=lr, warmup=min(200, steps // 10), ema=0.999, matrices="layers.", fabric=fabric,
+    run = Run(out / name, model, steps=steps, lr=lr, warmup=min(200, steps // 10), ema=0.999, check_every=max(20, min(200, steps // 10)), matrices="layers.", fabric=fabric,
               about={"codec": codec.fingerprint, "config": str(model.config), "batch": str(batch), "seed": str(seed)})
     data = LatentSet(find_latents(corpus, "train", codec.fingerprint), seed + run.step)
     check_set = LatentSet(find_latents(corpus, "valid", codec.fingerprint), 99, paraphrased=0.0, thin=0.0, sentence_only=0.0,

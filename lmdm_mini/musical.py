@@ -69,6 +69,11 @@ def same_tempo(found: float, wanted: float, tolerance: float = 0.04) -> bool:
     return found > 0 and any(abs(found / (wanted * factor) - 1) <= tolerance for factor in (0.5, 1.0, 2.0))
 
 
+def nearest_octave(bpm: float, wanted: float) -> float:
+    """`bpm`, its double or its half: the one nearest to `wanted`."""
+    return min((bpm / 2, bpm, bpm * 2), key=lambda one: abs(math.log2(one / wanted)))
+
+
 def chroma(audio: Tensor) -> Tensor:
     """How much each of the twelve notes sounds in audio (2, N), whatever the octave: (12,), the first is A."""
     magnitude = spectrogram(audio, 8192)

@@ -8,7 +8,7 @@ import torch
 import lmdm_mini as lm
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec import FRAME_SAMPLES
-from lmdm_mini.live.engine import Engine, soft_limit
+from lmdm_mini.live.engine import LEFT, Engine, soft_limit
 from lmdm_mini.live.microphone import GAP_SECONDS, Microphone, get_ring, put_ring
 from lmdm_mini.streaming import Stream
 
@@ -100,6 +100,33 @@ def test_the_log_replays_a_session(model, player):
     for block, page in zip(made, engine.log):
         again.set(prompt=page.settings.prompt, mic_level=page.settings.mic_level)
         assert torch.equal(again.next_block(page.heard_until, page.settings.steps).audio, block.audio)
+
+
+def clicks(bpm: float, seconds: float) -> torch.Tensor:
+    """A metronome, (2, N), whose first click is at sample 0."""
+    samples = torch.arange(int(seconds * SAMPLE_RATE))
+    since = samples % (60 / bpm * SAMPLE_RATE) / SAMPLE_RATE
+    return (0.5 * torch.exp(-60 * since) * torch.sin(2 * torch.pi * 900 * since)).expand(2, -1)
+
+
+@pytest.mark.parametrize("prompt, own, expected", [("", 0, 97), ("house", 124, 97), ("ambient pads", 64, 48.5), ("house, 98 bpm", 98, 97),
+                                                   ("house, 130 bpm", 130, 130)])
+def test_the_clock_takes_up_the_players_beat_unless_the_prompt_names_another(model, prompt, own, expected):
+    engine = Engine(model, prompt=prompt, **FAST)
+    blocks = play_along(engine, clicks(97, 15), 24)
+    assert blocks[7].bpm == own and not blocks[7].follows  # nothing can be told from so little
+    made = blocks[-1]
+    assert made.bpm == pytest.approx(expected, rel=0.01) and made.follows == (expected != 130)
+    if made.follows:
+        off = (engine.stream.beat - engine.samples / SAMPLE_RATE * made.bpm / 60) / min(1, round(made.bpm / 97, 1))  # in clicks
+        assert abs((off + 0.5) % 1 - 0.5) < 0.12
+    engine.set(follow=False)
+    assert engine.next_block().bpm == own
+
+
+def test_who_has_no_beat_or_is_not_heard_is_not_followed(model):
+    for sound, settings in ((0.1 * torch.randn(2, 12 * SAMPLE_RATE), {}), (clicks(97, 12), {"mic_level": 0.0})):
+        assert not any(block.follows for block in play_along(Engine(model, **settings, **FAST), sound, 20))
 
 
 def test_a_microphone_that_stops_is_not_waited_for(model, player):
@@ -308,13 +335,18 @@ def test_lead_grows_when_it_was_not_enough_and_old_reports_count_as_old(model):
     engine = Engine(model, clock=clock, lead_seconds=0.3, **FAST)
     engine.next_block()
     clock.now = 10.0
-    engine.report(0.1, True, underruns=0, at=9.8)
+    engine.report(0.1, True, at=9.8)
     assert engine.lead() == pytest.approx(engine.samples / SAMPLE_RATE - 0.3)
-    engine.report(0.1, True, underruns=2, at=1e9)
+    engine.report(0.1, True, at=1e9, left=LEFT - 0.1)
     assert engine.lead() == pytest.approx(engine.samples / SAMPLE_RATE - 0.1) and engine.lead_seconds == pytest.approx(0.4)
-    for n in range(20):
-        engine.report(0.1, True, underruns=3 + n)
+    engine.report(0.1, True)  # no block came
+    assert engine.lead_seconds == pytest.approx(0.4)
+    for _ in range(20):
+        engine.report(0.1, True, left=0.0)
     assert engine.lead_seconds == pytest.approx(1.0)
+    for _ in range(300):
+        engine.report(0.1, True, left=0.5)
+    assert engine.lead_seconds == pytest.approx(0.3)
 
 
 def test_what_was_turned_stands_in_the_block(model):

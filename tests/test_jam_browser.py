@@ -10,6 +10,7 @@ import soundfile
 from browser import jupyter_lab, numbers, open_notebook, run_all, wait_for, write_notebook
 
 JAM = ".lmdm-jam"
+FUNK_BPM = 112  # of the clip that the microphone hears
 CLIPS = Path(__file__).parent.parent / "data" / "clips"
 
 BUSY = """
@@ -81,6 +82,7 @@ def test_a_jam_while_cells_run(tmp_path):
         wait_for(page, JAM, lambda jam: jam["mic"] == "on" and float(jam["micDb"]) > -40, 20)
         begun, played = jam_for(page, 75)
         check_jam(begun, played, 75)
+        assert played["follows"] == "true" and abs(float(played["bpm"]) / FUNK_BPM - 1) < 0.05
         if os.environ.get("LMDM_SCREENSHOT"):
             page.wait_for_timeout(3000)
             page.locator(JAM).screenshot(path=os.environ["LMDM_SCREENSHOT"])

@@ -13,7 +13,7 @@ def block(number: int, heard_until: float, prompt: str) -> JamBlock:
     """A block of half a second, made in 0.1 s."""
     samples = SAMPLE_RATE // 2
     return JamBlock(torch.zeros(2, 0), number, number * samples, samples, number * 0.5, number * 0.5 + 0.1, {"network": 0.1},
-                    int(heard_until * SAMPLE_RATE), torch.zeros(2, 0), [], 0.3, Settings(prompt=prompt))
+                    int(heard_until * SAMPLE_RATE), torch.zeros(2, 0), [], 0.3, 120.0, False, Settings(prompt=prompt))
 
 
 def test_delays_are_counted_at_the_ear():

@@ -8,6 +8,8 @@ next block must be made, and the model works a little ahead of the ear. So its n
 and is corrected frame by frame as the player's comes (`Stream.correct`, `KVCache.rollback`). Where the player is silent, or is
 to be heard at level 0, the model's own latents stay: nothing is decoded and encoded again.
 
+Where the player's sound has a clear beat, the clock of the model takes up its tempo and phase, unless the prompt names another tempo.
+
 Controls act on the next block. Nothing here sleeps or asks for the time but by `clock`, so tests run it with a simulated one.
 
 Notebook: 14_jam_session. Paper: section 3.2 (streaming), section 5 (playing together).
@@ -25,10 +27,11 @@ from torch import Tensor
 from lmdm_mini.attention import GRANULE
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec import ENCODER_AHEAD, ENCODER_LEAD, FRAME_SAMPLES, LATENT_RATE
-from lmdm_mini.conditioning import Prompt
+from lmdm_mini.conditioning import Prompt, named_bpm
 from lmdm_mini.dit import DiT
 from lmdm_mini.kv_cache import SLACK
 from lmdm_mini.live.microphone import Microphone, get_ring, put_ring
+from lmdm_mini.musical import beat_phase, nearest_octave, same_tempo, tempo
 from lmdm_mini.streaming import SETTINGS, Stopwatch, Stream, stream
 
 LATEST = SLACK - GRANULE  # frames behind what the cache has read, at which context becomes final with or without the player
@@ -38,9 +41,14 @@ FIRST_SECONDS = 0.8  # of sound are made before any is heard
 RECENT = 16  # blocks, of which the slowest says how long the next may take
 STALE = 2.0  # seconds: no report is older, whatever its clock says
 LIMIT = 0.8  # peaks above it are rounded off
-MORE_LEAD, MOST_LEAD = 0.1, 1.0  # seconds: after every time that sound ran out, and in all
+LEFT = 0.2  # seconds of sound that the listener should still have when a block comes: if not, blocks are begun earlier by what lacks,
+MOST_LEAD = 1.0  # up to so many before it would be silent,
+LESS_LEAD = 0.005  # and later again by this with each report that it was enough
 STEPS = (4, 6, 8)  # between these an engine chooses by itself when time is short, but none above what the player wants
 BUSY, IDLE = 0.8, 0.45  # real-time factors above and below which it does
+BEAT_SECONDS = 8.0  # of the player's sound in which a beat is looked for
+EVERY_SECONDS = 1.0  # how often
+CLEAR_BEAT = 0.35  # regularity (`musical.tempo`) from which it is one
 LOOP_FRAMES = 48  # of a bar if there is no tempo
 
 
@@ -54,6 +62,7 @@ class Settings:
     block_latents: int = 12
     mic_level: float = 1.0  # how loud the model hears the player; 0 = not at all
     output_level: float = 1.0
+    follow: bool = True  # the clock takes up the player's beat
     frozen: bool = False  # the last bars again and again, until it is False
 
 
@@ -72,6 +81,8 @@ class JamBlock:
     player: Tensor  # (2, m) float32, what it has heard of the player since the block before: it ends at `heard_until`
     turned: list[tuple[str, dict]]  # calls of `set` and `forget` since the block before, in their order
     lead: float  # seconds of sound ahead of the ear when it was ready; negative: too late
+    bpm: float  # of the clock; 0 = none
+    follows: bool  # whether that is the player's tempo
     settings: Settings  # it was made with; `steps` are those it really took
 
 
@@ -85,14 +96,15 @@ class Engine:
     """A live session of one model. `hear` takes pieces of the player's sound, `next_block` makes what is to be played, `set`
     turns its settings, `report` says how far it was heard, `due` whether it is time for another block.
 
-    context: audio (2, N) at 44.1 kHz to go on from. lead_seconds: the least that is kept ahead of the ear when a block is begun; it
-    grows when it was not enough.
+    context: audio (2, N) at 44.1 kHz to go on from. lead_seconds: the least that is kept ahead of the ear when a block is begun; more
+    while blocks come to the listener too late for comfort.
     `late_blocks`: blocks that came when nothing was left to play. `log`: the newest :class:`JamBlock`, without their sound.
     """
 
     def __init__(self, model: DiT, seed: int = 0, context: Tensor | None = None, lead_seconds: float = 0.6,
                  clock: Callable[[], float] = time.perf_counter, **settings):
-        self.settings, self.clock, self.lead_seconds = Settings(), clock, lead_seconds
+        self.settings, self.clock = Settings(), clock
+        self.lead_seconds = self.least_lead = lead_seconds
         s = replace(self.settings, **settings)
         self.stream: Stream = stream(model, s.prompt, s.block_latents, s.steps, s.cfg_scale, seed, context)
         self.encoder, self.mic = model.codec.stream_encoder(), Microphone()
@@ -104,8 +116,10 @@ class Engine:
         self.number = self.frames = self.samples = 0  # made so far: blocks, latent frames, samples
         self.final = 0  # the frames before this one are as the player has left them
         self.encoded = 0  # sample up to which the encoder has heard
+        self.own_bpm, self.player_bpm = float(self.stream.text.bpm), 0.0  # the prompt's tempo, and the player's; 0 = none
+        self.follows, self.looked = False, 0  # whether the clock is the player's; sample up to which the player's beat was looked for
         self.loop: Tensor | None = None  # latents that are played again and again
-        self.played, self.moving, self.reported, self.underruns = 0.0, False, clock(), 0  # the listener's last report
+        self.played, self.moving, self.reported = 0.0, False, clock()  # the listener's last report
         self.power, self.gain = 0.0, 1.0  # of what both play together, and what it is multiplied with for the model
         self.late_blocks, self.steps = 0, s.steps
         self.busy: deque[float] = deque(maxlen=4)  # real-time factors of the last blocks
@@ -116,12 +130,14 @@ class Engine:
 
     # -- time --------------------------------------------------------------------------------------------
 
-    def report(self, played_seconds: float, moving: bool, underruns: int = 0, at: float | None = None) -> None:
-        """So much has been heard, sound is running or not, and has run out so many times; at: by the clock, if it was not just now."""
-        if underruns > self.underruns:
-            self.lead_seconds = max(self.lead_seconds, min(MOST_LEAD, self.lead_seconds + MORE_LEAD))
+    def report(self, played_seconds: float, moving: bool, at: float | None = None, left: float | None = None) -> None:
+        """So much has been heard, and sound is running or not; at: by the clock, if it was not just now. left: seconds of sound that
+        were still to be heard when the last block came there, of several the least; None: none came."""
+        if left is not None:
+            later = self.lead_seconds + LEFT - left if left < LEFT else self.lead_seconds - LESS_LEAD
+            self.lead_seconds = max(self.least_lead, min(MOST_LEAD, later))
         now = self.clock()
-        self.played, self.moving, self.underruns = played_seconds, moving, underruns
+        self.played, self.moving = played_seconds, moving
         self.reported = now if at is None else min(now, max(at, now - STALE))
 
     def lead(self) -> float:
@@ -154,6 +170,10 @@ class Engine:
             raise ValueError("there is nothing to freeze yet: let it play a bar first.")
         self.stream.set(**{name: value for name, value in changes.items() if name in SETTINGS})
         self.settings = replace(self.settings, **{name: value for name, value in changes.items() if name in names})
+        if "prompt" in changes:
+            self.own_bpm = float(self.stream.text.bpm)
+        if {"prompt", "follow"} & set(changes):
+            self._set_tempo()
         self.steps = changes.get("steps", self.steps)
         if seed is not None:
             self.stream.generator.manual_seed(int(seed))
@@ -162,6 +182,8 @@ class Engine:
     def forget(self) -> None:
         """The model goes on as if nothing had been played; the sound does not break off."""
         self.stream.forget()
+        self.player_bpm = 0.0
+        self._set_tempo()
         self.final = self.frames
         self.turned.append(("forget", {}))
 
@@ -181,6 +203,7 @@ class Engine:
         if self.settings.frozen:
             block = self.stream.play(self._looped())
         else:
+            self._follow()
             self.loop = None
             block = next(self.stream)
         audio = soft_limit(block.audio)
@@ -192,7 +215,7 @@ class Engine:
         self.busy.append((ready - asked) * SAMPLE_RATE / samples)
         made = JamBlock(self.settings.output_level * audio, self.number, self.samples, samples, asked, ready,
                         {"encoder": watch.seconds} | block.seconds_of, self.encoded, player, self.turned, lead,
-                        replace(self.settings, steps=self.stream.steps))
+                        float(self.stream.text.bpm), self.follows, replace(self.settings, steps=self.stream.steps))
         self.number, self.samples, self.frames = self.number + 1, self.samples + samples, self.frames + block.latents.shape[-1]
         self.turned = []
         self.log.append(replace(made, audio=torch.zeros(2, 0), player=torch.zeros(2, 0)))
@@ -251,6 +274,31 @@ class Engine:
         """How loud the player is for the model in a frame, and in what the encoder hears beyond it."""
         start = max(0, self.samples - (self.frames - frame) * FRAME_SAMPLES)
         return self.settings.mic_level * float(get_ring(self.mic.sound, start, start + FRAME_SAMPLES + ENCODER_LEAD).abs().max())
+
+    def _follow(self) -> None:
+        """Looks for the player's beat now and then, and sets the clock by it: tempo, and the nearest beat; where the bar begins is
+        not asked. Who falls silent is followed in what was played last."""
+        if not self.settings.follow or not self.settings.mic_level or self.encoded - self.looked < EVERY_SECONDS * SAMPLE_RATE:
+            return
+        self.looked = self.encoded
+        sound = get_ring(self.mic.sound, max(0, self.encoded - int(BEAT_SECONDS * SAMPLE_RATE)), self.encoded)
+        bpm, clear = tempo(sound) if float(sound.abs().max()) > SILENCE else (0.0, 0.0)
+        if clear < CLEAR_BEAT:
+            return
+        self.player_bpm = bpm
+        self._set_tempo()
+        if self.follows:
+            ratio = float(self.stream.text.bpm) / bpm  # of the octave
+            ahead = ratio * (beat_phase(sound, bpm) + (self.samples - self.encoded) / SAMPLE_RATE * bpm / 60) - self.stream.beat
+            grid = min(1.0, ratio)  # in beats of the clock
+            self.stream.beat += ahead - grid * round(ahead / grid)
+
+    def _set_tempo(self) -> None:
+        """The clock gets the player's tempo, in the octave that suits the prompt, or the prompt's if that names another one."""
+        named = named_bpm(self.settings.prompt)
+        self.follows = self.settings.follow and self.player_bpm > 0 and (not named or same_tempo(self.player_bpm, named))
+        theirs = nearest_octave(self.player_bpm, self.own_bpm) if self.follows and self.own_bpm else self.player_bpm
+        self.stream.text = replace(self.stream.text, bpm=torch.tensor([theirs if self.follows else self.own_bpm]))
 
     def _bar(self) -> float:
         """Latent frames of a bar of four beats."""

@@ -27,7 +27,7 @@ function makeJam(model) {
   function emptyBooks() {
     return {
       run: null, blocks: [], arrive: inOrder(take), backlog: [], started: 0, firstSound: null, answered: false,
-      read: 0, write: 0, received: 0, underruns: 0, cause: "", peak: 0, moving: false, at: 0, recorded: 0, full: false,
+      read: 0, write: 0, received: 0, underruns: 0, cause: "", peak: 0, moving: false, at: 0, left: null, recorded: 0, full: false,
       made: new Spectrogram(), played: new Spectrogram(), pictured: 0, answers: [],
     };
   }
@@ -175,6 +175,7 @@ function makeJam(model) {
     const { read, underruns, peak, moving } = data;
     if (jam.firstSound === null && read > 0) jam.firstSound = performance.now() - jam.started;
     if (underruns > jam.underruns) {
+      jam.left = 0;
       const last = jam.blocks.at(-1);
       jam.cause = last && last.made > last.samples / RATE ? "a block took longer than it lasts" : "the sound came late to this page";
     }
@@ -203,8 +204,9 @@ function makeJam(model) {
   function tick() {
     const asleep = context && context.state !== "running";
     if (jam.answered) {
-      const moving = jam.moving && !asleep;
-      send({ kind: "report", run: jam.run, played: jam.read / RATE, moving, underruns: jam.underruns });
+      const moving = jam.moving && !asleep, { left } = jam;
+      jam.left = null;
+      send({ kind: "report", run: jam.run, played: jam.read / RATE, at: jam.at / 1000, moving, underruns: jam.underruns, left });
     } else if (performance.now() - jam.started > 6000) {
       const loading = model.get("state") === "loading";
       jam.note = loading ? "the model is still loading …" : "the kernel does not answer: it is busy or gone (then run the cell again)";
@@ -397,6 +399,7 @@ function makeJam(model) {
   function addBlock(block) {
     const before = jam.blocks.at(-1);
     block.left = jam.received / RATE - now(); // seconds still to hear when it came
+    if (jam.moving) jam.left = Math.min(block.left, jam.left ?? Infinity);
     if (before && block.heard > before.heard) {
       block.answer = (block.start - (before.heard + block.heard) / 2) / RATE;
       jam.answers = [...jam.answers.slice(-15), block.answer];
@@ -458,7 +461,7 @@ const CHOICES = [
   ["block_latents", "block", [12, 24, 48], (n) => `${n} frames, ${((n * 2048) / RATE).toFixed(2)} s`],
 ];
 const NUMBERS = [
-  ["answer", "my playing is answered after"], ["lead", "lead"], ["rtf", "real-time factor"], ["steps", "steps"],
+  ["answer", "my playing is answered after"], ["tempo", "tempo"], ["lead", "lead"], ["rtf", "real-time factor"], ["steps", "steps"],
   ["underruns", "ran out"], ["first", "first sound"],
 ];
 
@@ -495,6 +498,7 @@ function renderJam({ model, el }) {
         ${SLIDERS.map(([name, words, low, high, step]) => `<label>${words}<input type="range" name="${name}" min="${low}" max="${high}" step="${step}"><output></output></label>`).join("")}
         ${CHOICES.map(([name, words, all, say]) => `<label>${words}<select name="${name}">${all.map((n) => `<option value="${n}">${say(n)}</option>`).join("")}</select></label>`).join("")}
         <div class="lmdm-row">
+          <button type="button" class="lmdm-follow" aria-pressed="true" title="its tempo and beat are those you play">Follow</button>
           <button type="button" class="lmdm-freeze" aria-pressed="false" title="the last bars again and again">Freeze</button>
           <button type="button" class="lmdm-forget" title="the model goes on as if nothing had been played">Forget</button>
           <button type="button" class="lmdm-panic" title="silence at once; then the session starts afresh">Panic</button>
@@ -532,6 +536,7 @@ function renderJam({ model, el }) {
     }
     for (const [name] of CHOICES) find(`select[name="${name}"]`).value = now[name];
     find(".lmdm-freeze").setAttribute("aria-pressed", now.frozen);
+    find(".lmdm-follow").setAttribute("aria-pressed", now.follow);
   }
   for (const [name] of SLIDERS) find(`input[name="${name}"]`).addEventListener("input", ({ target }) => turn(name, Number(target.value)));
   for (const [name] of CHOICES) find(`select[name="${name}"]`).addEventListener("change", ({ target }) => turn(name, Number(target.value)));
@@ -542,6 +547,7 @@ function renderJam({ model, el }) {
     jam.start(settings());
   });
   click("save", () => jam.save());
+  click("follow", () => turn("follow", !model.get("settings").follow));
   click("freeze", () => turn("frozen", !model.get("settings").frozen));
   click("forget", () => jam.forget());
   click("panic", () => {
@@ -647,7 +653,7 @@ function renderJam({ model, el }) {
       state: jam.state, engine: state.split(":")[0], playedSeconds: (jam.read / RATE).toFixed(3), underruns: jam.underruns, blocks: jam.blocks.length,
       peak: jam.peak.toFixed(4), leadMs: lead, answerMs: answer ?? "", firstSoundMs: first ?? "", rtf: factor?.toFixed(4) ?? "", mic: jam.mic,
       file: jam.file ?? "", keys: jam.keys, micDb: jam.level(false).toFixed(1), recorded: jam.recorded.toFixed(2), saved: jam.saved.join(" "),
-      heard: block?.heard ?? 0, roundTripMs: (1000 * jam.roundTrip).toFixed(1), measured: jam.measured, note: jam.note,
+      heard: block?.heard ?? 0, bpm: block?.bpm.toFixed(1) ?? "", follows: block?.follows ?? "", roundTripMs: (1000 * jam.roundTrip).toFixed(1), measured: jam.measured, note: jam.note,
     });
     say(find(".lmdm-start"), on ? "Stop" : "Start");
     find(".lmdm-save").classList.toggle("lmdm-red", on && !jam.full);
@@ -681,6 +687,7 @@ function renderJam({ model, el }) {
       answer: answer === null ? "–" : `${answer} ms`, lead: on && block ? `${lead} ms` : "–", rtf: factor === null ? "–" : factor.toFixed(2),
       steps: block ? `${block.steps}` : "–", underruns: block ? `${jam.underruns}${jam.underruns ? `, ${jam.cause}` : ""}` : "–",
       first: first === null ? "–" : `${first} ms`,
+      tempo: block?.bpm ? `${Math.round(block.bpm)} bpm${block.follows ? ", yours" : ""}` : "–",
     };
     for (const [name, value] of Object.entries(numbers)) say(find(`[data-name="${name}"] b`), value);
     const mix = find(".lmdm-mix");

@@ -38,7 +38,7 @@ DOWNLOAD_BYTES = 1_000_000  # of a message
 # a cell that loops lets other threads wait for 5 ms at each of their steps; while music plays for a tenth of that
 PYTHON_SECONDS, SWITCH_SECONDS = sys.getswitchinterval(), 0.0005
 SOUND_SECONDS = 60.0  # of a recording to play along with; the browser plays it again and again
-PROMPTS = ("warm lo-fi piano, 80 bpm", "funk with slap bass, 104 bpm", "house with a deep bass, 122 bpm", "a quiet choir with organ")
+PROMPTS = ("warm lo-fi piano", "funk with slap bass", "house with a deep bass", "a quiet choir with organ")
 # echo cancellation, noise suppression and gain control take music for noise
 MICROPHONE = {"audio": {"echoCancellation": False, "noiseSuppression": False, "autoGainControl": False}, "video": False}
 
@@ -143,7 +143,7 @@ class JamSession(anywidget.AnyWidget):
             self._process.hear(int(message["start"]), from_16_bit(piece), int(message["rate"]))
         elif kind == "report" and message.get("run") == self._run:
             self._reported, self.underruns = time.monotonic(), int(message["underruns"])
-            self._process.report(float(message["played"]), bool(message["moving"]), self.underruns)
+            self._process.report(float(message["played"]), bool(message["moving"]), self._page(float(message["at"])), message["left"])
         elif kind == "set":
             self._set(message["settings"])
         elif kind == "forget":
@@ -166,7 +166,7 @@ class JamSession(anywidget.AnyWidget):
         other = StreamPlayer._playing() if StreamPlayer._playing else None
         if other is not None and other.playing:
             other._run.stop()
-        self._run, self._starting = None, run
+        self._run, self._starting, self._page = None, run, PageClock()
         self._process.stop()
         self._set(settings)
         self._process.start(run)
@@ -189,8 +189,8 @@ class JamSession(anywidget.AnyWidget):
         self.blocks.append(replace(block, audio=block.audio[:, :0], player=block.player[:, :0]))
         self.send({
             "kind": "block", "run": self._run, "start": block.start, "samples": block.samples, "made": block.ready - block.asked,
-            "heard": block.heard_until, "lead": block.lead, "steps": block.settings.steps, "recorded": self.recording.seconds,
-            "full": self.recording.full,
+            "heard": block.heard_until, "lead": block.lead, "steps": block.settings.steps, "bpm": block.bpm, "follows": block.follows,
+            "recorded": self.recording.seconds, "full": self.recording.full,
         })
         for i, first in enumerate(range(0, block.samples, PIECE_SAMPLES)):
             piece = np.ascontiguousarray(block.audio[:, first : first + PIECE_SAMPLES], np.float32)
@@ -240,6 +240,18 @@ def _places(prompts: list[str]) -> list[dict]:
 
 def _shown(settings: Settings) -> dict:
     return {name: value for name, value in asdict(settings).items() if name != "prompt"}
+
+
+class PageClock:
+    """What a time of the page's clock is by `time.perf_counter`: a message took at least as long as the quickest of the last ones."""
+
+    def __init__(self, remembered: int = 64):
+        self.ahead = deque(maxlen=remembered)
+
+    def __call__(self, at: float) -> float:
+        """Of a message that has just come and was sent at second `at` of the page."""
+        self.ahead.append(time.perf_counter() - at)
+        return at + min(self.ahead)
 
 
 def _audio(sound) -> Tensor | None:

@@ -7,6 +7,7 @@ Notebook: 14_jam_session.
 """
 
 import argparse
+import math
 import statistics
 import threading
 import time
@@ -108,12 +109,14 @@ def _listen(session: EngineProcess, times: LiveTimes, seconds: float, sound: Ten
             prompts: tuple[str, ...], change_seconds: float) -> None:
     """The loop of listener and player, until `seconds` have been heard."""
     made = times.blocks[0].samples / SAMPLE_RATE
-    heard, sent, moving, reported = 0.0, 0, False, -1.0
+    heard, sent, moving, reported, left = 0.0, 0, False, -1.0, None
     last, next_turn = time.perf_counter(), change_seconds
     while heard < seconds:
         for event in session.events(0.005):
             if event[0] == "block":
                 times.blocks.append(event[1])
+                if moving:
+                    left = min(math.inf if left is None else left, made - heard - (time.perf_counter() - last))
                 made += event[1].samples / SAMPLE_RATE
             elif event[0] in ("error", "closed"):
                 raise RuntimeError(f"the session ended: {event[1:]}")
@@ -123,12 +126,13 @@ def _listen(session: EngineProcess, times: LiveTimes, seconds: float, sound: Ten
             rest = made - heard
             if passed > rest:
                 times.silent, times.late, moving = times.silent + passed - rest, times.late + 1, False
+                left = 0.0
             heard += min(passed, rest)
         elif made - heard >= prebuffer:
             moving = True
         if now - reported > 0.25:
-            session.report(heard, moving, times.late)
-            reported = now
+            session.report(heard, moving, left=left)
+            reported, left = now, None
         while sound is not None and (sent + PIECE_SAMPLES) / SAMPLE_RATE + mic_delay < heard:
             rows = np.arange(sent, sent + PIECE_SAMPLES) % sound.shape[1]
             session.hear(sent, sound.numpy()[:, rows])

@@ -6,9 +6,11 @@ kernel only relays: pieces of the microphone and settings in, blocks out. The pr
 Notebook: 14_jam_session.
 """
 
+import ctypes
 import multiprocessing
 import queue
 import signal
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -23,6 +25,7 @@ from lmdm_mini.dit import load
 from lmdm_mini.live.engine import Engine
 
 REST = 0.005  # seconds between two looks at what has come, when no block is due
+TRIM_BLOCKS = 64  # after so many, memory that is free goes back
 
 
 class EngineProcess:
@@ -74,9 +77,10 @@ class EngineProcess:
         """See :meth:`Engine.hear`; piece (2, n) float32."""
         self._send("hear", start, np.asarray(piece, np.float32), rate)
 
-    def report(self, played_seconds: float, moving: bool, underruns: int = 0) -> None:
-        """See :meth:`Engine.report`. The time is that of this call: while a block is made, it waits in the pipe."""
-        self._send("report", played_seconds, moving, underruns, time.perf_counter())  # the same clock in all processes
+    def report(self, played_seconds: float, moving: bool, at: float | None = None, left: float | None = None) -> None:
+        """See :meth:`Engine.report`. at: by `time.perf_counter`, which is the same in all processes; else it is now, however long the
+        message waits in the pipe."""
+        self._send("report", played_seconds, moving, time.perf_counter() if at is None else at, left)
 
     def close(self, timeout: float = 5.0) -> None:
         """Ends the process."""
@@ -122,6 +126,12 @@ class Teller(threading.Thread):
         """Returns when all is said."""
         self.waiting.put(None)
         self.join()
+
+
+def trim_memory() -> None:
+    """Gives free memory back. Log entries, which stay, lie between tensors, which go: glibc's heap would creep up by 10 MB a minute."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarray | None, settings: dict) -> None:
@@ -179,3 +189,5 @@ def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarr
             else:
                 # as arrays: tensors would travel as open files
                 tell("block", replace(block, audio=block.audio.numpy(), player=block.player.numpy()))
+                if block.number % TRIM_BLOCKS == TRIM_BLOCKS - 1:
+                    trim_memory()

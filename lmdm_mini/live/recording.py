@@ -65,7 +65,7 @@ class Recording:
             self.full = True
             return
         self.blocks.append({"start": block.start, "samples": block.samples, "heard_until": block.heard_until, "made_in": block.ready - block.asked,
-                            "lead": block.lead, "turned": block.turned, "settings": asdict(block.settings), "seconds_of": block.seconds_of})
+                            "lead": block.lead, "bpm": block.bpm, "turned": block.turned, "settings": asdict(block.settings), "seconds_of": block.seconds_of})
 
     def save(self, folder: Path, name: str) -> list[Path]:
         """Writes NAME.wav, NAME.mp3 and NAME.json (and NAME-context.wav if it went on from something); returns their paths. Nothing
