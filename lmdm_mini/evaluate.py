@@ -312,7 +312,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text.add_argument("--steps", type=int, default=16, help="denoising steps (default: %(default)s)")
     rollouts = kinds.add_parser("rollouts", help="long performances: drift, seams, and how fast a new prompt is followed")
     rollouts.add_argument("--rollouts", type=int, default=64, help="roll-outs of 20 s (default: %(default)s)")
-    rollouts.add_argument("--long", type=int, default=16, help="roll-outs of two minutes (default: %(default)s)")
+    rollouts.add_argument("--long", type=int, default=16, help="roll-outs of two minutes, and changes of the prompt; 0: none (default: %(default)s)")
     rollouts.add_argument("--steps", type=int, nargs="+", default=[8, 50], help="denoising steps a block (default: %(default)s)")
     hearing = kinds.add_parser("hearing", help="a live session: does it play what it hears?")
     hearing.add_argument("--clips", type=int, default=20, help="recordings that play along (default: %(default)s)")

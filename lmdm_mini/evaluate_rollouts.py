@@ -150,16 +150,18 @@ def prompt_change(model: DiT, clap: Clap, given: list, steps: int, cfg_scale: fl
 
 def evaluate_rollouts(model: DiT, rollouts: int = 64, steps: tuple[int, ...] = (8, 50), cfg_scale: float = 2.0, long: int = 16,
                       seed: int = 0, out=None, reference: Reference | None = None) -> dict:
-    """The tables of one model, as a dict that JSON can hold; `out` writes it. long: roll-outs of two minutes, and prompt changes."""
+    """The tables of one model, as a dict that JSON can hold; `out` writes it. long: roll-outs of two minutes, and prompt changes;
+    with 0 there are no "drift" and no "change"."""
     codec, clap = load_codec(), load_clap()
     reference = reference or load_reference(clap, codec)
     given = primes(read_packed(SHIPPED / "test.safetensors", codec.fingerprint), rollouts)
     judge = partial(judge_rollouts, model, clap, reference, given, cfg_scale=cfg_scale, seed=seed)
     rows = [{"primed": primed, "steps": count} | judge(primed=primed, steps=count) for primed in (False, True) for count in steps]
     table = {"model": model.name, "rollouts": rollouts, "cfg_scale": cfg_scale, "seed": seed, "rows": rows,
-             "floor": floor(reference, rollouts) | {f"first_{k}": v for k, v in floor(reference, rollouts, 2).items()},
-             "drift": drift_curve(model, clap, reference, given[:long], steps[0], cfg_scale, seed=seed),
-             "drift_floor": floor(reference, long), "change": prompt_change(model, clap, given[:long], steps[0], cfg_scale, seed=seed)}
+             "floor": floor(reference, rollouts) | {f"first_{k}": v for k, v in floor(reference, rollouts, 2).items()}}
+    if long:
+        table |= {"drift": drift_curve(model, clap, reference, given[:long], steps[0], cfg_scale, seed=seed),
+                  "drift_floor": floor(reference, long), "change": prompt_change(model, clap, given[:long], steps[0], cfg_scale, seed=seed)}
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         Path(out).write_text(json.dumps(table, indent=1) + "\n")
@@ -174,6 +176,8 @@ def lines(table: dict) -> Iterator[str]:
     for row in ({"name": "real"} | table["floor"], *table["rows"]):
         name = row.get("name") or f"{'primed' if row['primed'] else 'from nothing'}, {row['steps']} steps"
         yield f"{name:24}" + "".join(f"{row[key]:>16.3f}" if key in row else f"{'':>16}" for key in keys)
+    if "drift" not in table:
+        return
     yield "drift (FD CLAP): " + ", ".join(f"{point['second']} s {point['fd_clap']:.0f}" for point in table["drift"])
     yield f"  floor {table['drift_floor']['fd_clap']:.0f}"
     change, reached = table["change"], table["change"]["blocks"]
@@ -183,8 +187,8 @@ def lines(table: dict) -> Iterator[str]:
 
 def run(args: argparse.Namespace) -> dict:
     """Runs ``evaluate rollouts`` with parsed arguments and prints the table."""
-    if min(args.rollouts, args.long, *args.steps) < 1:
-        raise ValueError("--rollouts, --long and --steps must be at least 1.")
+    if min(args.rollouts, *args.steps) < 1 or args.long < 0:
+        raise ValueError("--rollouts and --steps must be at least 1, and --long at least 0.")
     if args.long > args.rollouts:
         raise ValueError(f"--long is {args.long}; it is at most --rollouts, {args.rollouts}.")
     out = args.out or (None if args.checkpoint else RESULTS / f"rollouts_{args.model}.json")

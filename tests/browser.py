@@ -20,7 +20,7 @@ FLAGS = [
 
 
 @contextlib.contextmanager
-def jupyter_lab(folder, app=("jupyter", "lab"), environment=None):
+def jupyter_lab(folder, app=("jupyter", "lab"), environment=None, theme="JupyterLab Light"):
     """A server in `folder`; yields its address. app: the module that is run, with its first arguments; environment: for it alone."""
     assert CHROMIUM, "no Chromium is installed: apt-get install chromium"
     with socket.socket() as probe:
@@ -29,9 +29,10 @@ def jupyter_lab(folder, app=("jupyter", "lab"), environment=None):
     settings = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
     settings |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "IPYTHONDIR": str(folder / "ipython")}
     settings |= {"JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"), "OMP_NUM_THREADS": "1"}
-    news = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-    news.parent.mkdir(parents=True)
-    news.write_text('{"fetchNews": "false", "checkForUpdates": false}')  # or a question covers the notebook
+    chosen = folder / "settings" / "@jupyterlab" / "apputils-extension"
+    chosen.mkdir(parents=True)
+    (chosen / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')  # or a question covers the notebook
+    (chosen / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
     with open(folder / "server.log", "wb") as log:
         server = subprocess.Popen(
             [

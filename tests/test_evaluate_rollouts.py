@@ -67,6 +67,8 @@ def test_the_table_of_a_small_model_is_complete(variant, reference, tmp_path, mo
     assert table["change"]["seconds"][:3] == [0, 0.5, 1.0] and len(table["change"]["clap_score"]) > 20
     text = "\n".join(rollouts.lines(table))
     assert "primed, 1 steps" in text and "from nothing" in text and "floor" in text
+    short = rollouts.evaluate_rollouts(model, rollouts=2, steps=(1,), long=0, reference=reference)
+    assert "drift" not in short and "change" not in short and text.startswith("\n".join(rollouts.lines(short)))
 
 
 def test_a_change_of_the_prompt_needs_two_styles():

@@ -61,11 +61,10 @@ def jam_for(page, seconds):
     return begun, numbers(page, JAM)
 
 
-def check_jam(begun, played, seconds):
+def check_jam(begun, played, seconds, underruns):
     print({key: played[key] for key in ("playedSeconds", "underruns", "answerMs", "leadMs", "firstSoundMs", "rtf")})
     assert float(played["playedSeconds"]) > 0.95 * seconds
-    # none is wanted; but here a page that is painted by the processor, cells and the model share two cores with whoever else is there
-    assert int(played["underruns"]) - int(begun["underruns"]) <= seconds / 20, "it ran out of sound"
+    assert int(played["underruns"]) - int(begun["underruns"]) <= underruns, "it ran out of sound"
     assert int(played["firstSoundMs"]) < 3000
     assert 300 < int(played["answerMs"]) < 1800
     assert int(played["heard"]) / 44100 > float(played["playedSeconds"]) - 2
@@ -81,7 +80,8 @@ def test_a_jam_while_cells_run(tmp_path):
         page.click(".lmdm-mic")
         wait_for(page, JAM, lambda jam: jam["mic"] == "on" and float(jam["micDb"]) > -40, 20)
         begun, played = jam_for(page, 75)
-        check_jam(begun, played, 75)
+        # none is wanted; but a page that is painted by the processor, cells and the model share two cores with whoever else is there
+        check_jam(begun, played, 75, underruns=3)
         assert played["follows"] == "true" and abs(float(played["bpm"]) / FUNK_BPM - 1) < 0.05
         if os.environ.get("LMDM_SCREENSHOT"):
             page.wait_for_timeout(3000)
@@ -144,7 +144,13 @@ def test_a_page_that_is_loaded_again_and_cells_that_are_run_again(tmp_path):
 def test_without_a_microphone_and_with_a_loop_back(tmp_path):
     clip = f"sound={str(CLIPS / 'house-1.flac')!r}"
     write_notebook(tmp_path / "jam.ipynb", [f"from lmdm_mini.live import JamSession\njam = JamSession({clip}, steps=4)\njam"])
-    with jupyter_lab(tmp_path) as lab, open_notebook(lab, "jam.ipynb", JAM, ["--deny-permission-prompts"], color_scheme="dark") as page:
+    dark = jupyter_lab(tmp_path, theme="JupyterLab Dark")
+    with dark as lab, open_notebook(lab, "jam.ipynb", JAM, ["--deny-permission-prompts"], color_scheme="dark") as page:
+        ink, paper = page.eval_on_selector(JAM, """root => {
+            const style = getComputedStyle(root);
+            return [style.color, style.backgroundColor].map((color) => Math.max(...color.match(/\\d+/g).slice(0, 3).map(Number)));
+        }""")
+        assert ink > 180 and paper < 60, "light on dark"
         page.click(".lmdm-mic")
         wait_for(page, JAM, lambda jam: jam["mic"] == "failed", 30)
         assert "not allowed" in page.text_content(".lmdm-mic-error")
@@ -196,6 +202,6 @@ def test_ten_minutes(tmp_path):
         memory = engines()[0].memory_info().rss
         page.wait_for_timeout(530_000)
         last = numbers(page, JAM)
-        check_jam(begun, last, 600)
+        check_jam(begun, last, 600, underruns=0)
         assert engines()[0].memory_info().rss < memory * 1.05 + 2e7
         assert abs(int(last["answerMs"]) - int(first["answerMs"])) < 300, "the latency is constant"
