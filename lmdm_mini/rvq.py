@@ -175,7 +175,7 @@ def all_frames(pieces: list[LatentPiece]) -> Tensor:
     return torch.cat([piece.latents[:, : max(1, piece.latents.shape[-1] - ENDING)] for piece in pieces], 1).T.contiguous()
 
 
-def train_rvq(out: Path, corpus: Path, steps: int, batch: int = 4096, lr: float = 1e-3, seed: int = 0, config: RVQConfig | None = None,
+def train_rvq(out: Path, corpus: Path, steps: int, batch: int = 4096, lr: float = 1e-2, seed: int = 0, config: RVQConfig | None = None,
               dropout: bool = False) -> Path:
     """Trains the quantiser on the latents that models are trained on, or goes on where it stopped; prints its error on the
     valid split, returns its codebooks' path. batch: latent frames a step. dropout: see :class:`RVQ`."""
