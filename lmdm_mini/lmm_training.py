@@ -80,7 +80,7 @@ def by_group(loss: Tensor) -> dict[str, Tensor]:
     first = 1
     while first < len(loss):
         last = min(4 * (first // 4 + 1), len(loss))
-        groups[f"codes_{first + 1}_{last}"] = loss[first:last].mean()
+        groups[f"codes_{first + 1}_{last}" if last - first > 1 else f"code_{last}"] = loss[first:last].mean()
         first = last
     return groups
 

@@ -90,11 +90,12 @@ class RVQ(nn.Module):
         single = latents.ndim == 2
         z = latents[None] if single else latents
         check_latents(z, least=0)
-        frames, training = z.transpose(1, 2).flatten(0, 1).float(), self.quantiser.training
-        self.quantiser.eval()  # in training it would learn from what it encodes
-        parts = [self.quantiser(some[None])[1][0, :, :n_q] for some in frames.split(FRAMES_AT_ONCE)] if len(frames) else []
-        self.quantiser.train(training)
-        codes = torch.cat(parts) if parts else torch.zeros(0, n_q, dtype=torch.long)  # (B * T, n_q)
+        codes = torch.empty(len(z) * z.shape[-1], n_q, dtype=torch.long)
+        for left, some in zip(z.transpose(1, 2).flatten(0, 1).float().split(FRAMES_AT_ONCE), codes.split(FRAMES_AT_ONCE)):
+            for q, codebook in enumerate(self.codebooks[:n_q]):
+                # the nearest is where |x - c|^2 is least, and |x|^2 is the same for all
+                some[:, q] = (left @ codebook.T - codebook.square().sum(1) / 2).argmax(1)
+                left = left - codebook[some[:, q]]
         codes = codes.unflatten(0, (len(z), z.shape[-1])).transpose(1, 2).contiguous()
         return codes[0] if single else codes
 
