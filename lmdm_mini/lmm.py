@@ -165,7 +165,7 @@ class LMM(nn.Module):
         """
         batch, n, size = codes.shape
         if n != self.config.n_q:
-            raise ValueError(f"codes are {tuple(codes.shape)}; this model makes {self.config.n_q} codes a frame, (B, {self.config.n_q}, T).")
+            raise ValueError(f"codes are {tuple(codes.shape)}, (B, n_q, T); this model makes {self.config.n_q} codes a frame.")
         if not 0 <= known < size:
             raise ValueError(f"known is {known}; of {size} frames at least the last must be left to make.")
         there = codes.new_ones(batch, known, dtype=torch.bool) if there is None else there
@@ -250,8 +250,8 @@ def load_lmm(path=None, rvq: Path | None = None) -> LMM:
     model = load_checkpoint("lmm", path, lambda config: LMM(LMMConfig(**config)))
     quantiser = load_rvq(rvq)
     if model.facts.get("rvq") != quantiser.fingerprint:
-        raise ValueError(f"this model was trained on codes of quantiser {model.facts.get('rvq')}, not of {quantiser.fingerprint}: their codes mean "
-                         "different things. Restore both with `git checkout -- data/checkpoints`, or train the model anew.")
+        raise ValueError(f"this model was trained on codes of quantiser {model.facts.get('rvq')}, not of {quantiser.fingerprint}: their "
+                         "codes mean different things. Restore both with `git checkout -- data/checkpoints`, or train the model anew.")
     _check_fits(model.config, quantiser)
     object.__setattr__(model, "rvq", quantiser)
     return model

@@ -57,7 +57,8 @@ class CachedBlock:
     def __init__(self, model: LMM, cache: LMMCache, context: Tensor, count: int, text: Text, beats: Tensor):
         c, size, batch = model.config, context.shape[-1], len(text.tokens)
         if size > cache.window or count > LONGEST or batch > cache.branches:
-            raise ValueError(f"{batch} x {count} frames after {size}; this cache takes at most {cache.branches} x {LONGEST} after {cache.window}.")
+            raise ValueError(f"{batch} x {count} frames after {size}; this cache takes at most {cache.branches} x {LONGEST} "
+                             f"after {cache.window}.")
         if context.shape[1] != c.n_q:
             raise ValueError(f"the context is {tuple(context.shape)}; this model needs codes (1, {c.n_q}, s).")
         self.model, self.size, self.count, self.made = model, size, count, 0

@@ -52,14 +52,15 @@ class LMMStream(Stream):
         self.set_context(torch.zeros(1, LATENT_CHANNELS, 0) if context is None else self._encode(to_stereo(context)))
 
     def _check(self, changes: dict) -> None:
+        entries = self.model.config.codebook_size
         top_k, block = (changes.get(name, 1) for name in ("top_k", "block_latents"))
         cfg_scale, temperature = (changes.get(name, 1.0) for name in ("cfg_scale", "temperature"))
         if not math.isfinite(cfg_scale):
             raise ValueError(f"cfg_scale is {cfg_scale}; it must be a finite number.")
         if not (math.isfinite(temperature) and temperature > 0):
             raise ValueError(f"temperature is {temperature}; it must be more than 0. For the likeliest codes, take top_k=1.")
-        if not 1 <= top_k <= self.model.config.codebook_size or top_k != int(top_k):
-            raise ValueError(f"top_k is {top_k}; a whole number from 1 to the {self.model.config.codebook_size} codes of a codebook is needed.")
+        if not 1 <= top_k <= entries or top_k != int(top_k):
+            raise ValueError(f"top_k is {top_k}; a whole number from 1 to the {entries} codes of a codebook is needed.")
         if not 1 <= block <= LONGEST or block != int(block):
             raise ValueError(f"block_latents is {block}; this model plays blocks of 1 to {LONGEST} frames.")
 

@@ -109,9 +109,10 @@ def train_lmm(out: Path, corpus: Path, steps: int, batch: int = 16, lr: float = 
     model: LMM = start_from(quantiser, config or LMMConfig(n_q=n_q, context_n_q=min(4, max(1, n_q)))).train()
     if compiled:
         model.compile(dynamic=True)
-    run = Run(out / "lmm", model, steps=steps, lr=lr, warmup=min(200, max(1, steps // 10)), ema=0.999, check_every=max(1, min(200, steps // 10)),
-              matrices=("encoder.", "temporal.", "context_keys.", "depth."), fabric=fabric,
-              about={"codec": codec.fingerprint, "rvq": quantiser.fingerprint, "config": str(model.config), "batch": str(batch), "seed": str(seed)})
+    run = Run(out / "lmm", model, steps=steps, lr=lr, warmup=min(200, max(1, steps // 10)), ema=0.999,
+              check_every=max(1, min(200, steps // 10)), matrices=("encoder.", "temporal.", "context_keys.", "depth."), fabric=fabric,
+              about={"codec": codec.fingerprint, "rvq": quantiser.fingerprint, "config": str(model.config), "batch": str(batch),
+                     "seed": str(seed)})
     size, window = model.config.n_q, model.config.window
     data = LatentSet(as_codes(find_latents(corpus, "train", codec.fingerprint), quantiser, size), seed + run.step)
     check_set = LatentSet(as_codes(find_latents(corpus, "valid", codec.fingerprint), quantiser, size), 99, paraphrased=0.0, thin=0.0,

@@ -183,7 +183,8 @@ def train_rvq(out: Path, corpus: Path, steps: int, batch: int = 4096, lr: float 
     torch.manual_seed(seed)
     codec, rvq = load_codec(), RVQ(config, dropout)
     run = Run(out / "rvq", rvq, steps=steps, lr=lr, warmup=min(20, steps), ema=0.99, check_every=max(1, min(50, steps // 10)),
-              about={"codec": codec.fingerprint, "config": str(rvq.config), "batch": str(batch), "seed": str(seed), "dropout": str(dropout)})
+              about={"codec": codec.fingerprint, "config": str(rvq.config), "batch": str(batch), "seed": str(seed),
+                     "dropout": str(dropout)})
     torch.manual_seed(seed + run.step)
     frames = all_frames(find_latents(corpus, "train", codec.fingerprint))
     valid = all_frames(find_latents(corpus, "valid", codec.fingerprint))

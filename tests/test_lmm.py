@@ -2,7 +2,7 @@
 
 import math
 import random
-from dataclasses import asdict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ import torch
 from lmdm_mini import latent_training, lmm_training
 from lmdm_mini.attention import BLOCKS
 from lmdm_mini.codec import load_codec
+from lmdm_mini.complexity import lmm_forwards
 from lmdm_mini.conditioning import Text, no_text
 from lmdm_mini.corpus.latents import LatentPiece
 from lmdm_mini.dit import DiT
@@ -159,8 +160,8 @@ def test_prompt_tempo_and_clock_are_heard(model):
     beats = torch.linspace(0, 3, 30)[None]
     before = model(codes, 20, text, beats)
     other = words(1, 9)
-    for changed in (Text(other.tokens, text.log_weight, text.bpm, text.sentence), Text(text.tokens, text.log_weight, text.bpm, other.sentence),
-                    Text(text.tokens, text.log_weight, torch.tensor([140.0]), text.sentence), no_text(1)):
+    for changed in (replace(text, tokens=other.tokens), replace(text, sentence=other.sentence), replace(text, bpm=torch.tensor([140.0])),
+                    no_text(1)):
         assert (model(codes, 20, changed, beats) - before).abs().max() > 1e-4
     shifted = beats + 0.5
     assert (model(codes, 20, text, shifted) - before).abs().max() > 1e-4
@@ -180,13 +181,15 @@ def test_as_large_as_ours():
 
 def test_a_block_costs_what_the_table_says(model):
     """Context once, then o temporal and o * n_q depth forwards, with both branches of guidance in one."""
-    rows = {"encoder": [], "temporal": [], "depth": []}
+    rows: dict[str, list] = {"encoder": [], "temporal": [], "depth": []}
     handles = [getattr(model, name)[0].register_forward_hook(lambda m, args, out, calls=calls: calls.append(tuple(args[0].shape[:2])))
                for name, calls in rows.items()]
     played(model, LMMCache(model), codes_of(60), 12, words(2), 0.0, greedy)
     for handle in handles:
         handle.remove()
     assert rows == {"encoder": [(1, 60)], "temporal": [(2, 1)] * 12, "depth": [(2, 1)] * 12 * CODES}
+    counted = {name: sum(items * frames for items, frames in rows[name]) for name in rows}
+    assert lmm_forwards(60, 12, CODES, guided=True) == (counted["encoder"] + counted["temporal"], counted["depth"])
 
 
 def test_memory_is_allocated_once(model):
@@ -238,7 +241,8 @@ def test_stream_repeats_steers_and_joins(model):
     assert not torch.allclose(latents, torch.cat([b.latents for b in play(1)[1]], -1), atol=1e-2)
     assert (audio - model.codec.decode(latents)[:, : audio.shape[-1]]).abs().max() < 1e-4
     assert torch.equal(model.rvq.decode(playing.codes)[0], latents) and torch.equal(playing.context[0], latents)
-    assert set(blocks[0].seconds_of) == {"context", "network", "codec"} and 0 < sum(blocks[0].seconds_of.values()) <= blocks[0].seconds_to_make
+    parts = blocks[0].seconds_of
+    assert set(parts) == {"context", "network", "codec"} and 0 < sum(parts.values()) <= blocks[0].seconds_to_make
 
 
 def test_stream_plays_what_the_model_says(model):
@@ -288,8 +292,8 @@ def test_goes_on_from_sound_and_gives_the_length_asked_for(model):
 
 def test_bad_requests_are_refused(model):
     playing = stream_lmm(model, "", **FAST)
-    for bad in ({"temperature": 0.0}, {"temperature": -1.0}, {"temperature": math.nan}, {"top_k": 0}, {"top_k": 2.5}, {"top_k": ENTRIES + 1},
-                {"cfg_scale": math.inf}, {"block_latents": 0}, {"block_latents": 49}, {"steps": 8}):
+    for bad in ({"temperature": 0.0}, {"temperature": -1.0}, {"temperature": math.nan}, {"top_k": 0}, {"top_k": 2.5},
+                {"top_k": ENTRIES + 1}, {"cfg_scale": math.inf}, {"block_latents": 0}, {"block_latents": 49}, {"steps": 8}):
         with pytest.raises(ValueError, match="|".join([*bad, *LMM_SETTINGS])):
             playing.set(**bad)
     assert (playing.temperature, playing.top_k, playing.block_latents, playing.cfg_scale) == (1.1, 10, 12, 2.0)  # nothing has changed
@@ -314,7 +318,7 @@ def test_bad_requests_are_refused(model):
     with pytest.raises(ValueError, match="has its 1 frames"):
         block(greedy)
     with pytest.raises(ValueError, match="6; this quantiser has 5"):
-        start_from(model.rvq, LMMConfig(**asdict(SMALL) | {"n_q": 6}))
+        start_from(model.rvq, replace(SMALL, n_q=6))
     with pytest.raises(ValueError, match="entries"):
         start_from(model.rvq, LMMConfig(n_q=5))
     with pytest.raises(ValueError, match="context_n_q"):
@@ -361,7 +365,8 @@ def test_the_loss_is_cross_entropy_where_it_weighs(model, few_words):
     assert torch.allclose(code_loss(model, batch), -right[:, :30].mean((0, 1)), atol=1e-5)
     assert torch.equal(untrained.tables, model.rvq.codebooks)
     groups = by_group(torch.arange(12.0))
-    assert {name: value.item() for name, value in groups.items()} == {"all": 5.5, "code_1": 0, "codes_2_4": 2, "codes_5_8": 5.5, "codes_9_12": 9.5}
+    expected = {"all": 5.5, "code_1": 0, "codes_2_4": 2, "codes_5_8": 5.5, "codes_9_12": 9.5}
+    assert {name: value.item() for name, value in groups.items()} == expected
     assert set(by_group(torch.zeros(1))) == {"all", "code_1"}
 
 
@@ -376,7 +381,7 @@ def test_every_parameter_learns(model, few_words):
 def test_training_learns_goes_on_and_is_loaded(model, few_words, tmp_path):
     codec = load_codec()
     save_rvq(model.rvq, tmp_path / "rvq.safetensors", codec.fingerprint)
-    config = LMMConfig(**asdict(SMALL) | {"window": 60})
+    config = replace(SMALL, window=60)
     settings = {"batch": 4, "lr": 1e-2, "config": config, "accelerator": "cpu", "compiled": False}
     train_lmm(tmp_path, tmp_path, steps=10, **settings)
     path = train_lmm(tmp_path, tmp_path, steps=40, **settings)
