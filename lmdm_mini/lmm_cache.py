@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lmdm_mini.attention import BLOCKS, WINDOW
-from lmdm_mini.codec import LATENT_CHANNELS
 from lmdm_mini.conditioning import Text
 from lmdm_mini.lmm import LMM
 
@@ -28,8 +27,11 @@ Pick = Callable[[Tensor], Tensor]
 
 class LMMCache:
     """Keys and values of one stream of a model, for up to `branches` prompts at a time (two with guidance): of the temporal
-    layers for the context and one block, of the depth layers for the codes of one frame."""
+    layers for the context and one block, of the depth layers for the codes of one frame. And what the weights alone decide, so
+    that the inner loop has little left to do: it is made of many small operations, and their number is what costs time. (A model
+    that is trained on needs a new one.)"""
 
+    @torch.inference_mode()
     def __init__(self, model: LMM, branches: int = 2, window: int = WINDOW):
         c = model.config
         self.window, self.branches = window, branches
@@ -37,19 +39,22 @@ class LMMCache:
         self.keys, self.values = torch.zeros(shape), torch.zeros(shape)
         shape = (c.depth_layers, branches, c.depth_heads, c.n_q, c.depth_width // c.depth_heads)
         self.depth_keys, self.depth_values = torch.zeros(shape), torch.zeros(shape)
+        self.said = model.said_in(model.tables).unbind()  # n_q of (codebook_size, depth_width): what a code adds to what is heard
+        self.heads = list(zip(model.heads.unbind(), model.head_bias.unbind()))
 
 
 def _attend(keys: Tensor, values: Tensor, place: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Puts the newest key and value (B, H, 1, head_width) at `place` of those kept, and lets the query look at all up to there."""
-    keys[:, :, place], values[:, :, place] = k[:, :, 0], v[:, :, 0]
-    return F.scaled_dot_product_attention(q, keys[:, :, : place + 1], values[:, :, : place + 1])
+    keys.narrow(2, place, 1).copy_(k)
+    values.narrow(2, place, 1).copy_(v)
+    return F.scaled_dot_product_attention(q, keys.narrow(2, 0, place + 1), values.narrow(2, 0, place + 1))
 
 
 class CachedBlock:
-    """The next `count` frames after `context`, codes (1, at least context_n_q, s), for prompts `text` (B), B at most the cache's branches.
+    """The next `count` frames after `context`, codes (1, n_q, s), for prompts `text` (B), B at most the cache's branches.
 
     Call it with a function that picks a code (1,) from logits (B, codebook_size): it gives the codes of the next frame, (n_q,).
-    The first frame is told the last of the context, which is then given with all n_q codes. beats: where frames are, (B, count).
+    beats: where frames are, (B, count).
     What it computes equals the forward pass of the model, see `tests/test_lmm.py`.
     """
 
@@ -61,7 +66,7 @@ class CachedBlock:
                              f"after {cache.window}.")
         if context.shape[1] != c.n_q:
             raise ValueError(f"the context is {tuple(context.shape)}; this model needs codes (1, {c.n_q}, s).")
-        self.model, self.size, self.count, self.made = model, size, count, 0
+        self.model, self.cache, self.size, self.count, self.made = model, cache, size, count, 0
         encoded, before = model.encode(context), model.rope(torch.arange(size))
         self.kept, self.depth_kept = [], []
         for i, keys in enumerate(model.context_keys):
@@ -81,7 +86,8 @@ class CachedBlock:
         if self.made == self.count:
             raise ValueError(f"this block has its {self.count} frames.")
         codes = self.codes[:, self.made]
-        self.last = self._say(self._hear(), pick, codes)
+        self._say(self._hear(), pick, codes)
+        self.last = self.model.vectors(codes[None, :, None]).sum(2)[0]
         self.made += 1
         return codes
 
@@ -95,14 +101,15 @@ class CachedBlock:
                       lambda y: layer.cross.look(y, *words))
         return model.temporal_norm(h)
 
-    def _say(self, h: Tensor, pick: Pick, codes: Tensor) -> Tensor:
-        """The depth transformer says the codes of a frame, which are written to `codes` (n_q,); the frame as latents, (1, 64)."""
-        model, frame, said = self.model, self.model.frame_to_depth(h), torch.zeros(1, LATENT_CHANNELS)
-        for j in range(len(codes)):
-            x = frame + model.place[j] + model.said_in(said)
-            for layer, kept in zip(model.depth, self.depth_kept):
+    def _say(self, h: Tensor, pick: Pick, codes: Tensor) -> None:
+        """The depth transformer says the codes of a frame, given what the temporal one makes of it (B, 1, W); they are written to
+        `codes` (n_q,)."""
+        starts = (self.model.frame_to_depth(h) + self.model.place).split(1, 1)  # n_q of (B, 1, depth_width)
+        said: Tensor | float = 0.0
+        for j, (x, (head, bias)) in enumerate(zip(starts, self.cache.heads)):
+            x = x + said
+            for layer, kept in zip(self.model.depth, self.depth_kept):
                 x = layer(x, partial(_attend, *kept, j))
-            code = pick(F.linear(model.depth_norm(x[:, 0]), model.heads[j], model.head_bias[j]))
+            code = pick(F.linear(self.model.depth_norm(x[:, 0]), head, bias))
             codes[j : j + 1] = code
-            said = said + model.tables[j, code]
-        return said
+            said = said + self.cache.said[j].index_select(0, code)
