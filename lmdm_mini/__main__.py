@@ -22,6 +22,15 @@ def _train(args: argparse.Namespace) -> None:
         from lmdm_mini.clap import train_clap
 
         path = train_clap(args.out, args.corpus, args.steps, args.batch, args.lr, args.seed)
+    elif args.what == "rvq":
+        from lmdm_mini.rvq import RVQConfig, train_rvq
+
+        path = train_rvq(args.out, args.corpus, args.steps, args.batch, args.lr, args.seed, RVQConfig(args.n_q), args.dropout)
+    elif args.what == "lmm":
+        from lmdm_mini.lmm_training import train_lmm
+
+        path = train_lmm(args.out, args.corpus, args.steps, args.batch, args.lr, args.seed, args.n_q, args.rvq,
+                         accelerator=args.accelerator, compiled=not args.eager)
     else:
         from lmdm_mini.latent_training import train_model
 
@@ -39,9 +48,15 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     base = kinds.add_parser("base", help="the bidirectional base model, on encoded latents")
     live = [kinds.add_parser(name, help=f"a live variant, {about}") for name, about in
             (("enc_dec", "cached across the steps of a block"), ("block_causal", "cached across blocks, too"))]
-    for kind in (base, *live):
+    rvq = kinds.add_parser("rvq", help="latents <-> codes, for the discrete model")
+    rvq.add_argument("--n-q", type=int, default=12, help="codebooks (default: %(default)s)")
+    rvq.add_argument("--dropout", action="store_true", help="quantiser dropout: in a step, only a random number of the first codebooks learns")
+    lmm = kinds.add_parser("lmm", help="the discrete rival, code after code")
+    lmm.add_argument("--n-q", type=int, default=None, help="codes a frame (default: all that the quantiser has)")
+    lmm.add_argument("--rvq", type=Path, help="the quantiser (default: rvq.safetensors in --out, else the shipped one)")
+    for kind in (base, *live, lmm):
         kind.add_argument("--accelerator", default="auto", help="cpu, cuda or what else Fabric knows (default: %(default)s)")
-    for kind in (codec, base, *live):
+    for kind in (codec, base, *live, lmm):
         kind.add_argument("--eager", action="store_true", help="no torch.compile: needs no C++ compiler, but is slower")
     for kind in (base, *live):
         kind.add_argument("--start", type=Path, help="weights of this model to go on from, with new optimisers")
@@ -49,7 +64,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         kind.add_argument("--scratch", action="store_true", help="from nothing instead of from the shipped base, to compare")
         kind.add_argument("--no-splices", action="store_true", help="no context from another piece than the target, to compare")
     clap = kinds.add_parser("clap", help="the judge of sound and words, on the corpus")
-    defaults = ((codec, 4500, 16, 6e-4), (clap, 600, 96, 1e-3), (base, 5400, 16, 2e-3), *((kind, 1500, 16, 2e-4) for kind in live))
+    defaults = ((codec, 4500, 16, 6e-4), (clap, 600, 96, 1e-3), (base, 5400, 16, 2e-3), *((kind, 1500, 16, 2e-4) for kind in live),
+                (rvq, 600, 4096, 1e-2), (lmm, 5000, 16, 2e-3))
     for kind, steps, batch, lr in defaults:
         kind.add_argument("--corpus", type=Path, default=RUNS / "corpus")
         kind.add_argument("--out", type=Path, default=RUNS, help="folder of checkpoints and logs (default: %(default)s)")

@@ -51,7 +51,7 @@ def rope_table(positions: Tensor, head_width: int, base: float = 10000.0) -> Ten
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Turns x (B, T, ..., head_width) by the angles of :func:`rope_table`: channel i and the one half a head further are a pair."""
-    cos, sin = table.to(x.dtype).view(*table.shape[:2], *(1,) * (x.ndim - 3), -1)
+    cos, sin = table.to(x.dtype).view(*table.shape[:2], *(1,) * (x.ndim - 3), table.shape[-1])
     # as few operations as possible: for a block of 12 frames it is their number that costs time
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 

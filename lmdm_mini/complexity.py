@@ -171,6 +171,13 @@ def frame_forwards(variant: str, context_latents: int, block_latents: int, steps
     return (context_latents if variant == "enc_dec" else block_latents) + branches * steps * block_latents
 
 
+def lmm_forwards(context_latents: int, block_latents: int, n_q: int, guided: bool = False) -> tuple[int, int]:
+    """The same for one block of the discrete model: frames through its encoder or temporal transformer, s + o, and codes through its
+    depth transformer, o n_q. What comes after the context is doubled by guidance, and nothing of it can run side by side."""
+    branches = 2 if guided else 1
+    return context_latents + branches * block_latents, branches * block_latents * n_q
+
+
 def peak_memory() -> float:
     """The most memory that this process has had so far, in MB."""
     info = psutil.Process().memory_info()

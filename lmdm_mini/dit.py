@@ -48,14 +48,18 @@ class DiTConfig:
 
 
 class Layer(nn.Module):
-    """Self-attention, cross-attention to the prompt and a SwiGLU feed-forward; the first and the last modulated by t."""
+    """Self-attention, cross-attention to the prompt and a SwiGLU feed-forward; the first and the last modulated by t.
 
-    def __init__(self, config: DiTConfig):
+    config: has width, heads and expansion. cross: without it, the layer cannot hear a prompt.
+    """
+
+    def __init__(self, config, cross: bool = True):
         super().__init__()
         width, hidden = config.width, int(config.expansion * config.width) // 32 * 32
         self.attention = SelfAttention(width, config.heads)
-        self.cross = CrossAttention(width, config.heads, TEXT_CHANNELS)
-        self.cross_norm = nn.LayerNorm(width)
+        if cross:
+            self.cross = CrossAttention(width, config.heads, TEXT_CHANNELS)
+            self.cross_norm = nn.LayerNorm(width)
         self.gate_up = nn.Linear(width, 2 * hidden)
         self.down = nn.Linear(hidden, width)
         # one modulation is shared by all layers; this is what the layer adds of its own
@@ -125,8 +129,7 @@ class DiT(nn.Module):
         beats (B or 1, T); None: the clock starts at position 0 of positions (T,)."""
         if beats is None:
             beats = frames_to_beats(positions, bpm[:, None])
-        phase = 2 * math.pi * beats[..., None] / torch.tensor(CLOCK_PERIODS, device=bpm.device)
-        return (bpm > 0).to(phase.dtype)[:, None, None] * self.clock_in(torch.cat([phase.cos(), phase.sin()], -1))
+        return (bpm > 0).to(beats.dtype)[:, None, None] * self.clock_in(clock_features(beats))
 
     def context_modulation(self) -> Tensor:
         """That of context frames, always the same: (1, 1, 6 W)."""
@@ -208,6 +211,12 @@ TEMPO_CHANNELS = 32
 CLOCK_PERIODS = (1 / 4, 1 / 3, 1 / 2, 1.0, 2.0, 4.0)  # beats
 
 
+def clock_features(beats: Tensor) -> Tensor:
+    """Where in the beat and the bar places are, as sines and cosines: (...,) -> (..., 12)."""
+    phase = 2 * math.pi * beats[..., None] / torch.tensor(CLOCK_PERIODS, device=beats.device)
+    return torch.cat([phase.cos(), phase.sin()], -1)
+
+
 def tempo_features(bpm: Tensor) -> Tensor:
     """Fourier features of tempi on a scale of octaves: (...,) -> (..., 32). Half and double tempo are neighbours."""
     octaves = torch.log2(bpm.clamp_min(1.0) / 60)
@@ -215,7 +224,7 @@ def tempo_features(bpm: Tensor) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
-def save_model(model: DiT, path, name: str, codec_fingerprint: str, **facts) -> None:
+def save_model(model: nn.Module, path, name: str, codec_fingerprint: str, **facts) -> None:
     """Writes the weights in half precision, with configuration, codec fingerprint and facts inside."""
     state = {k: v.detach().half().contiguous() for k, v in model.state_dict().items()}
     about = {"name": name, "config": json.dumps(asdict(model.config)), "codec": codec_fingerprint, "facts": json.dumps(facts)}
@@ -247,6 +256,11 @@ def load(name: str = "bidirectional", path=None) -> DiT:
 
     Raises ValueError for an unknown name, a damaged file, or weights made for latents of another codec.
     """
+    return load_checkpoint(name, path, lambda config: DiT(DiTConfig(**config)))
+
+
+def load_checkpoint(name: str, path, make: Callable[[dict], nn.Module]) -> nn.Module:
+    """What :func:`save_model` wrote, as :func:`load` does it; make: gives an untrained model of a configuration."""
     path = Path(path) if path is not None else CHECKPOINTS / f"{name}.safetensors"
     if not path.is_file():
         there = [row["name"] for row in list_models()]
@@ -256,15 +270,15 @@ def load(name: str = "bidirectional", path=None) -> DiT:
         with safe_open(str(path), framework="pt") as file:
             about = file.metadata() or {}
             state = {k: file.get_tensor(k).float() for k in file.keys()}
-        model = DiT(DiTConfig(**json.loads(about["config"])))
+        model = make(json.loads(about["config"]))
         model.load_state_dict(state)
+        model.name, model.codec_fingerprint, model.facts = name, about["codec"], json.loads(about["facts"])
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged or not a model of this version ({error}). "
                          "Restore it with `git checkout -- data/checkpoints`.") from error
     codec = load_codec()
-    if about["codec"] != codec.fingerprint:
+    if model.codec_fingerprint != codec.fingerprint:
         raise ValueError(f"{path.name} was trained on latents of encoder {about['codec']}, but the codec here is "
                          f"{codec.fingerprint}: their latents mean different things. Restore both with `git checkout -- data/checkpoints`.")
-    model.name, model.codec_fingerprint, model.facts = name, about["codec"], json.loads(about["facts"])
     object.__setattr__(model, "codec", codec)  # not a submodule: its weights are not the model's
     return model.eval().requires_grad_(False)

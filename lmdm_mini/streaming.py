@@ -133,6 +133,8 @@ def denoise_cached(model: DiT, cache: KVCache, text: Text, block_latents: int, s
 class Stream:
     """An endless iterator of :class:`Block`; `set()` changes what the next block is made with."""
 
+    settings: tuple[str, ...] = SETTINGS
+
     def __init__(self, model: DiT, prompt: Prompt, block_latents: int, steps: int, cfg_scale: float, seed: int,
                  context: Tensor | None, sampler: str, context_latents: int, outpainting: str):
         find_sampler(sampler)
@@ -143,15 +145,19 @@ class Stream:
         if model.config.variant != "bidirectional" and (context_latents % GRANULE or context_latents > WINDOW):
             raise ValueError(f"context_latents is {context_latents}; a model of variant {model.config.variant} takes multiples of {GRANULE} up "
                              f"to {WINDOW}.")
-        self.model, self.codec, self.sampler = model, model.codec, sampler
-        self.context_latents, self.outpainting = context_latents, outpainting
-        self.generator = torch.Generator().manual_seed(seed)
-        self.decoder = self.codec.stream_decoder()
+        self.sampler, self.outpainting = sampler, outpainting
         self.cache = None if model.config.variant == "bidirectional" else KVCache(model, window=context_latents)
-        self.text, self.beat = no_text(1), 0.0  # where the clock is, in beats
+        self._begin(model, seed, context_latents)
         self.set(prompt=prompt, block_latents=block_latents, steps=steps, cfg_scale=cfg_scale)
         # also sets `heard`, the context as the codec renders it, up to where the first block begins
         self.set_context(torch.zeros(1, LATENT_CHANNELS, 0) if context is None else self._encode(to_stereo(context)))
+
+    def _begin(self, model, seed: int, context_latents: int) -> None:
+        """What a stream of any model starts with."""
+        self.model, self.codec, self.context_latents = model, model.codec, context_latents
+        self.generator = torch.Generator().manual_seed(seed)
+        self.decoder = self.codec.stream_decoder()
+        self.text, self.beat = no_text(1), 0.0  # where the clock is, in beats
 
     def _encode(self, audio: Tensor) -> Tensor:
         """Latents of a recording (2, N) up to its last frame that was heard whole: the encoder looks ahead, and silence after
@@ -199,9 +205,17 @@ class Stream:
     def set(self, **changes) -> None:
         """Changes prompt, cfg_scale, steps or block_latents from the next block on. Raises ValueError for
         unknown names or values that cannot be played, TypeError for what is no prompt; then nothing has changed."""
-        unknown = set(changes) - set(SETTINGS)
+        unknown = set(changes) - set(self.settings)
         if unknown:
-            raise ValueError(f"a stream has no setting {sorted(unknown)[0]!r}; there are: {', '.join(SETTINGS)}.")
+            raise ValueError(f"a stream has no setting {sorted(unknown)[0]!r}; there are: {', '.join(self.settings)}.")
+        self._check(changes)
+        text = encode_text([changes["prompt"]]) if "prompt" in changes else self.text
+        for name, value in changes.items():
+            setattr(self, name, value)
+        self.text = text
+
+    def _check(self, changes: dict) -> None:
+        """Raises ValueError for values that cannot be played."""
         steps, block, cfg_scale = (changes.get(name, 1) for name in ("steps", "block_latents", "cfg_scale"))
         if steps != int(steps) or steps < 1:
             raise ValueError(f"steps is {steps}; a whole number from 1 on is needed.")
@@ -211,10 +225,6 @@ class Stream:
             raise ValueError(f"block_latents is {block}; it must be from 1 to the model's window of {self.model.config.window} frames.")
         if self.cache and "block_latents" in changes and block not in BLOCKS:
             raise ValueError(f"block_latents is {block}; a model of variant {self.model.config.variant} plays blocks of {BLOCKS} frames.")
-        text = encode_text([changes["prompt"]]) if "prompt" in changes else self.text
-        for name, value in changes.items():
-            setattr(self, name, value)
-        self.text = text
 
     def __iter__(self) -> Iterator[Block]:
         return self
@@ -283,10 +293,16 @@ def generate(model: DiT, prompt: Prompt = "", seconds: float = 20.0, steps: int 
              outpainting: str = "mask", keep: bool = False) -> Tensor:
     """`seconds` of music, (2, N) float32 at 44.1 kHz; arguments as :func:`stream`. With `context`, what comes after it;
     with `keep`, the context as the codec renders it comes first."""
+    playing = stream(model, prompt, block_latents, steps, cfg_scale, seed, context, sampler, context_latents, outpainting)
+    return take(playing, seconds, keep)
+
+
+def take(playing: Stream, seconds: float, keep: bool = False) -> Tensor:
+    """The next `seconds` of a stream, (2, N); with `keep`, the context as the codec renders it comes first. Raises ValueError for a
+    length that is none."""
     if not 1 / SAMPLE_RATE <= seconds < 24 * 3600:
         raise ValueError(f"seconds is {seconds}; it must be positive, and less than a day.")
     samples, pieces = int(seconds * SAMPLE_RATE), []
-    playing = stream(model, prompt, block_latents, steps, cfg_scale, seed, context, sampler, context_latents, outpainting)
     while sum(piece.shape[-1] for piece in pieces) < samples:
         pieces.append(next(playing).audio)
     made = torch.cat(pieces, -1)[:, :samples]

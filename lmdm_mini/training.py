@@ -73,14 +73,15 @@ class Run:
 
     `average` is the model with averaged weights, in evaluation mode. `forward` is the model as Fabric wraps it (its device,
     and gradients shared between processes): train through it. slow: parameters with this in their name learn at a tenth of
-    the rate (None: none do). matrices: those whose name begins with this take Muon's steps (None: none do). fabric: None is
-    this process alone, on the processor. about: what must be the same when a run goes on; kept with it. Raises ValueError if
-    it is not.
+    the rate (None: none do). matrices: those whose name begins with this, or with one of these, take Muon's steps (None: none
+    do). fabric: None is this process alone, on the processor. about: what must be the same when a run goes on; kept with it.
+    Raises ValueError if it is not.
     """
 
     def __init__(self, folder: Path, model: nn.Module, steps: int, lr: float, warmup: int = 200, last: float = 0.03,
                  ema: float = 0.998, clip: float = 1.0, save_minutes: float = 10.0, check_every: int = 200,
-                 slow: str | None = None, matrices: str | None = None, fabric: Fabric | None = None, about: dict[str, str] | None = None):
+                 slow: str | None = None, matrices: str | tuple[str, ...] | None = None, fabric: Fabric | None = None,
+                 about: dict[str, str] | None = None):
         self.folder, self.model, self.steps, self.lr = Path(folder), model, steps, lr
         self.warmup, self.last, self.ema, self.clip = warmup, last, ema, clip
         self.save_minutes, self.check_every = save_minutes, check_every
@@ -182,8 +183,8 @@ class Run:
         self.step += 1
         keep = min(self.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            # buffers, too: statistics of the weights as they are now would not fit the weights as they were on average
-            pairs = [(list(some.parameters()) + list(some.buffers())) for some in (self.average, self.model)]
+            # buffers, too: statistics of the weights as they are now would not fit the weights as they were on average. Flags have no mean
+            pairs = [[x for x in (*some.parameters(), *some.buffers()) if x.is_floating_point()] for some in (self.average, self.model)]
             torch._foreach_lerp_(*pairs, 1 - keep)
         for name, value in parts.items():
             number = self.fabric.all_reduce(value.detach()).item()  # the mean over processes

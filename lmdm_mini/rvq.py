@@ -1,0 +1,211 @@
+"""Latents as codes: a residual vector quantiser (RVQ) on the codec's frames, what a discrete model needs and ours does not.
+
+A codebook is 1,024 vectors; a frame of 64 numbers becomes the number of the nearest one. The next codebook does the same with
+what is left, and so on, `n_q` times: a frame is then `n_q` codes of 10 bits. Every codebook learns on what those before it
+leave over, so the first 1, 2 or 4 codes of a frame are the best coarse picture that so few codes can give, and any number of
+first codes can be decoded. The quantiser itself is that of `vector-quantize-pytorch`; here are its training on frozen latents,
+its shapes, and its file.
+
+The encoder is the codec's, already frozen, so latents do not move towards the codes as they do where both are trained together
+(SoundStream, EnCodec). A next step not taken here: the codec's decoder can learn to play quantised latents
+(`train codec --start` with codes in place of noise), which changes no latents.
+
+Notebook: 07_discrete_live_music_models. Source: Zeghidour et al. 2021, "SoundStream", section III-C (RVQ and quantiser dropout).
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from vector_quantize_pytorch import ResidualVQ
+
+from lmdm_mini.codec import CHECKPOINTS, LATENT_CHANNELS, check_latents, load_codec
+from lmdm_mini.corpus.latents import ENDING, LatentPiece, find_latents
+from lmdm_mini.training import Run
+
+FRAMES_AT_ONCE = 4096  # that are compared with a codebook together: 16 MB of distances
+
+
+@dataclass
+class RVQConfig:
+    n_q: int = 12  # codebooks
+    codebook_size: int = 1024
+
+
+class RVQ(nn.Module):
+    """Latents (B, 64, T) <-> codes (B, n_q, T)."""
+
+    def __init__(self, config: RVQConfig | None = None, dropout: bool = False):
+        """dropout: quantiser dropout, in training only a random number of the first codebooks learns in a step. Where an encoder
+        is trained, too, it is what makes few codes sound well; on frozen latents they do without, and deep codebooks learn less."""
+        super().__init__()
+        self.config = c = config or RVQConfig()
+        if c.n_q < 1 or c.codebook_size < 2:
+            raise ValueError(f"{c.n_q} codebooks of {c.codebook_size}: at least 1 of 2 is needed.")
+        self.fingerprint = self.codec_fingerprint = ""  # set when a checkpoint is loaded
+        self.facts: dict = {}
+        # a code that is hardly used gives way to a frame of the step. (Its threshold is compared with uses a step, on average)
+        self.quantiser = ResidualVQ(dim=LATENT_CHANNELS, num_quantizers=c.n_q, codebook_size=c.codebook_size, kmeans_init=True,
+                                    learnable_codebook=True, ema_update=False, decay=0.99, threshold_ema_dead_code=0.1,
+                                    quantize_dropout=dropout)
+
+    @property
+    def n_q(self) -> int:
+        return self.config.n_q
+
+    @property
+    def codebooks(self) -> Tensor:
+        """(n_q, codebook_size, 64)."""
+        return self.quantiser.codebooks
+
+    def set_codebooks(self, codebooks: Tensor) -> None:
+        """Takes (n_q, codebook_size, 64) in place of k-means."""
+        for layer, codebook in zip(self.quantiser.layers, codebooks, strict=True):
+            layer._codebook.embed.data.copy_(codebook[None])
+            layer._codebook.initted.fill_(True)
+
+    @torch.no_grad()
+    def init_from(self, frames: Tensor) -> None:
+        """Codebooks by k-means on frames (N, 64), one after another: where training starts from."""
+        self.quantiser.train()(frames[None])
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """What each codebook leaves over of frames (N, 64), as a mean square, for training: (n_q,)."""
+        _, _, losses = self.quantiser(frames[None])
+        return losses.flatten()
+
+    @torch.no_grad()
+    def encode(self, latents: Tensor, n_q: int | None = None) -> Tensor:
+        """Latents (B, 64, T) or (64, T) -> codes (B, n_q, T) or (n_q, T), int64. n_q: only the first so many; None: all.
+
+        Raises ValueError for other shapes, NaN, or an n_q that is not there.
+        """
+        n_q = self._check(n_q)
+        single = latents.ndim == 2
+        z = latents[None] if single else latents
+        check_latents(z, least=0)
+        codes = torch.empty(len(z) * z.shape[-1], n_q, dtype=torch.long)
+        for left, some in zip(z.transpose(1, 2).flatten(0, 1).float().split(FRAMES_AT_ONCE), codes.split(FRAMES_AT_ONCE)):
+            for q, codebook in enumerate(self.codebooks[:n_q]):
+                # the nearest is where |x - c|^2 is least, and |x|^2 is the same for all
+                some[:, q] = (left @ codebook.T - codebook.square().sum(1) / 2).argmax(1)
+                left = left - codebook[some[:, q]]
+        codes = codes.unflatten(0, (len(z), z.shape[-1])).transpose(1, 2).contiguous()
+        return codes[0] if single else codes
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (B, n, T) or (n, T) of the first n codebooks -> latents (B, 64, T) or (64, T).
+
+        Raises ValueError for more codes than there are codebooks, or numbers that are no codes.
+        """
+        n = self._check(codes.shape[-2])
+        if codes.is_floating_point():
+            raise ValueError(f"codes are {codes.dtype}; they are whole numbers.")
+        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.config.codebook_size:
+            raise ValueError(f"codes go from {int(codes.min())} to {int(codes.max())}; a codebook has {self.config.codebook_size} entries.")
+        found = [F.embedding(codes[..., q, :], self.codebooks[q]) for q in range(n)]  # (B, T, 64) each
+        return torch.stack(found).sum(0).transpose(-1, -2)
+
+    def _check(self, n_q: int | None) -> int:
+        n_q = self.n_q if n_q is None else n_q
+        if not 1 <= n_q <= self.n_q:
+            raise ValueError(f"n_q is {n_q}; this quantiser has {self.n_q} codebooks.")
+        return n_q
+
+
+def round_trip_error(rvq: RVQ, latents: Tensor) -> Tensor:
+    """What is lost of latents (B, 64, T) when only their first 1, 2, ... n_q codes are kept: (n_q,), mean square error as a share
+    of the latents' variance. 1 is as bad as saying nothing, 0 is perfect."""
+    codes = rvq.encode(latents)
+    errors = [(rvq.decode(codes[:, : n + 1]) - latents).square().mean() for n in range(rvq.n_q)]
+    return torch.stack(errors) / latents.float().var((0, 2), correction=0).mean()
+
+
+# -- checkpoints -----------------------------------------------------------------------------------
+
+
+def save_rvq(rvq: RVQ, path, codec_fingerprint: str, **facts) -> None:
+    """Writes the codebooks in half precision, with configuration, codec fingerprint and facts inside."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # not "codec", as in models: a quantiser is none, and no model to list
+    about = {"config": json.dumps(asdict(rvq.config)), "made_for": codec_fingerprint, "facts": json.dumps(facts)}
+    part = path.with_suffix(".part")
+    save_file({"codebooks": rvq.codebooks.detach().half().contiguous()}, str(part), metadata=about)
+    part.replace(path)
+
+
+def load_rvq(path=None) -> RVQ:
+    """The trained quantiser, in evaluation mode; None loads the shipped ``data/checkpoints/rvq.safetensors``.
+
+    Raises FileNotFoundError, or ValueError for a damaged file or one made for latents of another codec, saying what to do.
+    """
+    path = Path(path) if path is not None else CHECKPOINTS / "rvq.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"no quantiser at {path}: run `git checkout -- data/checkpoints`, or train one with "
+                                "`python -m lmdm_mini train rvq`.")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            about, codebooks = file.metadata() or {}, file.get_tensor("codebooks")
+        rvq = RVQ(RVQConfig(**json.loads(about["config"])))
+        rvq.set_codebooks(codebooks.float())
+        rvq.codec_fingerprint, rvq.facts = about["made_for"], json.loads(about["facts"])
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged or not a quantiser of this version ({error}). "
+                         "Restore it with `git checkout -- data/checkpoints`.") from error
+    codec = load_codec()
+    if rvq.codec_fingerprint != codec.fingerprint:
+        raise ValueError(f"{path.name} was trained on latents of encoder {rvq.codec_fingerprint}, but the codec here is "
+                         f"{codec.fingerprint}: train it anew with `python -m lmdm_mini train rvq`.")
+    rvq.fingerprint = hashlib.sha256(codebooks.numpy().tobytes()).hexdigest()[:16]
+    return rvq.eval().requires_grad_(False)
+
+
+# -- training ----------------------------------------------------------------------------------------
+
+
+def all_frames(pieces: list[LatentPiece]) -> Tensor:
+    """Every frame of the pieces but their endings, as models learn from them: (N, 64) in half precision."""
+    return torch.cat([piece.latents[:, : max(1, piece.latents.shape[-1] - ENDING)] for piece in pieces], 1).T.contiguous()
+
+
+def train_rvq(out: Path, corpus: Path, steps: int, batch: int = 4096, lr: float = 1e-2, seed: int = 0, config: RVQConfig | None = None,
+              dropout: bool = False) -> Path:
+    """Trains the quantiser on the latents that models are trained on, or goes on where it stopped; prints its error on the
+    valid split, returns its codebooks' path. batch: latent frames a step. dropout: see :class:`RVQ`."""
+    torch.manual_seed(seed)
+    codec, rvq = load_codec(), RVQ(config, dropout)
+    run = Run(out / "rvq", rvq, steps=steps, lr=lr, warmup=min(20, steps), ema=0.99, check_every=max(1, min(50, steps // 10)),
+              about={"codec": codec.fingerprint, "config": str(rvq.config), "batch": str(batch), "seed": str(seed),
+                     "dropout": str(dropout)})
+    torch.manual_seed(seed + run.step)
+    frames = all_frames(find_latents(corpus, "train", codec.fingerprint))
+    valid = all_frames(find_latents(corpus, "valid", codec.fingerprint))
+    valid = valid[:: max(1, len(valid) // 8192)].float().T[None]  # (1, 64, n)
+
+    def draw(count: int) -> Tensor:
+        return frames[torch.randint(len(frames), (count,))].float()
+
+    if run.step == 0:
+        rvq.init_from(draw(4 * batch))
+        run.average.load_state_dict(rvq.state_dict())
+
+    def validate() -> dict[str, Tensor]:
+        error = round_trip_error(run.average, valid)
+        return {f"error_{n}": error[n - 1] for n in (1, 2, 4, 8, 12) if n <= rvq.n_q}
+
+    for _ in run.loop():
+        run.update({"left_over": run.forward(draw(batch)).sum()}, validate)
+    path = run.folder.with_suffix(".safetensors")
+    error = round_trip_error(run.average, valid)
+    save_rvq(run.average, path, codec.fingerprint, steps=run.step, minutes=round(run.seconds / 60), seed=seed,
+             error=[round(float(e), 4) for e in error])
+    print("share of the variance that is lost, with 1 to all codes: " + " ".join(f"{e:.3f}" for e in error))
+    return path
