@@ -13,6 +13,7 @@ import soundfile
 
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.live import JamSession
+from lmdm_mini.live.jam import PageClock
 
 FAST = {"steps": 2, "cfg_scale": 1.0}
 START = {"prompt": [["house", 0.7], ["", 0.1], ["choir", 0.2]], "steps": 2}
@@ -56,12 +57,20 @@ def play(jam, sent, run, seconds=2.0):
     begun, number = time.monotonic(), 0
     while time.monotonic() - begun < seconds:
         heard = time.monotonic() - begun
-        jam._heard({"kind": "report", "run": run, "played": heard, "moving": True, "underruns": 0})
+        jam._heard({"kind": "report", "run": run, "played": heard, "at": 100 + heard, "moving": True, "underruns": 0, "left": None})
         while (number + 1) * 0.05 < heard:
             piece = np.full((2, 2205), 3000, np.int16)
             jam._heard({"kind": "sound", "start": number * 2205, "rate": SAMPLE_RATE}, [piece.tobytes()])
             number += 1
         time.sleep(0.02)
+
+
+def test_a_message_that_was_held_up_is_dated_by_the_quickest(monkeypatch):
+    page, now = PageClock(), 0.0
+    monkeypatch.setattr("lmdm_mini.live.jam.time.perf_counter", lambda: now)
+    for sent_at, delay in ((5.0, 0.02), (5.4, 0.5), (5.8, 0.03)):
+        now = 1000 + sent_at + delay
+        assert page(sent_at) == pytest.approx(1000 + sent_at + 0.02)
 
 
 def test_a_start_a_jam_a_recording(jam, sent):

@@ -107,8 +107,9 @@ class JamSession(anywidget.AnyWidget):
 
     def set(self, **changes) -> None:
         """Turns settings from the next block on, see :class:`lmdm_mini.live.engine.Settings`; the page follows."""
-        self._process.set(**changes)
+        # first, so that a refusal, which brings the settings back, comes second
         self.settings = self.settings | {name: value for name, value in changes.items() if name in self.settings}
+        self._process.set(**changes)
 
     def forget(self) -> None:
         """The model goes on as if nothing had been played."""
