@@ -170,3 +170,9 @@ def test_real_latents_keep_more_with_more_codes():
     rvq.init_from(frames[torch.randint(len(frames), (3000,))])
     error = round_trip_error(rvq, frames[::40].T[None])
     assert 0.3 < error[2] < error[1] < error[0] < 0.85
+
+
+def test_the_shipped_quantiser_keeps_what_its_row_in_readme_says():
+    frames = all_frames(read_packed(SHIPPED / "test.safetensors", load_codec().fingerprint)).float()
+    error = round_trip_error(load_rvq(), frames[::20].T[None])
+    assert (error.diff() < 0).all() and error[0] < 0.6 and error[7] < 0.17 and error[11] < 0.09
