@@ -15,7 +15,7 @@ import importlib.util
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -50,7 +50,11 @@ class Text:
     sentence: Tensor
 
     def __getitem__(self, rows) -> "Text":
-        return Text(self.tokens[rows], self.log_weight[rows], self.bpm[rows], self.sentence[rows])
+        return self.map(lambda x: x[rows])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Text":
+        """The same with `function` applied to every tensor."""
+        return Text(function(self.tokens), function(self.log_weight), function(self.bpm), function(self.sentence))
 
     @property
     def empty(self) -> bool:

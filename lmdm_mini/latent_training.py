@@ -84,6 +84,11 @@ class LatentSet:
         return torch.stack(windows), stack_texts(texts), there, torch.stack(beats)
 
 
+def validation_set(pieces: list[LatentPiece]) -> LatentSet:
+    """What losses are compared on: captions as they are written, whole, or none."""
+    return LatentSet(pieces, 99, paraphrased=0.0, thin=0.0, sentence_only=0.0, sentence_noise=0.0)
+
+
 @dataclass
 class FlowBatch:
     """What a step learns from: B items of S frames."""
@@ -101,8 +106,7 @@ class FlowBatch:
     def part(self, rows: slice, place: Callable) -> "FlowBatch":
         """Some of its items, every tensor put where it belongs by `place`."""
         items = {field.name: getattr(self, field.name) for field in fields(self)}
-        text = self.text[rows]
-        items["text"] = Text(place(text.tokens), place(text.log_weight), place(text.bpm), place(text.sentence))
+        items["text"] = self.text[rows].map(place)
         for name, x in items.items():
             if isinstance(x, Tensor):
                 items[name] = place(x if name == "positions" else x[rows])
@@ -173,6 +177,9 @@ def draw_context_dropout(size: int, known: int, rng: random.Random) -> Tensor:
     return torch.tensor([known if d < 0.2 else p if d < 0.5 else 0 for d, p in zip(draws, part)])
 
 
+SPLICES = 0.1  # share of items whose context is from another piece
+
+
 def splice(x0: Tensor, cut: int, rng: random.Random, share: float) -> tuple[Tensor, Tensor]:
     """Gives some items, a `share` of them, the first `cut` frames of another: (x0, which were spliced (B,))."""
     spliced = torch.tensor([rng.random() < share for _ in range(len(x0))])
@@ -186,7 +193,7 @@ def draw_enc_dec(data: LatentSet, batch: int, window: int, rng: random.Random, g
     block = rng.choice(BLOCKS)
     known = min(WINDOW, window - block)
     x0, text, music, beats = data.batch(batch, known + block)
-    x0, _ = splice(x0, known, rng, share=0.1 * splices)
+    x0, _ = splice(x0, known, rng, share=SPLICES * splices)
     context = torch.cat([torch.ones(batch, known), torch.zeros(batch, block)], 1)
     there = torch.arange(known + block) >= draw_context_dropout(batch, known, rng)[:, None]  # (B, S)
     mask = enc_dec_mask(context) & there[:, None, None, :] | torch.eye(known + block, dtype=torch.bool)
@@ -259,8 +266,7 @@ def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, l
     run = Run(out / name, model, steps=steps, lr=lr, warmup=min(200, steps // 10), ema=0.999, check_every=max(20, min(200, steps // 10)), matrices="layers.", fabric=fabric,
               about={"codec": codec.fingerprint, "config": str(model.config), "batch": str(batch), "seed": str(seed)})
     data = LatentSet(find_latents(corpus, "train", codec.fingerprint), seed + run.step)
-    check_set = LatentSet(find_latents(corpus, "valid", codec.fingerprint), 99, paraphrased=0.0, thin=0.0, sentence_only=0.0,
-                          sentence_noise=0.0)
+    check_set = validation_set(find_latents(corpus, "valid", codec.fingerprint))
     draw, window = partial(DRAWS[variant], splices=splices) if live else DRAWS[variant], model.config.window
     fixed = random.Random(7), torch.Generator().manual_seed(7)
     check = [DRAWS[variant](check_set, 16, window, *fixed) for _ in range(4)]

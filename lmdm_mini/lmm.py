@@ -96,7 +96,7 @@ class LMM(nn.Module):
         if not 1 <= c.context_n_q <= c.n_q:
             raise ValueError(f"context_n_q is {c.context_n_q}; it must be from 1 to n_q, which is {c.n_q}.")
         self.name, self.codec_fingerprint, self.facts = "untrained", "", {}
-        self.tables = nn.Parameter(0.3 * torch.randn(c.n_q, c.codebook_size, LATENT_CHANNELS) / c.n_q**0.5)
+        self.code_embeddings = nn.Parameter(0.3 * torch.randn(c.n_q, c.codebook_size, LATENT_CHANNELS) / c.n_q**0.5)
         self.context_in = nn.Linear(LATENT_CHANNELS, c.width)
         self.encoder = nn.ModuleList(Layer(c, cross=False) for _ in range(c.encoder_layers))
         self.encoder_norm = nn.LayerNorm(c.width)
@@ -111,11 +111,11 @@ class LMM(nn.Module):
         self.temporal = nn.ModuleList(Layer(c) for _ in range(c.temporal_layers))
         self.temporal_norm = nn.LayerNorm(c.width)
         self.frame_to_depth = nn.Linear(c.width, c.depth_width)
-        self.said_in = nn.Linear(LATENT_CHANNELS, c.depth_width, bias=False)
+        self.code_in = nn.Linear(LATENT_CHANNELS, c.depth_width, bias=False)
         self.place = nn.Parameter(0.02 * torch.randn(c.n_q, c.depth_width))  # which code of the frame it is
         self.depth = nn.ModuleList(DepthLayer(c.depth_width, c.depth_heads, c.expansion) for _ in range(c.depth_layers))
         self.depth_norm = nn.LayerNorm(c.depth_width)
-        self.heads = nn.Parameter(torch.zeros(c.n_q, c.codebook_size, c.depth_width))
+        self.code_heads = nn.Parameter(torch.zeros(c.n_q, c.codebook_size, c.depth_width))
         self.head_bias = nn.Parameter(torch.zeros(c.n_q, c.codebook_size))
         # what closes the layers of the diffusion models at first closes these, too
         for zero in (self.modulation_head, self.clock_in, self.sentence_in, *(layer.cross.project for layer in self.temporal)):
@@ -124,11 +124,11 @@ class LMM(nn.Module):
 
     # -- what both the forward pass and the cached one are made of ------------------------------------
 
-    def vectors(self, codes: Tensor) -> Tensor:
+    def embed_codes(self, codes: Tensor) -> Tensor:
         """Codes (B, n, S) of the first n codebooks to their vectors (B, S, n, 64)."""
         n = codes.shape[1]
         rows = codes + self.config.codebook_size * torch.arange(n, device=codes.device)[:, None]
-        return F.embedding(rows, self.tables.flatten(0, 1)).transpose(1, 2)
+        return F.embedding(rows, self.code_embeddings.flatten(0, 1)).transpose(1, 2)
 
     def rope(self, positions: Tensor) -> Tensor:
         """Angles of places in time (T,), for encoder and temporal transformer."""
@@ -149,7 +149,7 @@ class LMM(nn.Module):
         query may look, (B, 1, S, S)."""
         if not codes.shape[-1]:
             return self.place.new_zeros(len(codes), 0, self.config.width)
-        x = self.context_in(self.vectors(codes[:, : self.config.context_n_q]).sum(2))
+        x = self.context_in(self.embed_codes(codes[:, : self.config.context_n_q]).sum(2))
         table, still = self.rope(torch.arange(x.shape[1], device=x.device)), x.new_zeros(1, 1, 6 * x.shape[-1])
         for layer in self.encoder:
             x = layer(x, still, table, partial(F.scaled_dot_product_attention, attn_mask=mask), None)
@@ -169,7 +169,7 @@ class LMM(nn.Module):
         if not 0 <= known < size:
             raise ValueError(f"known is {known}; of {size} frames at least the last must be left to make.")
         there = codes.new_ones(batch, known, dtype=torch.bool) if there is None else there
-        made = self.vectors(codes[..., known:])  # (B, T, n_q, 64)
+        made = self.embed_codes(codes[..., known:])  # (B, T, n_q, 64)
         h = self._temporal(codes, made, known, text, beats, there)
         return self._depth(h, made)
 
@@ -180,7 +180,7 @@ class LMM(nn.Module):
         alone = torch.eye(known, dtype=torch.bool, device=codes.device)  # a missing frame looks at itself, or it would be NaN
         context = self.encode(codes[..., :known], there[:, None, None] | alone)
         # a frame is told the one before it
-        last = self.vectors(codes[..., known - 1 : known]).sum(2) if known else made.new_zeros(batch, 1, LATENT_CHANNELS)
+        last = self.embed_codes(codes[..., known - 1 : known]).sum(2) if known else made.new_zeros(batch, 1, LATENT_CHANNELS)
         h = self.frames_in(torch.cat([last, made[:, :-1].sum(2)], 1))
         first = ~there[:, -1] if known else torch.ones(batch, dtype=torch.bool, device=codes.device)  # nothing is before it
         h = torch.where((first[:, None] & (positions[:count] == 0))[..., None], self.start, h)
@@ -201,18 +201,18 @@ class LMM(nn.Module):
     def _depth(self, h: Tensor, made: Tensor) -> Tensor:
         """Logits of the codes of frames h (B, T, W), each given the vectors (B, T, n_q, 64) of those before it."""
         said = F.pad(made.cumsum(2)[:, :, :-1], (0, 0, 1, 0))  # (B, T, n_q, 64)
-        x = self.frame_to_depth(h)[:, :, None] + self.place + self.said_in(said)
+        x = self.frame_to_depth(h)[:, :, None] + self.place + self.code_in(said)
         x = x.flatten(0, 1)  # (B * T, n_q, depth_width)
         for layer in self.depth:
             x = layer(x, partial(F.scaled_dot_product_attention, is_causal=True))
-        logits = torch.einsum("nqd,qcd->nqc", self.depth_norm(x), self.heads.to(x.dtype)) + self.head_bias
+        logits = torch.einsum("nqd,qcd->nqc", self.depth_norm(x), self.code_heads.to(x.dtype)) + self.head_bias
         return logits.unflatten(0, h.shape[:2])
 
 
 def parameters(model: nn.Module) -> int:
     """Parameters of the transformers and what conditions them: of an LMM, vectors and heads of the codes are left out, for they
     depend on the codebooks; of a diffusion model, all count."""
-    of_codes = ("tables", "heads", "head_bias")
+    of_codes = ("code_embeddings", "code_heads", "head_bias")
     return sum(p.numel() for name, p in model.named_parameters() if name not in of_codes)
 
 
@@ -224,7 +224,7 @@ def start_from(rvq: RVQ, config: LMMConfig | None = None) -> LMM:
     config = config or LMMConfig(n_q=rvq.n_q)
     _check_fits(config, rvq)
     model = LMM(config)
-    model.tables.data.copy_(rvq.codebooks[: config.n_q])
+    model.code_embeddings.data.copy_(rvq.codebooks[: config.n_q])
     object.__setattr__(model, "rvq", rvq)  # not a submodule: its codebooks are not the model's
     return model
 

@@ -39,8 +39,8 @@ class LMMCache:
         self.keys, self.values = torch.zeros(shape), torch.zeros(shape)
         shape = (c.depth_layers, branches, c.depth_heads, c.n_q, c.depth_width // c.depth_heads)
         self.depth_keys, self.depth_values = torch.zeros(shape), torch.zeros(shape)
-        self.said = model.said_in(model.tables).unbind()  # n_q of (codebook_size, depth_width): what a code adds to what is heard
-        self.heads = list(zip(model.heads.unbind(), model.head_bias.unbind()))
+        self.said = model.code_in(model.code_embeddings).unbind()  # n_q of (codebook_size, depth_width): what a code adds to what is heard
+        self.heads = list(zip(model.code_heads.unbind(), model.head_bias.unbind()))
 
 
 def _attend(keys: Tensor, values: Tensor, place: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -79,19 +79,19 @@ class CachedBlock:
         self.modulation, self.clock = model.modulation(text), model.clock(beats, text.bpm)
         self.table = model.rope(size + torch.arange(count))
         self.codes = torch.zeros(c.n_q, count, dtype=torch.long)
-        self.last = model.vectors(context[..., -1:]).sum(2)[0] if size else None  # (1, 64) the frame before as latents
+        self.last = model.embed_codes(context[..., -1:]).sum(2)[0] if size else None  # (1, 64) the frame before as latents
 
     @torch.inference_mode()
     def __call__(self, pick: Pick) -> Tensor:
         if self.made == self.count:
             raise ValueError(f"this block has its {self.count} frames.")
         codes = self.codes[:, self.made]
-        self._say(self._hear(), pick, codes)
-        self.last = self.model.vectors(codes[None, :, None]).sum(2)[0]
+        self._depth_step(self._temporal_step(), pick, codes)
+        self.last = self.model.embed_codes(codes[None, :, None]).sum(2)[0]
         self.made += 1
         return codes
 
-    def _hear(self) -> Tensor:
+    def _temporal_step(self) -> Tensor:
         """The frame before goes through the temporal transformer: (B, 1, W)."""
         model, i = self.model, self.made
         h = model.start if self.last is None else model.frames_in(self.last)
@@ -101,7 +101,7 @@ class CachedBlock:
                       lambda y: layer.cross.look(y, *words))
         return model.temporal_norm(h)
 
-    def _say(self, h: Tensor, pick: Pick, codes: Tensor) -> None:
+    def _depth_step(self, h: Tensor, pick: Pick, codes: Tensor) -> None:
         """The depth transformer says the codes of a frame, given what the temporal one makes of it (B, 1, W); they are written to
         `codes` (n_q,)."""
         starts = (self.model.frame_to_depth(h) + self.model.place).split(1, 1)  # n_q of (B, 1, depth_width)

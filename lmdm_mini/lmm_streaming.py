@@ -24,7 +24,7 @@ from lmdm_mini.streaming import Block, Stopwatch, Stream, beats_from, guide, is_
 LMM_SETTINGS = ("prompt", "cfg_scale", "temperature", "top_k", "block_latents")
 
 
-def pick_code(logits: Tensor, cfg_scale: float, temperature: float, top_k: int, generator: torch.Generator) -> Tensor:
+def sample_code(logits: Tensor, cfg_scale: float, temperature: float, top_k: int, generator: torch.Generator) -> Tensor:
     """Draws a code (1,) from logits (1, codebook_size), or with guidance from those of both branches (2, codebook_size): one of the
     `top_k` likeliest; top_k 1 is the likeliest."""
     if len(logits) == 2:
@@ -97,7 +97,7 @@ class LMMStream(Stream):
         count = int(self.block_latents)
         block = CachedBlock(self.model, self.memory, heard, count, text, beats_from(self.beat, text.bpm, count))
         times.append(time.perf_counter())
-        pick = partial(pick_code, cfg_scale=self.cfg_scale, temperature=self.temperature, top_k=int(self.top_k), generator=self.generator)
+        pick = partial(sample_code, cfg_scale=self.cfg_scale, temperature=self.temperature, top_k=int(self.top_k), generator=self.generator)
         frame = watch(block)
         for _ in range(count):
             frame(pick)

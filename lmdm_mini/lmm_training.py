@@ -11,7 +11,7 @@ Notebook: 07_discrete_live_music_models. Source: Lyria Team 2025, "Live Music Mo
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,13 +23,10 @@ from lmdm_mini.attention import BLOCKS
 from lmdm_mini.codec import load_codec
 from lmdm_mini.conditioning import Text
 from lmdm_mini.corpus.latents import LatentPiece, find_latents
-from lmdm_mini.latent_training import LatentSet, draw_context_dropout, splice
+from lmdm_mini.latent_training import SPLICES, LatentSet, draw_context_dropout, splice, validation_set
 from lmdm_mini.lmm import LMM, LMMConfig, save_lmm, start_from
 from lmdm_mini.rvq import RVQ, load_rvq
 from lmdm_mini.training import Run, fast_autocast, make_fabric
-
-SPLICES = 0.1  # share of items whose context is from another piece, as for `enc_dec`
-
 
 def as_codes(pieces: list[LatentPiece], rvq: RVQ, n_q: int) -> list[LatentPiece]:
     """Pieces whose latents are codes, (n_q, T): a :class:`lmdm_mini.latent_training.LatentSet` draws windows of either."""
@@ -50,10 +47,8 @@ class CodeBatch:
 
     def part(self, rows: slice, place: Callable) -> "CodeBatch":
         """Some of its items, every tensor put where it belongs by `place`."""
-        text = self.text[rows]
-        text = Text(*(place(getattr(text, field.name)) for field in fields(text)))
         moved = {name: place(getattr(self, name)[rows]) for name in ("codes", "beats", "there", "weight")}
-        return replace(self, text=text, **moved)
+        return replace(self, text=self.text[rows].map(place), **moved)
 
 
 def draw_codes(data: LatentSet, batch: int, window: int, rng: random.Random, splices: float = SPLICES) -> CodeBatch:
@@ -115,8 +110,7 @@ def train_lmm(out: Path, corpus: Path, steps: int, batch: int = 16, lr: float = 
                      "seed": str(seed)})
     size, window = model.config.n_q, model.config.window
     data = LatentSet(as_codes(find_latents(corpus, "train", codec.fingerprint), quantiser, size), seed + run.step)
-    check_set = LatentSet(as_codes(find_latents(corpus, "valid", codec.fingerprint), quantiser, size), 99, paraphrased=0.0, thin=0.0,
-                          sentence_only=0.0, sentence_noise=0.0)
+    check_set = validation_set(as_codes(find_latents(corpus, "valid", codec.fingerprint), quantiser, size))
     fixed = random.Random(7)
     check = [draw_codes(check_set, min(16, batch), window, fixed) for _ in range(4)]
     rng = random.Random(seed + run.step)

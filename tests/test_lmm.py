@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_kv_cache import words
 
 from lmdm_mini import latent_training, lmm_training
 from lmdm_mini.attention import BLOCKS
@@ -17,7 +18,7 @@ from lmdm_mini.dit import DiT
 from lmdm_mini.latent_training import LatentSet
 from lmdm_mini.lmm import LMM, LMMConfig, load_lmm, parameters, save_lmm, start_from
 from lmdm_mini.lmm_cache import CachedBlock, LMMCache
-from lmdm_mini.lmm_streaming import LMM_SETTINGS, generate_lmm, pick_code, stream_lmm
+from lmdm_mini.lmm_streaming import LMM_SETTINGS, generate_lmm, sample_code, stream_lmm
 from lmdm_mini.lmm_training import as_codes, by_group, code_loss, draw_codes, train_lmm
 from lmdm_mini.rvq import RVQ, RVQConfig, load_rvq, save_rvq
 from lmdm_mini.streaming import beats_from
@@ -38,14 +39,6 @@ def model():
     object.__setattr__(made, "rvq", quantiser.eval().requires_grad_(False))
     object.__setattr__(made, "codec", load_codec())
     return made
-
-
-def words(batch, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    log_weight = torch.zeros(batch, 4)
-    log_weight[0, 2:] = -math.inf
-    tokens, sentence = torch.randn(batch, 4, 384, generator=generator), torch.randn(batch, 384, generator=generator)
-    return Text(tokens, log_weight, torch.tensor([90.0, 0.0])[:batch], sentence)
 
 
 def codes_of(frames, seed=0, batch=1):
@@ -108,7 +101,7 @@ def test_sampled_tokens_are_those_of_a_model_without_any_cache(model):
 
     def picker():
         generator = torch.Generator().manual_seed(5)
-        return lambda logits: pick_code(logits, 1.7, 1.1, 10, generator)
+        return lambda logits: sample_code(logits, 1.7, 1.1, 10, generator)
 
     cached, _ = played(model, LMMCache(model), context, count, text, 0.5, picker())
     naive, pick = torch.zeros(1, CODES, count, dtype=torch.long), picker()
@@ -207,19 +200,19 @@ def test_memory_is_allocated_once(model):
 
 def test_codes_are_drawn_as_asked():
     logits, generator = torch.randn(1, ENTRIES), torch.Generator().manual_seed(0)
-    assert pick_code(logits, 1.0, 1.0, 1, generator) == logits.argmax()
-    drawn = torch.cat([pick_code(logits, 1.0, 1.5, 4, generator) for _ in range(4000)])
+    assert sample_code(logits, 1.0, 1.0, 1, generator) == logits.argmax()
+    drawn = torch.cat([sample_code(logits, 1.0, 1.5, 4, generator) for _ in range(4000)])
     best, which = logits[0].topk(4)
     assert set(drawn.tolist()) == set(which.tolist())
     share = torch.stack([(drawn == code).float().mean() for code in which])
     assert (share - (best / 1.5).softmax(0)).abs().max() < 0.03
-    cold = torch.cat([pick_code(logits, 1.0, 1e-3, ENTRIES, generator) for _ in range(50)])
+    cold = torch.cat([sample_code(logits, 1.0, 1e-3, ENTRIES, generator) for _ in range(50)])
     assert (cold == logits.argmax()).all()
 
 
 def test_guidance_goes_beyond_the_prompt():
     logits, generator = torch.tensor([[0.0, 1.0, 1.1], [0.0, 0.0, 1.0]]), torch.Generator()
-    assert [int(pick_code(logits, scale, 1.0, 1, generator)) for scale in (0.0, 1.0, 3.0)] == [2, 2, 1]
+    assert [int(sample_code(logits, scale, 1.0, 1, generator)) for scale in (0.0, 1.0, 3.0)] == [2, 2, 1]
 
 
 # ---------------------------------------------------------------- the stream
@@ -363,7 +356,7 @@ def test_the_loss_is_cross_entropy_where_it_weighs(model, few_words):
     logits = model(batch.codes, batch.known, batch.text, batch.beats, batch.there).log_softmax(-1)
     right = logits.gather(-1, batch.codes[..., batch.known :].transpose(1, 2)[..., None])[..., 0]  # (B, T, CODES)
     assert torch.allclose(code_loss(model, batch), -right[:, :30].mean((0, 1)), atol=1e-5)
-    assert torch.equal(untrained.tables, model.rvq.codebooks)
+    assert torch.equal(untrained.code_embeddings, model.rvq.codebooks)
     groups = by_group(torch.arange(12.0))
     expected = {"all": 5.5, "code_1": 0, "codes_2_4": 2, "codes_5_8": 5.5, "codes_9_12": 9.5}
     assert {name: value.item() for name, value in groups.items()} == expected
