@@ -45,14 +45,14 @@ lab: say-lab .venv/.stamp-lab
 
 say-test:
 	@echo "make test: runs the tests and every notebook, from top to bottom, and prints the coverage."
-	@echo "  The first run installs into .venv: 5 to 15 minutes. The tests: about 10 minutes on two cores."
+	@echo "  The first run installs into .venv: 5 to 15 minutes. The tests: 15 to 25 minutes on two cores."
 
 test: say-test .venv/.stamp-test
 	@$(PY) -m pytest -m "not slow" --durations=8 --cov --cov-report=term $(ARGS)
 
 say-test-full:
 	@echo "make test-full: all tests, the slow ones too, and every notebook, and prints the coverage."
-	@echo "  The first run installs into .venv: 5 to 15 minutes. The tests: about 30 minutes on two cores."
+	@echo "  The first run installs into .venv: 5 to 15 minutes. The tests: 35 to 45 minutes on two cores."
 
 test-full: say-test-full .venv/.stamp-test
 	@$(PY) -m pytest --durations=8 --cov --cov-report=term $(ARGS)
