@@ -8,7 +8,7 @@ import torch
 import lmdm_mini as lm
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec import FRAME_SAMPLES
-from lmdm_mini.live.engine import LEFT, Engine, soft_limit
+from lmdm_mini.live.engine import MARGIN, Engine, soft_limit
 from lmdm_mini.live.microphone import GAP_SECONDS, Microphone, get_ring, put_ring
 from lmdm_mini.streaming import Stream
 
@@ -337,7 +337,7 @@ def test_lead_grows_when_it_was_not_enough_and_old_reports_count_as_old(model):
     clock.now = 10.0
     engine.report(0.1, True, at=9.8)
     assert engine.lead() == pytest.approx(engine.samples / SAMPLE_RATE - 0.3)
-    engine.report(0.1, True, at=1e9, left=LEFT - 0.1)
+    engine.report(0.1, True, at=1e9, left=MARGIN - 0.1)
     assert engine.lead() == pytest.approx(engine.samples / SAMPLE_RATE - 0.1) and engine.lead_seconds == pytest.approx(0.4)
     engine.report(0.1, True)  # no block came
     assert engine.lead_seconds == pytest.approx(0.4)

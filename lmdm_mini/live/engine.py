@@ -41,9 +41,9 @@ FIRST_SECONDS = 0.8  # of sound are made before any is heard
 RECENT = 16  # blocks, of which the slowest says how long the next may take
 STALE = 2.0  # seconds: no report is older, whatever its clock says
 LIMIT = 0.8  # peaks above it are rounded off
-LEFT = 0.2  # seconds of sound that the listener should still have when a block comes: if not, blocks are begun earlier by what lacks,
+MARGIN = 0.2  # seconds of sound that the listener should still have when a block comes: if not, blocks are begun earlier by what lacks,
 MOST_LEAD = 1.0  # up to so many before it would be silent,
-LESS_LEAD = 0.005  # and later again by this with each report that it was enough
+LEAD_DECAY = 0.005  # and later again by this with each report that it was enough
 STEPS = (4, 6, 8)  # between these an engine chooses by itself when time is short, but none above what the player wants
 BUSY, IDLE = 0.8, 0.45  # real-time factors above and below which it does
 BEAT_SECONDS = 8.0  # of the player's sound in which a beat is looked for
@@ -134,7 +134,7 @@ class Engine:
         """So much has been heard, and sound is running or not; at: by the clock, if it was not just now. left: seconds of sound that
         were still to be heard when the last block came there, of several the least; None: none came."""
         if left is not None:
-            later = self.lead_seconds + LEFT - left if left < LEFT else self.lead_seconds - LESS_LEAD
+            later = self.lead_seconds + MARGIN - left if left < MARGIN else self.lead_seconds - LEAD_DECAY
             self.lead_seconds = max(self.least_lead, min(MOST_LEAD, later))
         now = self.clock()
         self.played, self.moving = played_seconds, moving
