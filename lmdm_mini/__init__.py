@@ -17,10 +17,10 @@ _PUBLIC = {
     "load_codec": "codec",
     "read_audio": "audio",
     "write_audio": "audio",
-    "load": "dit",
+    "load": "models",
     "list_models": "dit",
-    "generate": "streaming",
-    "stream": "streaming",
+    "generate": "models",
+    "stream": "models",
 }
 __all__ = sorted(_PUBLIC)
 

@@ -79,6 +79,7 @@ def _generate(args: argparse.Namespace) -> None:
     from lmdm_mini import generate, load, read_audio, write_audio
     from lmdm_mini.audio import AUDIO_FORMATS, SAMPLE_RATE
     from lmdm_mini.conditioning import parse_mixture
+    from lmdm_mini.models import sampling
 
     context = None
     if args.output.suffix.lower() not in AUDIO_FORMATS:
@@ -88,8 +89,11 @@ def _generate(args: argparse.Namespace) -> None:
             raise ValueError(f"--hear is {args.hear}; it must be more than 0 seconds.")
         context = read_audio(args.go_on)[:, -int(args.hear * SAMPLE_RATE) :]
     model = load(args.model)
-    audio = generate(model, parse_mixture(args.prompt), args.seconds, args.steps, args.cfg_scale, args.seed, context=context,
-                     sampler=args.sampler, keep=args.keep)
+    settings = sampling(model, args.steps, args.temperature, args.top_k)
+    if "steps" in settings:
+        settings["sampler"] = args.sampler
+    audio = generate(model, parse_mixture(args.prompt), args.seconds, args.keep, cfg_scale=args.cfg_scale, seed=args.seed, context=context,
+                     **settings)
     print(f"{audio.shape[-1] / SAMPLE_RATE:.1f} s in {write_audio(args.output, audio)}")
 
 
@@ -103,6 +107,8 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=16, help="denoising steps a block (default: %(default)s)")
     parser.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none (default: %(default)s)")
     parser.add_argument("--sampler", default="euler", choices=("euler", "pingpong"))
+    parser.add_argument("--temperature", type=float, default=1.1, help="of the discrete model, instead of steps (default: %(default)s)")
+    parser.add_argument("--top-k", type=int, default=40, help="likewise: how many of the likeliest codes may be drawn (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, help="the file to write (.wav, .flac, .ogg, .mp3)")
 

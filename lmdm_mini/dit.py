@@ -251,16 +251,15 @@ def list_models() -> list[dict]:
     return rows
 
 
-def load(name: str = "bidirectional", path=None) -> DiT:
-    """A trained model by its name (see :func:`list_models`), in evaluation mode, with its codec as `model.codec`.
-
-    Raises ValueError for an unknown name, a damaged file, or weights made for latents of another codec.
-    """
+def load_dit(name: str = "bidirectional", path=None) -> DiT:
+    """A trained diffusion model by its name, as :func:`lmdm_mini.models.load` loads any model."""
+    if name == "lmm":
+        raise ValueError("model 'lmm' is the discrete one, which does not play here: take bidirectional, enc_dec or block_causal.")
     return load_checkpoint(name, path, lambda config: DiT(DiTConfig(**config)))
 
 
 def load_checkpoint(name: str, path, make: Callable[[dict], nn.Module]) -> nn.Module:
-    """What :func:`save_model` wrote, as :func:`load` does it; make: gives an untrained model of a configuration."""
+    """What :func:`save_model` wrote, as :func:`lmdm_mini.models.load` does it; make: gives an untrained model of a configuration."""
     path = Path(path) if path is not None else CHECKPOINTS / f"{name}.safetensors"
     if not path.is_file():
         there = [row["name"] for row in list_models()]

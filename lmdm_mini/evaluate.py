@@ -324,6 +324,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         kind.add_argument("--model", default="bidirectional")
         kind.add_argument("--checkpoint", help="weights of it (default: the shipped ones); the table is then only written to --out")
         kind.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none (default: %(default)s)")
+        kind.add_argument("--temperature", type=float, default=1.1, help="of the discrete model, instead of steps (default: %(default)s)")
+        kind.add_argument("--top-k", type=int, default=40, help="likewise: how many of the likeliest codes may be drawn (default: %(default)s)")
         kind.add_argument("--out", default=None, help="the table (default: data/results/<what>_<model>.json)")
     reference = kinds.add_parser("reference", help="what real music scores: needed again when codec, judge or corpus change")
     reference.add_argument("--corpus", default="runs/corpus", help="folder of the corpus (default: %(default)s)")

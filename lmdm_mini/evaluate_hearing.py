@@ -18,7 +18,7 @@ from tqdm import tqdm
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec import LATENT_RATE, RESULTS, load_codec
 from lmdm_mini.corpus.latents import ENDING, SHIPPED, read_packed
-from lmdm_mini.dit import DiT, load
+from lmdm_mini.dit import DiT, load_dit
 from lmdm_mini.live.engine import Engine
 from lmdm_mini.musical import chroma, same_tempo, tempo
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> dict:
         raise ValueError("--clips must be at least 3.")
     if not args.seconds >= 2 * JUDGED - 5:
         raise ValueError(f"--seconds must be at least {2 * JUDGED - 5:g}: the last {JUDGED:g} are judged.")
-    model, sounds = load(args.model, args.checkpoint), recordings(args.clips, args.seconds)
+    model, sounds = load_dit(args.model, args.checkpoint), recordings(args.clips, args.seconds)
     table = {"model": model.name, "clips": len(sounds), "seconds": args.seconds, "seed": args.seed,
              "hearing": judge_hearing(model, sounds, args.seed), "deaf": judge_hearing(model, sounds, args.seed, mic_level=0.0)}
     out = args.out or (None if args.checkpoint else RESULTS / f"hearing_{args.model}.json")

@@ -26,10 +26,10 @@ from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.clap import STYLES, Clap, embed_audio, embed_prompts, load_clap
 from lmdm_mini.codec import FRAME_SAMPLES, LATENT_RATE, RESULTS, load_codec
 from lmdm_mini.corpus.latents import ENDING, SHIPPED, LatentPiece, read_packed
-from lmdm_mini.dit import DiT, load
 from lmdm_mini.metrics import frechet_distance, seam_ratio
+from lmdm_mini.models import Model, described, load, sampling, stream
 from lmdm_mini.reference import Reference, embed, load_reference
-from lmdm_mini.streaming import Stream, stream
+from lmdm_mini.streaming import Stream
 
 BLOCK_LATENTS, CONTEXT_LATENTS = 48, 192
 BLOCK_SAMPLES = BLOCK_LATENTS * FRAME_SAMPLES
@@ -48,9 +48,9 @@ def primes(test: list[LatentPiece], count: int) -> list[tuple[Tensor, str, str]]
     return found
 
 
-def start(model: DiT, prompt: str, steps: int, cfg_scale: float, seed: int, context: Tensor | None = None) -> Stream:
-    """A stream that goes on from context latents (1, 64, T)."""
-    playing = stream(model, prompt, BLOCK_LATENTS, steps, cfg_scale, seed, context_latents=CONTEXT_LATENTS)
+def start(model: Model, prompt: str, seed: int, context: Tensor | None = None, **settings) -> Stream:
+    """A stream that goes on from context latents (1, 64, T); settings as :func:`lmdm_mini.models.stream`."""
+    playing = stream(model, prompt, BLOCK_LATENTS, seed=seed, context_latents=CONTEXT_LATENTS, **settings)
     if context is not None:
         playing.set_context(context)
     return playing
@@ -85,12 +85,12 @@ def floor(reference: Reference, count: int, each: int = 4) -> dict[str, float]:
 # -- three questions ---------------------------------------------------------------------------------
 
 
-def judge_rollouts(model: DiT, clap: Clap, reference: Reference, given: list, primed: bool, steps: int, cfg_scale: float,
-                   seconds: float = 20.0, seed: int = 0) -> dict:
-    """One row of the table. given: as :func:`primes` gives them."""
+def judge_rollouts(model: Model, clap: Clap, reference: Reference, given: list, primed: bool, seconds: float = 20.0, seed: int = 0,
+                   **settings) -> dict:
+    """One row of the table. given: as :func:`primes` gives them; settings as :func:`lmdm_mini.models.stream`."""
     made, seams = [], []
-    for i, (context, prompt, _) in enumerate(tqdm(given, desc=f"roll-outs, {steps} steps", leave=False)):
-        playing = start(model, prompt, steps, cfg_scale, seed + i, context if primed else None)
+    for i, (context, prompt, _) in enumerate(tqdm(given, desc=f"roll-outs, {described(settings)}", leave=False)):
+        playing = start(model, prompt, seed + i, context if primed else None, **settings)
         made.append(perform(playing, seconds))
         # a join is heard 512 samples late, and a decoder that goes on still owes 256
         seams.append(seam_ratio(torch.cat([playing.heard[:, -BLOCK_SAMPLES:], made[-1]], 1), BLOCK_SAMPLES, 768 if primed else 512))
@@ -109,17 +109,15 @@ def judge_rollouts(model: DiT, clap: Clap, reference: Reference, given: list, pr
     }
 
 
-def drift_curve(model: DiT, clap: Clap, reference: Reference, given: list, steps: int, cfg_scale: float, seconds: float = 120.0,
-                seed: int = 0) -> list[dict]:
+def drift_curve(model: Model, clap: Clap, reference: Reference, given: list, seconds: float = 120.0, seed: int = 0, **settings) -> list[dict]:
     """FD over single seconds of primed roll-outs, bin after bin."""
-    made = [split_seconds(perform(start(model, prompt, steps, cfg_scale, seed + i, context), seconds))
+    made = [split_seconds(perform(start(model, prompt, seed + i, context, **settings), seconds))
             for i, (context, prompt, _) in enumerate(tqdm(given, desc="drift", leave=False))]
     return [{"second": at, **distances(clap, reference, torch.cat([audio[at : at + 8 : 2] for audio in made]))}
             for at in range(0, int(seconds), BIN)]
 
 
-def prompt_change(model: DiT, clap: Clap, given: list, steps: int, cfg_scale: float, before: int = 4, after: int = 10,
-                  seed: int = 0) -> dict:
+def prompt_change(model: Model, clap: Clap, given: list, before: int = 4, after: int = 10, seed: int = 0, **settings) -> dict:
     """CLAP score with the new prompt over windows of 2 s, by seconds from the change on (window ends): `before` blocks in one
     style, `after` in another. settled: the mean of the last four; blocks: until the curve has risen by 80 % of the way there.
 
@@ -128,7 +126,7 @@ def prompt_change(model: DiT, clap: Clap, given: list, steps: int, cfg_scale: fl
     if len({style for _, _, style in given}) < 2:
         raise ValueError("a change of the prompt needs prompts of at least two styles.")
     for i, (_, prompt, style) in enumerate(tqdm(given, desc="prompt changes", leave=False)):
-        playing = start(model, prompt, steps, cfg_scale, seed + i)
+        playing = start(model, prompt, seed + i, **settings)
         made = [next(playing).audio for _ in range(before)]
         new = next(words for _, words, other in given[i:] + given[:i] if other != style)
         playing.set(prompt=new)
@@ -148,20 +146,22 @@ def prompt_change(model: DiT, clap: Clap, given: list, steps: int, cfg_scale: fl
 # -- the table ---------------------------------------------------------------------------------------
 
 
-def evaluate_rollouts(model: DiT, rollouts: int = 64, steps: tuple[int, ...] = (8, 50), cfg_scale: float = 2.0, long: int = 16,
-                      seed: int = 0, out=None, reference: Reference | None = None) -> dict:
-    """The tables of one model, as a dict that JSON can hold; `out` writes it. long: roll-outs of two minutes, and prompt changes;
-    with 0 there are no "drift" and no "change"."""
+def evaluate_rollouts(model: Model, settings: list[dict], rollouts: int = 64, cfg_scale: float = 2.0, long: int = 16, seed: int = 0, out=None,
+                      reference: Reference | None = None) -> dict:
+    """The tables of one model, as a dict that JSON can hold; `out` writes it. settings: what else to play with, one after the other,
+    see :func:`lmdm_mini.models.sampling`. long: roll-outs of two minutes, and prompt changes, with the first of them; with 0 there
+    are no "drift" and no "change"."""
     codec, clap = load_codec(), load_clap()
     reference = reference or load_reference(clap, codec)
     given = primes(read_packed(SHIPPED / "test.safetensors", codec.fingerprint), rollouts)
     judge = partial(judge_rollouts, model, clap, reference, given, cfg_scale=cfg_scale, seed=seed)
-    rows = [{"primed": primed, "steps": count} | judge(primed=primed, steps=count) for primed in (False, True) for count in steps]
+    rows = [{"primed": primed} | some | judge(primed=primed, **some) for primed in (False, True) for some in settings]
     table = {"model": model.name, "rollouts": rollouts, "cfg_scale": cfg_scale, "seed": seed, "rows": rows,
              "floor": floor(reference, rollouts) | {f"first_{k}": v for k, v in floor(reference, rollouts, 2).items()}}
     if long:
-        table |= {"drift": drift_curve(model, clap, reference, given[:long], steps[0], cfg_scale, seed=seed),
-                  "drift_floor": floor(reference, long), "change": prompt_change(model, clap, given[:long], steps[0], cfg_scale, seed=seed)}
+        play = settings[0] | {"cfg_scale": cfg_scale, "seed": seed}
+        table |= {"drift": drift_curve(model, clap, reference, given[:long], **play), "drift_floor": floor(reference, long),
+                  "change": prompt_change(model, clap, given[:long], **play)}
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         Path(out).write_text(json.dumps(table, indent=1) + "\n")
@@ -172,10 +172,10 @@ def lines(table: dict) -> Iterator[str]:
     """The table as text."""
     keys = ("fd_clap", "fd_crepe", "first_fd_clap", "first_fd_crepe", "kl", "clap_score", "style_right", "seam_ratio")
     yield f"{table['model']}: {table['rollouts']} roll-outs of 20 s, guidance {table['cfg_scale']:g}"
-    yield f"{'':24}" + "".join(f"{key:>16}" for key in keys)
+    yield f"{'':32}" + "".join(f"{key:>16}" for key in keys)
     for row in ({"name": "real"} | table["floor"], *table["rows"]):
-        name = row.get("name") or f"{'primed' if row['primed'] else 'from nothing'}, {row['steps']} steps"
-        yield f"{name:24}" + "".join(f"{row[key]:>16.3f}" if key in row else f"{'':>16}" for key in keys)
+        name = row.get("name") or f"{'primed' if row['primed'] else 'from nothing'}, {described(row)}"
+        yield f"{name:32}" + "".join(f"{row[key]:>16.3f}" if key in row else f"{'':>16}" for key in keys)
     if "drift" not in table:
         return
     yield "drift (FD CLAP): " + ", ".join(f"{point['second']} s {point['fd_clap']:.0f}" for point in table["drift"])
@@ -192,6 +192,8 @@ def run(args: argparse.Namespace) -> dict:
     if args.long > args.rollouts:
         raise ValueError(f"--long is {args.long}; it is at most --rollouts, {args.rollouts}.")
     out = args.out or (None if args.checkpoint else RESULTS / f"rollouts_{args.model}.json")
-    table = evaluate_rollouts(load(args.model, args.checkpoint), args.rollouts, tuple(args.steps), args.cfg_scale, args.long, args.seed, out)
+    model = load(args.model, args.checkpoint)
+    settings = [sampling(model, steps, args.temperature, args.top_k) for steps in (args.steps if args.model != "lmm" else (0,))]
+    table = evaluate_rollouts(model, settings, args.rollouts, args.cfg_scale, args.long, args.seed, out)
     print(*lines(table), sep="\n")
     return table

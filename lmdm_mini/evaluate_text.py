@@ -28,29 +28,30 @@ from tqdm import tqdm
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.clap import STYLES, embed_audio, load_clap
 from lmdm_mini.codec import FRAME_SAMPLES, LATENT_CHANNELS, RESULTS, Codec, load_codec
-from lmdm_mini.complexity import rtf, time_to_first_audio
+from lmdm_mini.complexity import lmm_forwards, rtf, time_to_first_audio
 from lmdm_mini.conditioning import encode_text
 from lmdm_mini.corpus.captions import HELD_OUT_WORDING
 from lmdm_mini.corpus.latents import SHIPPED, read_packed
-from lmdm_mini.dit import DiT, load
 from lmdm_mini.flow import euler, schedule
+from lmdm_mini.models import Model, described, load, sampling, stream, untrained_like
 from lmdm_mini.reference import FRAMES, Reference, build_reference, hear, load_reference, novelty, save_reference
-from lmdm_mini.streaming import guided, stream
+from lmdm_mini.streaming import guided
 
 
 @torch.inference_mode()
-def make_clips(model: DiT, prompts: list[str], steps: int, cfg_scale: float, seed: int = 0, batch: int = 16) -> Tensor:
-    """One window of latents a prompt, (B, 64, 240); live variants play it block after block."""
+def make_clips(model: Model, prompts: list[str], cfg_scale: float, seed: int = 0, batch: int = 16, **settings) -> Tensor:
+    """One window of latents a prompt, (B, 64, 240); all but the base play it block after block. settings: see
+    :func:`lmdm_mini.models.sampling`."""
     generator, made = torch.Generator().manual_seed(seed), []
     if model.config.variant != "bidirectional":
         for i, prompt in enumerate(tqdm(prompts, desc="playing", leave=False)):
-            playing = stream(model, prompt, 48, steps, cfg_scale, seed + i)
+            playing = stream(model, prompt, 48, cfg_scale, seed + i, **settings)
             made.append(torch.cat([next(playing).latents for _ in range(FRAMES // 48)], -1))
         return torch.stack(made)
     for i in tqdm(range(0, len(prompts), batch), desc="generating", leave=False):
         text = encode_text(prompts[i : i + batch])
         noise = torch.randn(len(text.bpm), LATENT_CHANNELS, FRAMES, generator=generator)
-        made.append(euler(lambda x, t, text=text: guided(model, text, cfg_scale, x, torch.full((len(x),), t)), noise, schedule(steps)))
+        made.append(euler(lambda x, t, text=text: guided(model, text, cfg_scale, x, torch.full((len(x),), t)), noise, schedule(settings["steps"])))
     return torch.cat(made)
 
 
@@ -59,10 +60,11 @@ def decode_clips(codec: Codec, latents: Tensor) -> Iterator[Tensor]:
     return (codec.decode(some) for some in tqdm(latents.split(8), desc="decoding", leave=False))
 
 
-def evaluate_text(model: DiT, steps: int = 16, cfg_scale: float = 2.0, seed: int = 0, out=None, reference: Reference | None = None) -> dict:
+def evaluate_text(model: Model, cfg_scale: float = 2.0, seed: int = 0, out=None, reference: Reference | None = None, **settings) -> dict:
     """The table of one model, as a dict that JSON can hold; `out` writes it, and as Markdown next to it. reference: None is the
-    shipped one."""
-    schedule(steps)  # refuses a wrong number before minutes have passed
+    shipped one. settings: see :func:`lmdm_mini.models.sampling`."""
+    settings = sampling(model, **settings)
+    stream(model, "", 48, cfg_scale, seed, **settings)  # refuses a wrong number before minutes have passed
     codec, clap = load_codec(), load_clap()
     reference = reference or load_reference(clap, codec)
     prompts, rows = reference.prompts, dict(reference.rows)
@@ -72,23 +74,21 @@ def evaluate_text(model: DiT, steps: int = 16, cfg_scale: float = 2.0, seed: int
 
     generator = torch.Generator().manual_seed(seed)
     rows["white-noise latents"] = score(torch.randn(len(prompts), LATENT_CHANNELS, FRAMES, generator=generator))
-    torch.manual_seed(seed)
-    untrained = DiT(model.config).eval()
-    untrained.frames_out.reset_parameters()  # it starts at zero, and would give back the noise
-    object.__setattr__(untrained, "codec", codec)
-    rows["untrained"] = score(make_clips(untrained, prompts, 4, 1.0, seed))
+    first = settings | ({"steps": 4} if "steps" in settings else {})
+    rows["untrained"] = score(make_clips(untrained_like(model, seed), prompts, 1.0, seed, **first))
 
     start = time.perf_counter()
-    made = make_clips(model, prompts, steps, cfg_scale, seed)
+    made = make_clips(model, prompts, cfg_scale, seed, **settings)
     seconds = time.perf_counter() - start
     unseen = [(style, words) for style in STYLES for words in HELD_OUT_WORDING[style] for _ in range(max(1, len(prompts) // 32))]
-    heard = decode_clips(codec, make_clips(model, [words for _, words in unseen], steps, cfg_scale, seed + 1))
+    heard = decode_clips(codec, make_clips(model, [words for _, words in unseen], cfg_scale, seed + 1, **settings))
     found = torch.cat([clap.style_head(embed_audio(clap, audio)).argmax(-1) for audio in heard])
     right = found == torch.tensor([STYLES.index(style) for style, _ in unseen])
     near = novelty(made, read_packed(SHIPPED / "train.safetensors", codec.fingerprint))
-    begin = partial(stream, model, prompts[0], 48, steps, cfg_scale)
+    begin = partial(stream, model, prompts[0], 48, cfg_scale, **settings)
+    passes = settings.get("steps") or lmm_forwards(0, 48, model.config.n_q)[1]  # of the discrete model, those of its depth transformer
     rows[model.name] = score(made) | {
-        "style_right_unseen": float(right.float().mean()), "nfe": steps * (1 if cfg_scale == 1 else 2),
+        "style_right_unseen": float(right.float().mean()), "nfe": passes * (1 if cfg_scale == 1 else 2),
         "ttff": time_to_first_audio(begin), "rtf": rtf(seconds, len(made) * FRAMES * FRAME_SAMPLES / SAMPLE_RATE),
         "nearest": float(near.median()), "nearest_real": float(reference.novelty.median()),
         "copies": float((near < 0.5 * reference.novelty.quantile(0.02)).float().mean()),
@@ -96,7 +96,7 @@ def evaluate_text(model: DiT, steps: int = 16, cfg_scale: float = 2.0, seed: int
     for row in rows.values():
         for name, scale in reference.scale.items():  # 0 = as near as real music, 1 = as far as another style
             row[f"fd_{name}_share"] = (row[f"fd_{name}"] - rows["real"][f"fd_{name}"]) / scale
-    table = {"model": model.name, "clips": len(prompts), "steps": steps, "cfg_scale": cfg_scale, "seed": seed, "scale": reference.scale,
+    table = {"model": model.name, "clips": len(prompts), **settings, "cfg_scale": cfg_scale, "seed": seed, "scale": reference.scale,
              "judge": clap.facts, "rows": rows}
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ COLUMNS = (("FD CLAP", "fd_clap", "{:.2f}"), ("of a style", "fd_clap_share", "{:
 
 def markdown(table: dict) -> str:
     """The table of :func:`evaluate_text` as Markdown."""
-    lines = [f"# {table['model']}: {table['clips']} clips of 11 s, {table['steps']} steps, guidance {table['cfg_scale']:g}", "",
+    lines = [f"# {table['model']}: {table['clips']} clips of 11 s, {described(table)}, guidance {table['cfg_scale']:g}", "",
              f"| | {' | '.join(head for head, _, _ in COLUMNS)} |", "|---" + "|---:" * len(COLUMNS) + "|"]
     for name, row in table["rows"].items():
         cells = ["" if row.get(key) is None else form.format(row[key]) for _, key, form in COLUMNS]
@@ -142,6 +142,7 @@ def run(args: argparse.Namespace) -> dict | None:
         print(f"{len(reference.prompts)} prompts and {len(reference.train['clap'])} clips are in data/checkpoints/reference.safetensors")
         return None
     out = args.out or (None if args.checkpoint else RESULTS / f"text_{args.model}.json")
-    table = evaluate_text(load(args.model, args.checkpoint), args.steps, args.cfg_scale, args.seed, out)
+    model = load(args.model, args.checkpoint)
+    table = evaluate_text(model, args.cfg_scale, args.seed, out, **sampling(model, args.steps, args.temperature, args.top_k))
     print(markdown(table))
     return table

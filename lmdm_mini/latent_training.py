@@ -26,7 +26,7 @@ from lmdm_mini.codec import load_codec
 from lmdm_mini.conditioning import TEXT_CHANNELS, Text, embed_sentences, parse_bpm, sentence_embedding, stack_texts
 from lmdm_mini.corpus.captions import PARAPHRASES
 from lmdm_mini.corpus.latents import ENDING, LatentPiece, find_latents
-from lmdm_mini.dit import DiT, DiTConfig, frames_to_beats, live_model, load, save_model
+from lmdm_mini.dit import DiT, DiTConfig, frames_to_beats, live_model, load_dit, save_model
 from lmdm_mini.flow import noised_sample
 from lmdm_mini.training import Run, fast_autocast, make_fabric
 
@@ -230,7 +230,7 @@ DRAWS = {"bidirectional": draw_base, "enc_dec": draw_enc_dec, "block_causal": dr
 def find_base(out: Path) -> DiT:
     """The base that was trained in folder `out`, if there is one, else the shipped one; says which."""
     path = out / "bidirectional.safetensors"
-    base = load("bidirectional", path if path.is_file() else None)
+    base = load_dit("bidirectional", path if path.is_file() else None)
     print(f"from the base in {path if path.is_file() else 'data/checkpoints'}, {base.facts.get('steps')} steps")
     return base
 
@@ -255,7 +255,7 @@ def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, l
     codec = load_codec()
     live = variant != "bidirectional"
     base = find_base(out) if live and from_base and not start else None
-    model = load(variant, start) if start else live_model(base, variant) if base else DiT(config or DiTConfig(variant=variant))
+    model = load_dit(variant, start) if start else live_model(base, variant) if base else DiT(config or DiTConfig(variant=variant))
     model.train()
     model.requires_grad_(True)
     for door in (model.input_in, model.sketch_in):  # closed until their chapters

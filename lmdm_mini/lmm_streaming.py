@@ -19,7 +19,7 @@ from lmdm_mini.codec import LATENT_CHANNELS
 from lmdm_mini.conditioning import Prompt
 from lmdm_mini.lmm import LMM
 from lmdm_mini.lmm_cache import LONGEST, CachedBlock, LMMCache
-from lmdm_mini.streaming import Block, Stopwatch, Stream, beats_from, guide, is_guided, take, with_no_text
+from lmdm_mini.streaming import Block, Stopwatch, Stream, beats_from, guide, is_guided, with_no_text
 
 LMM_SETTINGS = ("prompt", "cfg_scale", "temperature", "top_k", "block_latents")
 
@@ -113,13 +113,8 @@ class LMMStream(Stream):
 
 def stream_lmm(model: LMM, prompt: Prompt = "", block_latents: int = 48, cfg_scale: float = 2.0, temperature: float = 1.1, top_k: int = 40,
                seed: int = 0, context: Tensor | None = None, context_latents: int = WINDOW) -> LMMStream:
-    """Music without end, block after block: :func:`lmdm_mini.streaming.stream` for the discrete model.
+    """The stream of the discrete model: :func:`lmdm_mini.models.stream`.
 
-    temperature: above 1 more varied, below 1 more likely. top_k: how many of the likeliest codes may be drawn. The others as there.
+    temperature: above 1 more varied, below 1 more likely. top_k: how many of the likeliest codes may be drawn.
     """
     return LMMStream(model, prompt, block_latents, cfg_scale, temperature, top_k, seed, context, context_latents)
-
-
-def generate_lmm(model: LMM, prompt: Prompt = "", seconds: float = 20.0, keep: bool = False, **settings) -> Tensor:
-    """`seconds` of music, (2, N) float32 at 44.1 kHz, as :func:`lmdm_mini.streaming.generate`; settings as :func:`stream_lmm`."""
-    return take(stream_lmm(model, prompt, **settings), seconds, keep)

@@ -274,27 +274,13 @@ class Stream:
             self.cache.clear()
 
 
-def stream(model: DiT, prompt: Prompt = "", block_latents: int = 48, steps: int = 16, cfg_scale: float = 2.0, seed: int = 0,
-           context: Tensor | None = None, sampler: str = "euler", context_latents: int = 192, outpainting: str = "mask") -> Stream:
-    """Music without end, block after block.
+def stream_dit(model: DiT, prompt: Prompt = "", block_latents: int = 48, steps: int = 16, cfg_scale: float = 2.0, seed: int = 0,
+               context: Tensor | None = None, sampler: str = "euler", context_latents: int = WINDOW, outpainting: str = "mask") -> Stream:
+    """The stream of a diffusion model: :func:`lmdm_mini.models.stream`.
 
-    prompt: what to play, a sentence or a weighted mixture of some; empty plays unconditionally. block_latents: frames a block (48 = 2.2 s).
-    steps: denoising steps a block. cfg_scale: guidance, 1 = none. context: audio (2, N) at 44.1 kHz to go
-    on from; of a long one the newest part is heard. context_latents: how many newest frames the model hears. outpainting: "mask" or "replace", see the module.
-    Same seed and settings, same music.
-
-    The first block is up to 256 samples shorter than the rest when nothing precedes it: the codec's look-ahead.
+    steps: denoising steps a block. sampler: "euler" or "pingpong". outpainting: "mask" or "replace", see the module.
     """
     return Stream(model, prompt, block_latents, steps, cfg_scale, seed, context, sampler, context_latents, outpainting)
-
-
-def generate(model: DiT, prompt: Prompt = "", seconds: float = 20.0, steps: int = 16, cfg_scale: float = 2.0, seed: int = 0,
-             context: Tensor | None = None, sampler: str = "euler", block_latents: int = 48, context_latents: int = 192,
-             outpainting: str = "mask", keep: bool = False) -> Tensor:
-    """`seconds` of music, (2, N) float32 at 44.1 kHz; arguments as :func:`stream`. With `context`, what comes after it;
-    with `keep`, the context as the codec renders it comes first."""
-    playing = stream(model, prompt, block_latents, steps, cfg_scale, seed, context, sampler, context_latents, outpainting)
-    return take(playing, seconds, keep)
 
 
 def take(playing: Stream, seconds: float, keep: bool = False) -> Tensor:

@@ -10,7 +10,10 @@ from lmdm_mini.clap import STYLES, Clap
 from lmdm_mini.codec import load_codec
 from lmdm_mini.corpus.latents import LatentPiece
 from lmdm_mini.dit import DiT, DiTConfig
+from lmdm_mini.lmm import LMMConfig, start_from
+from lmdm_mini.models import sampling
 from lmdm_mini.reference import Reference
+from lmdm_mini.rvq import load_rvq
 
 
 def embeddings(count, shift=0.0):
@@ -49,35 +52,44 @@ def test_the_floor_is_lower_for_more_seconds_and_higher_for_other_music(referenc
     assert rollouts.floor(reference, 150)["fd_crepe"] > many + 32
 
 
-@pytest.mark.parametrize("variant", ["bidirectional", "block_causal"])
-def test_the_table_of_a_small_model_is_complete(variant, reference, tmp_path, monkeypatch):
+def small(variant):
     torch.manual_seed(0)
-    model = DiT(DiTConfig(width=48, depth=1, heads=2, variant=variant)).eval().requires_grad_(False)
+    if variant == "lmm":
+        model = start_from(load_rvq(), LMMConfig(n_q=2, context_n_q=1, width=48, heads=2, encoder_layers=1, temporal_layers=1, depth_width=32,
+                                                 depth_heads=1, depth_layers=1))
+    else:
+        model = DiT(DiTConfig(width=48, depth=1, heads=2, variant=variant))
     object.__setattr__(model, "codec", load_codec())
+    return model.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("variant", ["bidirectional", "block_causal", "lmm"])
+def test_the_table_of_a_small_model_is_complete(variant, reference, tmp_path, monkeypatch):
+    model = small(variant)
+    settings = sampling(model, steps=1, temperature=1.2)
     model.name, clap = "made", Clap().eval().requires_grad_(False)
     given = [(torch.randn(1, 64, 192), f"{style} music", style) for style in STYLES[:4]]
-    row = rollouts.judge_rollouts(model, clap, reference, given, True, 1, 3.0, seconds=6)
+    row = rollouts.judge_rollouts(model, clap, reference, given, True, seconds=6, cfg_scale=3.0, **settings)
     assert all(torch.isfinite(torch.tensor(value)) for value in row.values()) and row["seam_ratio"] > 0
     monkeypatch.setattr(rollouts, "load_clap", lambda: clap)
     monkeypatch.setattr(rollouts, "primes", lambda test, count: given[:count])
     monkeypatch.setattr(rollouts, "judge_rollouts", lambda *args, **kwargs: row)
     monkeypatch.setattr(rollouts, "drift_curve", lambda *args, **kwargs: [{"second": 0, "fd_clap": 1.0, "fd_crepe": 1.0}])
-    table = rollouts.evaluate_rollouts(model, rollouts=2, steps=(1,), long=2, out=tmp_path / "table.json", reference=reference)
+    table = rollouts.evaluate_rollouts(model, [settings], rollouts=2, long=2, out=tmp_path / "table.json", reference=reference)
     assert json.loads((tmp_path / "table.json").read_text())["rows"][1]["primed"] is True
     assert table["change"]["seconds"][:3] == [0, 0.5, 1.0] and len(table["change"]["clap_score"]) > 20
     text = "\n".join(rollouts.lines(table))
-    assert "primed, 1 steps" in text and "from nothing" in text and "floor" in text
-    short = rollouts.evaluate_rollouts(model, rollouts=2, steps=(1,), long=0, reference=reference)
+    assert f"primed, {'temperature 1.2, top 40' if variant == 'lmm' else '1 steps'}" in text and "from nothing" in text and "floor" in text
+    short = rollouts.evaluate_rollouts(model, [settings], rollouts=2, long=0, reference=reference)
     assert "drift" not in short and "change" not in short and text.startswith("\n".join(rollouts.lines(short)))
 
 
 def test_a_change_of_the_prompt_needs_two_styles():
     with pytest.raises(ValueError, match="two styles"):
-        rollouts.prompt_change(None, None, [(None, "jazz", "jazz")] * 3, 1, 1.0)
+        rollouts.prompt_change(None, None, [(None, "jazz", "jazz")] * 3)
 
 
 def test_drift_is_counted_in_bins_of_ten_seconds(reference):
-    model = DiT(DiTConfig(width=48, depth=1, heads=2)).eval().requires_grad_(False)
-    object.__setattr__(model, "codec", load_codec())
-    curve = rollouts.drift_curve(model, Clap().eval().requires_grad_(False), reference, [(torch.randn(1, 64, 192), "x", "jazz")], 1, 1.0, seconds=20)
+    clap, given = Clap().eval().requires_grad_(False), [(torch.randn(1, 64, 192), "x", "jazz")]
+    curve = rollouts.drift_curve(small("bidirectional"), clap, reference, given, seconds=20, steps=1, cfg_scale=1.0)
     assert [point["second"] for point in curve] == [0, 10] and all(point["fd_clap"] > 0 for point in curve)

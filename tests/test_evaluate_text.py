@@ -7,13 +7,14 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file, save_file
+from test_evaluate_rollouts import small
 
 from lmdm_mini import evaluate_text
 from lmdm_mini import reference as references
 from lmdm_mini.clap import STYLES, Clap, load_clap
 from lmdm_mini.codec import load_codec
 from lmdm_mini.corpus.latents import LatentPiece
-from lmdm_mini.dit import DiT, DiTConfig
+from lmdm_mini.models import sampling
 from lmdm_mini.reference import REFERENCE, build_reference, load_reference, real_windows, save_reference
 
 FRAMES = 112
@@ -46,18 +47,17 @@ def judge():
     return clap
 
 
-@pytest.mark.parametrize("variant", ["bidirectional", "block_causal"])
+@pytest.mark.parametrize("variant", ["bidirectional", "block_causal", "lmm"])
 def test_the_table_is_complete_and_its_controls_are_worse(variant, corpus, judge, tmp_path, monkeypatch):
-    codec, model = load_codec(), DiT(DiTConfig(width=48, depth=1, heads=2, variant=variant)).eval().requires_grad_(False)
+    codec, model = load_codec(), small(variant)
     train = [LatentPiece("one", "jazz", 100.0, [], torch.randn(64, 400).half())]
     save_reference(build_reference(judge, codec, corpus, train, clips=16), tmp_path / "reference.safetensors")
     reference = load_reference(judge, codec, tmp_path / "reference.safetensors")
     assert len(reference.prompts) == len(reference.novelty) == 16 and len(reference.train["clap"]) == 48
     monkeypatch.setattr(evaluate_text, "load_clap", lambda: judge)
-    object.__setattr__(model, "codec", codec)
     model.name = "made"
     out = tmp_path / "table.json"
-    table = evaluate_text.evaluate_text(model, steps=2, out=out, reference=reference)
+    table = evaluate_text.evaluate_text(model, **sampling(model, steps=2), out=out, reference=reference)
     assert json.loads(out.read_text())["clips"] == 16
     rows = table["rows"]
     assert list(rows) == ["real", "codec", "real, shuffled in time", "white-noise latents", "untrained", "made"]

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+import lmdm_mini as lm
 from lmdm_mini.conditioning import Text, no_text
-from lmdm_mini.dit import SKETCH_CHANNELS, DiT, DiTConfig, load, save_model
+from lmdm_mini.dit import SKETCH_CHANNELS, DiT, DiTConfig, load_dit, save_model
 from lmdm_mini.flow import euler, find_sampler, noised_sample, pingpong, schedule
 
 SMALL = DiTConfig(width=48, depth=2, heads=2, window=48)
@@ -151,9 +152,11 @@ def test_checkpoints_of_another_codec_or_damaged_are_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     save_model(DiT(SMALL), path, "bidirectional", "another codec")
     with pytest.raises(ValueError, match="latents mean different things"):
-        load("bidirectional", path)
+        lm.load("bidirectional", path)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match="damaged"):
-        load("bidirectional", path)
+        lm.load("bidirectional", path)
     with pytest.raises(ValueError, match="no model 'nonsense'"):
-        load("nonsense")
+        lm.load("nonsense")
+    with pytest.raises(ValueError, match="does not play here"):
+        load_dit("lmm")

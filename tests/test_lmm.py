@@ -8,6 +8,7 @@ import pytest
 import torch
 from test_kv_cache import words
 
+import lmdm_mini as lm
 from lmdm_mini import latent_training, lmm_training
 from lmdm_mini.attention import BLOCKS
 from lmdm_mini.codec import load_codec
@@ -18,7 +19,7 @@ from lmdm_mini.dit import DiT
 from lmdm_mini.latent_training import LatentSet
 from lmdm_mini.lmm import LMM, LMMConfig, load_lmm, parameters, save_lmm, start_from
 from lmdm_mini.lmm_cache import CachedBlock, LMMCache
-from lmdm_mini.lmm_streaming import LMM_SETTINGS, generate_lmm, sample_code, stream_lmm
+from lmdm_mini.lmm_streaming import LMM_SETTINGS, sample_code, stream_lmm
 from lmdm_mini.lmm_training import as_codes, by_group, code_loss, draw_codes, train_lmm
 from lmdm_mini.rvq import RVQ, RVQConfig, load_rvq, save_rvq
 from lmdm_mini.streaming import beats_from
@@ -277,10 +278,10 @@ def test_codes_follow_the_context(model):
 
 def test_goes_on_from_sound_and_gives_the_length_asked_for(model):
     sound = 0.1 * torch.randn(2, 44100, generator=torch.Generator().manual_seed(0))
-    audio = generate_lmm(model, "", seconds=0.7, context=sound, keep=True, **FAST)
+    audio = lm.generate(model, "", seconds=0.7, context=sound, keep=True, **FAST)
     heard = stream_lmm(model, "", context=sound, **FAST).heard
     assert audio.shape == (2, heard.shape[-1] + int(0.7 * 44100)) and torch.equal(audio[:, : heard.shape[-1]], heard)
-    assert not torch.allclose(audio[:, heard.shape[-1] :], generate_lmm(model, "", seconds=0.7, **FAST), atol=1e-3)
+    assert not torch.allclose(audio[:, heard.shape[-1] :], lm.generate(model, "", seconds=0.7, **FAST), atol=1e-3)
 
 
 def test_bad_requests_are_refused(model):
@@ -295,7 +296,7 @@ def test_bad_requests_are_refused(model):
     with pytest.raises(ValueError, match="context_latents"):
         stream_lmm(model, context_latents=193, top_k=1)
     with pytest.raises(ValueError, match="seconds"):
-        generate_lmm(model, seconds=0, top_k=1)
+        lm.generate(model, seconds=0, top_k=1)
     with pytest.raises(ValueError, match="NaN"):
         stream_lmm(model, context=torch.full((2, 9000), torch.nan), top_k=1)
     with pytest.raises(ValueError, match="5 codes"):

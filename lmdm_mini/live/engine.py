@@ -32,7 +32,7 @@ from lmdm_mini.dit import DiT
 from lmdm_mini.kv_cache import SLACK
 from lmdm_mini.live.microphone import Microphone, get_ring, put_ring
 from lmdm_mini.musical import beat_phase, nearest_octave, same_tempo, tempo
-from lmdm_mini.streaming import SETTINGS, Stopwatch, Stream, stream
+from lmdm_mini.streaming import SETTINGS, Stopwatch, Stream, stream_dit
 
 LATEST = SLACK - GRANULE  # frames behind what the cache has read, at which context becomes final with or without the player
 SILENCE = 1e-3  # peak below which nobody is playing
@@ -106,7 +106,7 @@ class Engine:
         self.settings, self.clock = Settings(), clock
         self.lead_seconds = self.least_lead = lead_seconds
         s = replace(self.settings, **settings)
-        self.stream: Stream = stream(model, s.prompt, s.block_latents, s.steps, s.cfg_scale, seed, context)
+        self.stream: Stream = stream_dit(model, s.prompt, s.block_latents, s.steps, s.cfg_scale, seed, context)
         self.encoder, self.mic = model.codec.stream_encoder(), Microphone()
         self.own = torch.zeros_like(self.mic.sound)  # what the model played, a ring
         self.made = self.stream.context  # its latents, (1, 64, n), as many as a window has

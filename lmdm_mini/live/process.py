@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from lmdm_mini.audio import SAMPLE_RATE, to_stereo
-from lmdm_mini.dit import load
+from lmdm_mini.dit import load_dit
 from lmdm_mini.live.engine import Engine
 
 REST = 0.005  # seconds between two looks at what has come, when no block is due
@@ -142,7 +142,7 @@ def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarr
     torch.set_num_threads(1)  # two would wait for each other whenever the kernel is busy
     torch.set_flush_denormal(True)
     try:
-        model = load(name, checkpoint)
+        model = load_dit(name, checkpoint)
         context = None if context is None else torch.from_numpy(context)
         fixed = {key: settings.pop(key) for key in ("seed", "lead_seconds") if key in settings}
         engine = Engine(model, context=context, **fixed, **settings)

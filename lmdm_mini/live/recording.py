@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lmdm_mini.audio import SAMPLE_RATE, to_stereo
-from lmdm_mini.dit import load
+from lmdm_mini.dit import load_dit
 from lmdm_mini.live.engine import Engine, JamBlock, Settings
 
 LIMIT_SECONDS = 30 * 60  # then a recording ends, and says so
@@ -122,7 +122,7 @@ def replay(page: Path, blocks: int | None = None) -> Tensor:
     try:
         sound = torch.from_numpy(from_16_bit(soundfile.read(page.with_name(wav), dtype="int16", always_2d=True)[0].T))
         past = None if context is None else torch.from_numpy(soundfile.read(page.with_name(context), dtype="float32")[0].T)
-        engine = Engine(load(model, checkpoint), seed=seed, context=past, **_as_settings(settings))
+        engine = Engine(load_dit(model, checkpoint), seed=seed, context=past, **_as_settings(settings))
         parts, heard = [], 0
         for block in made[:blocks]:
             for name, change in block["turned"]:
