@@ -299,7 +299,7 @@ def look_ahead(codec, frames: int = 24) -> dict[str, float]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``python -m lmdm_mini evaluate codec|text|rollouts|hearing|reference``."""
+    """Arguments of ``python -m lmdm_mini evaluate codec|text|rollouts|hearing|lab|reference``."""
     kinds = parser.add_subparsers(dest="what", required=True)
     codec = kinds.add_parser("codec", help="next to Opus and MP3")
     codec.add_argument("--corpus", default="runs/corpus", help="folder of the corpus (default: %(default)s)")
@@ -330,16 +330,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     reference = kinds.add_parser("reference", help="what real music scores: needed again when codec, judge or corpus change")
     reference.add_argument("--corpus", default="runs/corpus", help="folder of the corpus (default: %(default)s)")
     reference.add_argument("--clips", type=int, default=256, help="clips of 11 s to compare with (default: %(default)s)")
-    for kind in (text, rollouts, hearing, reference):
+    lab = kinds.add_parser("lab", help="latency and quality of many settings side by side, with sounds, for the complexity lab")
+    lab.add_argument("--rollouts", type=int, default=32, help="roll-outs of 20 s a setting (default: %(default)s)")
+    lab.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none (default: %(default)s)")
+    for kind in (text, rollouts, hearing, lab, reference):
         kind.add_argument("--seed", type=int, default=0)
 
 
 def run(args: argparse.Namespace) -> dict:
     """Runs ``evaluate`` with parsed arguments and prints the table."""
     if args.what != "codec":
-        from lmdm_mini import evaluate_hearing, evaluate_rollouts, evaluate_text
+        from lmdm_mini import evaluate_hearing, evaluate_lab, evaluate_rollouts, evaluate_text
 
-        return {"rollouts": evaluate_rollouts, "hearing": evaluate_hearing}.get(args.what, evaluate_text).run(args)
+        return {"rollouts": evaluate_rollouts, "hearing": evaluate_hearing, "lab": evaluate_lab}.get(args.what, evaluate_text).run(args)
     from lmdm_mini.codec import load_codec
 
     codec = load_codec(args.checkpoint)

@@ -13,6 +13,7 @@ Notebook: 06_block_causal. Paper: section 4.
 
 import argparse
 import json
+import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -31,8 +32,7 @@ from lmdm_mini.models import Model, described, load, sampling, stream
 from lmdm_mini.reference import Reference, embed, load_reference
 from lmdm_mini.streaming import Stream
 
-BLOCK_LATENTS, CONTEXT_LATENTS = 48, 192
-BLOCK_SAMPLES = BLOCK_LATENTS * FRAME_SAMPLES
+CONTEXT_LATENTS = 192
 BIN = 10  # seconds of the drift curve that are looked at together
 
 
@@ -50,7 +50,7 @@ def primes(test: list[LatentPiece], count: int) -> list[tuple[Tensor, str, str]]
 
 def start(model: Model, prompt: str, seed: int, context: Tensor | None = None, **settings) -> Stream:
     """A stream that goes on from context latents (1, 64, T); settings as :func:`lmdm_mini.models.stream`."""
-    playing = stream(model, prompt, BLOCK_LATENTS, seed=seed, context_latents=CONTEXT_LATENTS, **settings)
+    playing = stream(model, prompt, seed=seed, context_latents=CONTEXT_LATENTS, **settings)
     if context is not None:
         playing.set_context(context)
     return playing
@@ -58,7 +58,8 @@ def start(model: Model, prompt: str, seed: int, context: Tensor | None = None, *
 
 def perform(playing: Stream, seconds: float) -> Tensor:
     """The next `seconds` of a stream, (2, N)."""
-    return torch.cat([next(playing).audio for _ in range(-(-int(seconds * LATENT_RATE) // BLOCK_LATENTS))], -1)[:, : int(seconds * SAMPLE_RATE)]
+    blocks = math.ceil(seconds * LATENT_RATE / playing.block_latents)
+    return torch.cat([next(playing).audio for _ in range(blocks)], -1)[:, : int(seconds * SAMPLE_RATE)]
 
 
 def split_seconds(audio: Tensor) -> Tensor:
@@ -92,8 +93,9 @@ def judge_rollouts(model: Model, clap: Clap, reference: Reference, given: list, 
     for i, (context, prompt, _) in enumerate(tqdm(given, desc=f"roll-outs, {described(settings)}", leave=False)):
         playing = start(model, prompt, seed + i, context if primed else None, **settings)
         made.append(perform(playing, seconds))
+        block = playing.block_latents * FRAME_SAMPLES
         # a join is heard 512 samples late, and a decoder that goes on still owes 256
-        seams.append(seam_ratio(torch.cat([playing.heard[:, -BLOCK_SAMPLES:], made[-1]], 1), BLOCK_SAMPLES, 768 if primed else 512))
+        seams.append(seam_ratio(torch.cat([playing.heard[:, -block:], made[-1]], 1), block, 768 if primed else 512))
     sound = torch.cat([embed_audio(clap, audio[None]) for audio in made])
     words, wanted = embed_prompts(clap, [prompt for _, prompt, _ in given]), torch.tensor([STYLES.index(style) for _, _, style in given])
     tags = clap.style_head(sound).log_softmax(-1)
@@ -140,7 +142,7 @@ def prompt_change(model: Model, clap: Clap, given: list, before: int = 4, after:
     goal = float(curve[0]) + 0.8 * (settled - float(curve[0]))
     reached = next((i * 0.5 for i, value in enumerate(curve.tolist()) if value >= goal), None)
     return {"seconds": [i * 0.5 for i in range(len(curve))], "clap_score": curve.tolist(), "settled": settled,
-            "blocks": None if reached is None else reached * SAMPLE_RATE / BLOCK_SAMPLES}
+            "blocks": None if reached is None else reached * SAMPLE_RATE / (playing.block_latents * FRAME_SAMPLES)}
 
 
 # -- the table ---------------------------------------------------------------------------------------
