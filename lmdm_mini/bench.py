@@ -1,24 +1,31 @@
 """What it takes: models measured on this machine, in seconds and in megabytes. The words are those of `complexity.py`.
 
-Notebooks: 01_sound_to_latents uses `bench_codec`, 03_outpainting `bench_stream`, 05_kv_caching `compare_streams`.
+Notebooks: 01_sound_to_latents uses `bench_codec`, 03_outpainting `bench_stream`, 05_kv_caching `compare_streams`,
+08_complexity_lab `compare_predictions`.
 """
 
 import argparse
 import itertools
+import json
 import math
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 import psutil
 import torch
 
 from lmdm_mini.audio import SAMPLE_RATE
-from lmdm_mini.codec import FRAME_SAMPLES, LATENT_CHANNELS
-from lmdm_mini.complexity import Timing, block_flops, frame_forwards, rtf, threads, time_to_first_audio, timed
+from lmdm_mini.codec import CHECKPOINTS, FRAME_SAMPLES, LATENT_CHANNELS, RESULTS, load_codec
+from lmdm_mini.complexity import Timing, block_flops, block_passes, frame_forwards, rtf, threads, time_to_first_audio, timed
+from lmdm_mini.dit import load
+from lmdm_mini.roofline import Machine, measure_machine, predict
+from lmdm_mini.streaming import is_guided, stream
 
 
 def _stream_timing(make: Callable, pieces: list[torch.Tensor], repeats: int) -> tuple[Timing, Timing]:
@@ -125,6 +132,13 @@ def product_floor(model, rows: int, repeats: int = 20) -> float:
     return min(timed(run, 2, repeats).runs)
 
 
+def in_full_swing(playing, context_latents: int):
+    """The stream with all of the context there is room for: the first block, which takes it in, has been made."""
+    playing.set_context(torch.randn(1, LATENT_CHANNELS, context_latents))
+    next(playing)
+    return playing
+
+
 def bench_stream(model, blocks=(12, 24, 48), contexts=(192,), steps=(8,), cfg_scale: float = 2.0, prompt: str = "funk, 110 bpm",
                  repeats: int = 3, show: bool = True, **settings) -> list[dict]:
     """A stream of `model` timed for every combination of block, context and steps, codec decode included.
@@ -133,16 +147,12 @@ def bench_stream(model, blocks=(12, 24, 48), contexts=(192,), steps=(8,), cfg_sc
     "network", "codec" and "rest" in seconds a block once the context is full, "limit" (the share of "network" that its matrix
     products alone would take), "rtf", "ttff" (from an empty context). settings: more arguments of `stream`.
     """
-    from lmdm_mini.streaming import is_guided, stream
-
     rows = []
     for context, block, count in itertools.product(contexts, blocks, steps):
         make = partial(stream, model, prompt, block, count, cfg_scale, context_latents=context, **settings)
         next(make())  # warm-up
         first = time_to_first_audio(make)
-        playing = make()
-        playing.set_context(torch.randn(1, LATENT_CHANNELS, context))
-        next(playing)  # the first takes in all of the context
+        playing = in_full_swing(make(), context)
         with counted_frames(model) as frames:
             made = [next(playing) for _ in range(repeats)]
         parts = {name: statistics.median(b.seconds_of[name] for b in made) for name in ("context", "network", "codec")}
@@ -189,11 +199,83 @@ def compare_streams(models: list, blocks, contexts, steps, show: bool = True, **
     return rows
 
 
+# -- predictions ---------------------------------------------------------------------------------------
+
+PARTS = {"context": ("context",), "network": ("denoising", "temporal", "depth"), "codec": ("codec",)}  # of a block, and of its passes
+
+
+def compare_predictions(models: list, machine: Machine, blocks=(12, 24, 48), steps=(2, 4, 8), guidance=(False, True), context_latents: int = 192,
+                        prompt: str = "funk, 110 bpm", repeats: int = 3, show: bool = True) -> list[dict]:
+    """Streams measured, and what :func:`lmdm_mini.roofline.predict` says of them, on `machine`, which is to be this one.
+
+    Rows: "system", "block_latents", "steps" (0 for the discrete model), "guided", "part" ("context", "network", "codec", or "block" for all of
+    it), and "measured" and "predicted" in seconds a block.
+    """
+    from lmdm_mini.lmm_streaming import stream_lmm  # takes seconds, which other commands should not cost
+
+    rows = []
+    for model in models:
+        config = model.config
+        discrete = config.variant == "lmm"
+        for block, count, guided in itertools.product(blocks, (0,) if discrete else steps, guidance):
+            settings = {"block_latents": block, "cfg_scale": 2.0 if guided else 1.0, "context_latents": context_latents}
+            make = partial(stream_lmm, model, prompt) if discrete else partial(stream, model, prompt, steps=count)
+            playing = in_full_swing(make(**settings), context_latents)
+            made = [next(playing) for _ in range(repeats)]
+            parts = predict(block_passes(config, context_latents, block, count, playing.text.tokens.shape[1] + 1, guided), machine)
+            if discrete:  # it reads its prompt along with the context
+                parts["context"] += parts.pop("text")
+            measured = {name: statistics.median(b.seconds_of[name] for b in made) for name in PARTS}
+            predicted = {name: sum(parts.get(part, 0.0) for part in some) for name, some in PARTS.items()}
+            measured["block"], predicted["block"] = statistics.median(b.seconds_to_make for b in made), sum(parts.values())
+            rows += [{"system": config.variant, "block_latents": block, "steps": count, "guided": guided, "part": name,
+                      "measured": measured[name], "predicted": predicted[name]} for name in predicted if predicted[name]]
+    if show:
+        print(*prediction_lines(rows), sep="\n")
+    return rows
+
+
+def prediction_lines(rows: list[dict]) -> list[str]:
+    """The rows of :func:`compare_predictions` as text, in ms, predicted / measured, and the worst ratios."""
+    lines = [f"{'system':>14}{'block':>7}{'steps':>7}{'guided':>8}" + "".join(f"{name:>24}" for name in (*PARTS, "block"))]
+    for setting, some in itertools.groupby(rows, lambda r: (r["system"], r["block_latents"], r["steps"], r["guided"])):
+        cells = {r["part"]: f"{1000 * r['predicted']:.1f} / {1000 * r['measured']:.1f} ({r['predicted'] / r['measured']:.2f})" for r in some}
+        system, block, steps, guided = setting
+        lines.append(f"{system:>14}{block:>7}{steps or '-':>7}{'yes' if guided else 'no':>8}"
+                     + "".join(f"{cells.get(name, '-'):>24}" for name in (*PARTS, "block")))
+    for what, some in (("block", [r for r in rows if r["part"] == "block"]), ("part", [r for r in rows if r["part"] != "block"])):
+        worst = max(some, key=lambda r: abs(math.log(r["predicted"] / r["measured"])))
+        lines.append(f"worst {what}: {worst['system']}, {worst['part']}, {worst['block_latents']} frames: predicted is "
+                     f"{worst['predicted'] / worst['measured']:.2f} of what is measured")
+    return lines
+
+
+def machine_lines(machine: Machine) -> list[str]:
+    """A machine as text."""
+    rates = "  ".join(f"{rows:g}: {speed / 1e9:.0f}" for rows, speed in machine.products)
+    return [f"{machine.name} ({machine.source}): {1e6 * machine.overhead:.1f} us an operation, {machine.bandwidth / 1e9:.0f} GB/s of weights, "
+            f"{machine.moving / 1e9:.0f} GB/s between products", f"GFLOP/s of products by rows: {rates}"]
+
+
+def four_systems() -> list:
+    """One model of each kind. Where the discrete one is not there, untrained weights do: they take as long."""
+    from lmdm_mini.lmm import LMMConfig, load_lmm, start_from
+    from lmdm_mini.rvq import load_rvq
+
+    models = [load(name) for name in ("bidirectional", "enc_dec", "block_causal")]
+    if (CHECKPOINTS / "lmm.safetensors").is_file():
+        return [*models, load_lmm()]
+    print("there is no trained discrete model here; one with random weights is timed")
+    discrete = start_from(load_rvq(), LMMConfig()).eval().requires_grad_(False)
+    object.__setattr__(discrete, "codec", models[0].codec)
+    return [*models, discrete]
+
+
 # -- the shell ---------------------------------------------------------------------------------------
 
 
 def add_arguments(parser: argparse.ArgumentParser):
-    """Arguments of ``python -m lmdm_mini bench codec|stream``; returns the sub-parsers, for more."""
+    """Arguments of ``python -m lmdm_mini bench codec|stream|roofline``; returns the sub-parsers, for more."""
     kinds = parser.add_subparsers(dest="what", required=True)
     codec = kinds.add_parser("codec", help="encode and decode, at once and in blocks")
     codec.add_argument("--checkpoint", default=None, help="codec checkpoint (default: the shipped one)")
@@ -205,7 +287,11 @@ def add_arguments(parser: argparse.ArgumentParser):
     stream.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8, 50], help="denoising steps a block")
     stream.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none")
     stream.add_argument("--outpainting", default="mask", choices=("mask", "replace"))
-    for kind, repeats in ((codec, 5), (stream, 3)):
+    roofline = kinds.add_parser("roofline", help="all four systems, measured and as predicted from counts")
+    roofline.add_argument("--blocks", type=int, nargs="+", default=[12, 24, 48], help="latent frames a block")
+    roofline.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8], help="denoising steps a block")
+    roofline.add_argument("--out", type=Path, default=RESULTS / "roofline.json", help="where it is written (default: %(default)s)")
+    for kind, repeats in ((codec, 5), (stream, 3), (roofline, 3)):
         kind.add_argument("--repeats", type=int, default=repeats, help="runs measured; the median is shown")
     return kinds
 
@@ -214,17 +300,20 @@ def run(args: argparse.Namespace) -> dict | list[dict]:
     """Runs ``bench`` with parsed arguments; raises ValueError for a length or count out of range."""
     if args.repeats < 1:
         raise ValueError(f"--repeats is {args.repeats}; at least one run has to be measured.")
+    if args.what == "roofline":
+        models, machine = four_systems(), measure_machine()
+        print(*machine_lines(machine), sep="\n")
+        rows = compare_predictions(models, machine, args.blocks, args.steps, repeats=args.repeats)
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps({"machine": asdict(machine), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        return rows
     if args.what == "stream":
-        from lmdm_mini.dit import load
-
         settings = {"cfg_scale": args.cfg_scale, "repeats": args.repeats, "outpainting": args.outpainting}
         models = [load(name) for name in args.model]
         rows = compare_streams(models, args.blocks, args.contexts, args.steps, **settings) if len(models) > 1 else bench_stream(
             models[0], args.blocks, args.contexts, args.steps, **settings)
         print(f"peak memory of this process, all models and settings: {peak_memory():.0f} MB")
         return rows
-    from lmdm_mini.codec import load_codec
-
     if not 0 < args.seconds <= 600:
         raise ValueError(f"--seconds is {args.seconds}; choose more than 0 and at most 600.")
     return bench_codec(load_codec(args.checkpoint), args.seconds, repeats=args.repeats)
