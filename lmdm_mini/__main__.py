@@ -114,7 +114,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    from lmdm_mini import complexity, evaluate
+    from lmdm_mini import bench, evaluate
     from lmdm_mini.corpus import commands
     from lmdm_mini.live import measure
 
@@ -125,7 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
         "corpus": ("the music: build, recordings, encode, show", commands.add_arguments, commands.run),
         "train": ("train the codec or a model", _add_train, _train),
         "evaluate": ("judge it, in a table", evaluate.add_arguments, evaluate.run),
-        "bench": ("time it", lambda door: measure.add_arguments(complexity.add_arguments(door)), complexity.run),
+        "bench": ("time it", lambda door: measure.add_arguments(bench.add_arguments(door)), bench.run),
         "generate": ("make music into a file", _add_generate, _generate),
     }
     for name, (about, add, run) in doors.items():

@@ -1,4 +1,4 @@
-"""What it costs: measured times, and the words for them.
+"""What it costs: counts that follow from a configuration, times, and the words for them.
 
 Two words are used all through the book, and both are computed here and nowhere else:
 
@@ -6,26 +6,31 @@ Two words are used all through the book, and both are computed here and nowhere 
   "times real time" is its inverse.
 - **TTFF**, the time to the first block: from the request to the first block of audio samples in hand, decoded.
 
-Notebook: 01_sound_to_latents uses `bench_codec`, 03_outpainting `bench_stream`, 05_kv_caching `compare_streams`; 08_complexity_lab builds the rest.
+What measures models with them is `bench.py`.
+
+Notebook: 08_complexity_lab.
 """
 
-import argparse
-import itertools
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import psutil
 import torch
 
-from lmdm_mini.attention import GRANULE
-from lmdm_mini.audio import SAMPLE_RATE
-from lmdm_mini.codec import FRAME_SAMPLES, LATENT_CHANNELS
+from lmdm_mini.codec import HOPS, LATENT_CHANNELS, TILE, CodecConfig
+from lmdm_mini.conditioning import TEXT_CHANNELS
+from lmdm_mini.dit import CLOCK_PERIODS, TEMPO_CHANNELS, DiT, DiTConfig
+from lmdm_mini.kv_cache import SLACK
+from lmdm_mini.spectrum import BINS, DELAY_BANDS, EAR_BANDS, FEATURES
+
+if TYPE_CHECKING:
+    from lmdm_mini.lmm import LMMConfig  # takes seconds, which timing something else should not cost
+
+CLOCK_CHANNELS, TIME_CHANNELS = 2 * len(CLOCK_PERIODS), 256
 
 
 def rtf(seconds_of_compute: float, seconds_of_audio: float) -> float:
@@ -96,245 +101,214 @@ def threads(count: int):
         torch.set_num_threads(before)
 
 
-def _stream_timing(make: Callable, pieces: list[torch.Tensor], repeats: int) -> tuple[Timing, Timing]:
-    """(first piece, later pieces) for a streaming object fed piece after piece; its making counts as first."""
-    make()(pieces[0])  # warm-up
-    first, later = [], []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        stream = make()
-        stream(pieces[0])
-        first.append(time.perf_counter() - start)
-        for piece in pieces[1:]:
-            start = time.perf_counter()
-            stream(piece)
-            later.append(time.perf_counter() - start)
-    return Timing.of(first), Timing.of(later)
+# -- counts ------------------------------------------------------------------------------------------
+#
+# A block of a stream whose context is full is a list of passes; all that can be counted follows from that list.
 
 
-def bench_codec(
-    codec, seconds: float = 30.0, block_latents: int = 12, repeats: int = 5, show: bool = True
-) -> dict[str, dict]:
-    """Speed of a codec: `seconds` at once on 2 threads, and in blocks of `block_latents` frames on one thread.
+@dataclass(frozen=True)
+class Product:
+    """Matrix products of one shape: (rows, inner) times (inner, outer). Sizes that grow from pass to pass are given as their mean."""
 
-    codec: has encode, decode, stream_encoder and stream_decoder (`lmdm_mini.codec.Codec`).
-    Returns ``{row name: {"seconds", "low", "high", "audio_seconds", "rtf", "times_real_time", "threads"}}``
-    with times as medians; `show` prints it as a table. The first block of a stream is apart from later ones.
+    rows: float
+    inner: float
+    outer: float
+    times: int = 1  # of this shape in one pass, one after another
+    batch: int = 1  # side by side: heads of all branches; channels of a depthwise convolution
+    weights: bool = True  # whether the right side is weights; else keys, values or other activations
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations, two a multiplication with its addition."""
+        return 2 * self.rows * self.right
+
+    @property
+    def right(self) -> float:
+        """Numbers of the right side, which are read once a product."""
+        return self.inner * self.outer * self.times * self.batch
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Something that is computed `times` times for a block, and never two of them side by side."""
+
+    part: str  # "text", "context", "codec", and "denoising" or "temporal" and "depth"
+    times: int
+    frames: int  # latent frames (of "depth": codes) that go through it together, in each branch
+    branches: int  # 2 with guidance
+    products: tuple[Product, ...]
+    operations: int  # that PyTorch is asked for in one pass; views, which compute nothing, are not counted
+    moved: float  # numbers that the operations between the products read and write
+
+
+def attention(frames: float, keys: float, width: int, heads: int, branches: int, times: int) -> tuple[Product, Product]:
+    """Queries with keys, and what they find with values."""
+    head = width // heads
+    return (Product(frames, head, keys, times, branches * heads, False), Product(frames, keys, head, times, branches * heads, False))
+
+
+def layer_products(width: int, hidden: int, heads: int, layers: int, frames: int, keys: float, branches: int, tokens: int = 0):
+    """Those of `layers` transformer layers for `frames` frames, each of which looks at `keys` frames and `tokens` words; with tokens 0
+    there is no cross-attention."""
+    rows = frames * branches
+    cross = (Product(rows, width, width, 2 * layers), *attention(frames, tokens, width, heads, branches, layers)) if tokens else ()
+    return (Product(rows, width, 3 * width, layers), *attention(frames, keys, width, heads, branches, layers), Product(rows, width, width, layers),
+            *cross, Product(rows, width, 2 * hidden, layers), Product(rows, hidden, width, layers))
+
+
+def hidden_width(width: int, expansion: float) -> int:
+    """Of a feed-forward."""
+    return int(expansion * width) // 32 * 32
+
+
+# Numbers that a layer reads and writes between its products, in widths a row: norms 4, shifts and gates 10, queries and keys 24 (norm 10,
+# RoPE 14); 10 more where it hears a prompt, 4 where keys and values are put into a cache. A feed-forward: 5 hidden widths.
+LAYER, CROSS, CACHED, FEED_FORWARD = 38, 10, 4, 5
+MODULATION = 22  # likewise, once a branch, or once a row where rows are modulated differently
+
+
+def block_passes(config: "DiTConfig | LMMConfig", context_latents: int, block_latents: int, steps: int, tokens: int,
+                 guided: bool = False) -> list[Pass]:
+    """What a stream computes for one block once its context is full.
+
+    steps: denoising steps; the discrete model has none, and ignores it. tokens: words that cross-attention looks at, the learnt one
+    included (`text.tokens.shape[1] + 1`). guided: both branches run as a batch of two.
     """
-    blocks = max(4, math.ceil(seconds * SAMPLE_RATE / FRAME_SAMPLES / block_latents))
-    frames = blocks * block_latents
-    generator = torch.Generator().manual_seed(0)
-    audio = 0.1 * torch.randn(1, 2, frames * FRAME_SAMPLES, generator=generator)  # any sound costs the same
-    latents = codec.encode(audio)
-    whole, block = (n * FRAME_SAMPLES / SAMPLE_RATE for n in (frames, block_latents))
-
-    measured: list[tuple[str, Timing, float, int]] = []
-    with threads(2):
-        measured.append(("encode, all at once", timed(lambda: codec.encode(audio), 1, repeats), whole, 2))
-        measured.append(("decode, all at once", timed(lambda: codec.decode(latents), 1, repeats), whole, 2))
-    with threads(1):
-        for name, make, pieces in (
-            ("encode", codec.stream_encoder, audio.split(block_latents * FRAME_SAMPLES, -1)),
-            ("decode", codec.stream_decoder, latents.split(block_latents, -1)),
-        ):
-            first, later = _stream_timing(make, list(pieces), repeats)
-            measured.append((f"{name}, first block", first, block, 1))
-            measured.append((f"{name}, later blocks", later, block, 1))
-
-    table = {}
-    for name, timing, duration, count in measured:
-        factor = rtf(timing.median, duration)
-        table[name] = {"seconds": timing.median, "low": timing.low, "high": timing.high,
-                       "audio_seconds": duration, "rtf": factor, "times_real_time": 1 / factor, "threads": count}
-    if show:
-        print(f"Codec, {whole:.0f} s of audio at once and in blocks of {block_latents} frames "
-              f"({block * 1000:.0f} ms); median of {repeats} runs, 10 % to 90 % in brackets")
-        print(f"{'':24}{'threads':>8}{'ms':>10}{'':20}{'RTF':>9}{'times real time':>18}")
-        for name, row in table.items():
-            spread = f"({row['low'] * 1000:.1f} .. {row['high'] * 1000:.1f})"
-            print(f"{name:24}{row['threads']:>8}{row['seconds'] * 1000:>10.1f}{spread:>20}"
-                  f"{row['rtf']:>9.4f}{row['times_real_time']:>17.1f}x")
-    return table
+    branches = 2 if guided else 1
+    make = _discrete_passes if config.variant == "lmm" else _diffusion_passes
+    codec = codec_pass(block_latents, config if config.variant == "lmm" else None)
+    return [*make(config, context_latents, block_latents, steps, tokens, branches), codec]
 
 
-# -- streams -----------------------------------------------------------------------------------------
+def _text_products(config, layers: int, tokens: int, branches: int) -> tuple[Product, ...]:
+    """Keys and values of the prompt for every layer; tempo and sentence."""
+    w = config.width
+    return (Product(branches * tokens, TEXT_CHANNELS, 2 * w, layers), Product(branches, TEMPO_CHANNELS, w), Product(branches, TEXT_CHANNELS, w))
+
+
+def _modulation_products(width: int, rows: int) -> tuple[Product, ...]:
+    return Product(rows, TIME_CHANNELS, width), Product(rows, width, width), Product(rows, width, 6 * width)
+
+
+def _diffusion_passes(config: DiTConfig, s: int, o: int, steps: int, tokens: int, branches: int) -> list[Pass]:
+    w, hidden, depth, cached = config.width, hidden_width(config.width, config.expansion), config.depth, config.variant != "bidirectional"
+    clock = Product(branches * (o if cached else s + o), CLOCK_CHANNELS, w)
+    text = _text_products(config, depth, tokens, branches)
+    read = 8 * depth * tokens * w * branches
+
+    def layers(frames: int, keys: int, batch: int, words: int) -> tuple[Product, ...]:
+        return layer_products(w, hidden, config.heads, depth, frames, keys, batch, words)
+
+    def moved(rows: int, widths: int, modulated: int) -> float:
+        return depth * (rows * (widths * w + FEED_FORWARD * hidden) + modulated * MODULATION * w)
+
+    if not cached:  # context and target together, in every step; context frames have a modulation of their own
+        frames, rows = s + o, branches * (s + o)
+        products = (Product(rows, LATENT_CHANNELS, w), clock, *_modulation_products(w, branches), *_modulation_products(w, 1),
+                    *layers(frames, frames, branches, tokens), Product(rows, w, LATENT_CHANNELS))
+        step = moved(rows, LAYER + CROSS + 2, rows) + 15 * rows * w
+        return [Pass("text", 1, tokens, branches, text, 8 * depth + 20 + 15 * branches, read),
+                Pass("denoising", steps, frames, branches, products, 36 * depth + 59 + 3 * branches, step)]
+    slots = s + SLACK  # keys of the whole ring are looked at, though some are masked
+    passes = [Pass("text", 1, tokens, branches, (*text, clock), 8 * depth + 50 + 15 * branches, read + 5 * branches * o * w)]
+    again = s if config.variant == "enc_dec" else o  # context frames whose keys and values are computed for this block
+    if again:
+        products = (Product(again, LATENT_CHANNELS, w), *_modulation_products(w, 1), *layers(again, slots + again, 1, 0))
+        read = moved(again, LAYER + 2 * CACHED, 1) + 3 * again * (slots + again)  # the last is the mask
+        passes.append(Pass("context", 1, again, 1, products, 29 * depth + (49 if config.variant == "enc_dec" else 48), read))
+    rows = branches * o
+    products = (Product(rows, LATENT_CHANNELS, w), *_modulation_products(w, branches), *layers(o, slots + o, branches, tokens),
+                Product(rows, w, LATENT_CHANNELS))
+    step = moved(rows, LAYER + CROSS + CACHED, branches) + 5 * rows * w
+    return [*passes, Pass("denoising", steps, o, branches, products, 37 * depth + 17 + 3 * branches, step)]
+
+
+def _discrete_passes(config: "LMMConfig", s: int, o: int, steps: int, tokens: int, branches: int) -> list[Pass]:
+    c, w, narrow, n = config, config.width, config.depth_width, config.n_q
+    hidden, small = hidden_width(w, c.expansion), hidden_width(narrow, c.expansion)
+    text = (*_text_products(c, c.temporal_layers, tokens, branches), Product(branches, w, 6 * w), Product(branches * o, CLOCK_CHANNELS, w))
+    passes = [Pass("text", 1, tokens, branches, text, 8 * c.temporal_layers + 38 + 15 * branches, 8 * c.temporal_layers * tokens * w * branches)]
+    if s:
+        products = (Product(s, LATENT_CHANNELS, w), *layer_products(w, hidden, c.heads, c.encoder_layers, s, s, 1),
+                    Product(s, w, 2 * w, c.temporal_layers))
+        moved = s * (c.encoder_layers * (LAYER * w + FEED_FORWARD * hidden) + c.temporal_layers * (12 + 2 * CACHED) * w + 12 * w)
+        passes.append(Pass("context", 1, s, 1, products, 25 * c.encoder_layers + 11 * c.temporal_layers + 42, moved))
+    # the i-th frame looks at the context and i frames of its block, the j-th code at j codes: on average half of them
+    frame = (Product(1, LATENT_CHANNELS, w), *layer_products(w, hidden, c.heads, c.temporal_layers, 1, s + (o + 1) / 2, branches, tokens),
+             Product(branches, w, narrow))
+    moved = branches * c.temporal_layers * ((LAYER + CROSS + CACHED + MODULATION) * w + FEED_FORWARD * hidden)
+    passes.append(Pass("temporal", o, 1, branches, frame, 37 * c.temporal_layers + 10, moved))
+    code = (*layer_products(narrow, small, c.depth_heads, c.depth_layers, 1, (n + 1) / 2, branches), Product(branches, narrow, c.codebook_size))
+    moved = branches * c.depth_layers * (16 * narrow + FEED_FORWARD * small) + (12 if branches == 2 else 3) * c.codebook_size
+    return [*passes, Pass("depth", o * n, 1, branches, code, 13 * c.depth_layers + 8 + 3 * branches, moved)]
+
+
+def codec_pass(block_latents: int, discrete: "LMMConfig | None" = None) -> Pass:
+    """The decoder of the shipped codec: whole tiles of 12 frames, then phases STFT frame by STFT frame. discrete: the model whose codes
+    are looked up before."""
+    c, tiles = CodecConfig(), -(-block_latents // TILE)
+    rows, hops = TILE, TILE * HOPS
+    products = [Product(rows, LATENT_CHANNELS, c.deep_width), Product(rows, LATENT_CHANNELS, HOPS * FEATURES),
+                Product(rows, c.deep_width, HOPS * c.width), Product(hops, c.width, c.head_width), Product(hops, c.head_width, FEATURES)]
+    for blocks, width, count in ((c.decoder_deep_blocks, c.deep_width, rows), (c.decoder_blocks, c.width, hops)):
+        products += [Product(count, c.kernel, 1, blocks, width), Product(count, width, 3 * width, blocks), Product(count, 3 * width, width, blocks)]
+    # bands to bins and back: energies, gains, onsets, stereo
+    products += [Product(hops, BINS, EAR_BANDS, 2), Product(hops, EAR_BANDS, BINS), Product(hops, BINS, DELAY_BANDS),
+                 Product(hops, DELAY_BANDS, BINS, 2), Product(2 * hops, EAR_BANDS, BINS)]
+    operations, moved = 190 * tiles + 52 * block_latents + 5, 8.2e6 * tiles + 0.61e6 * block_latents
+    if discrete:
+        operations, moved = operations + discrete.n_q + 7, moved + 2 * discrete.n_q * discrete.codebook_size * LATENT_CHANNELS
+    products = tuple(replace(p, times=p.times * tiles) for p in products)
+    return Pass("codec", 1, block_latents, 1, products, operations, moved)
+
+
+# -- what follows from the passes --------------------------------------------------------------------
+
+
+def flops(passes: list[Pass]) -> float:
+    """Floating-point operations of all matrix products."""
+    return sum(p.times * sum(product.flops for product in p.products) for p in passes)
+
+
+def bytes_read(passes: list[Pass], weights: bool, bytes_a_number: int = 4) -> float:
+    """Of weights, or of keys, values and other activations: each product reads its right side once."""
+    return bytes_a_number * sum(p.times * sum(product.right for product in p.products if product.weights == weights) for p in passes)
+
+
+def forwards(passes: list[Pass]) -> dict[str, int]:
+    """Latent frames that go through each part, of all branches (of "depth": codes)."""
+    return {p.part: p.times * p.branches * p.frames for p in passes}
+
+
+def sequential_steps(passes: list[Pass]) -> int:
+    """Passes through a network that have to wait for the one before."""
+    return sum(p.times for p in passes if p.part not in ("text", "codec"))
+
+
+def network_evaluations(passes: list[Pass]) -> int:
+    """NFE: denoising steps, or codes, of all branches."""
+    return sum(p.times * p.branches for p in passes if p.part in ("denoising", "depth"))
 
 
 def frame_forwards(variant: str, context_latents: int, block_latents: int, steps: int, guided: bool = False) -> int:
-    """Latent frames that go through the network for one block: context s, block o, K steps, twice with guidance.
+    """Latent frames that go through a diffusion model for one block: context s, block o, K steps, twice with guidance.
 
     bidirectional: K (s + o). enc_dec: s + K o. block_causal: o + K o. Only what runs in the steps is doubled.
     """
-    branches = 2 if guided else 1
-    if variant == "bidirectional":
-        return branches * steps * (context_latents + block_latents)
-    return (context_latents if variant == "enc_dec" else block_latents) + branches * steps * block_latents
-
-
-def lmm_forwards(context_latents: int, block_latents: int, n_q: int, guided: bool = False) -> tuple[int, int]:
-    """The same for one block of the discrete model: frames through its encoder or temporal transformer, s + o, and codes through its
-    depth transformer, o n_q. What comes after the context is doubled by guidance, and nothing of it can run side by side."""
-    branches = 2 if guided else 1
-    return context_latents + branches * block_latents, branches * block_latents * n_q
-
-
-def peak_memory() -> float:
-    """The most memory that this process has had so far, in MB."""
-    info = psutil.Process().memory_info()
-    if hasattr(info, "peak_wset"):  # Windows
-        return info.peak_wset / 1e6
-    import resource  # not on Windows
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, else kB
-
-
-@contextmanager
-def counted_frames(model):
-    """Counts what goes through the layers of `model`: gives a list with one number, frames times items of all calls so far."""
-    count = [0]
-
-    def add(module, args, out):
-        count[0] += args[0].shape[0] * args[0].shape[1]
-
-    handle = model.layers[0].register_forward_hook(add)
-    try:
-        yield count
-    finally:
-        handle.remove()
-
-
-def flops(config, frames: int, keys: int, tokens: int = 0) -> float:
-    """Floating-point operations of the layers for `frames` frames that look at `keys` frames and `tokens` words each (two a
-    multiplication with its addition). Of context frames, tokens are 0: they hear no prompt."""
-    width, hidden = config.width, int(config.expansion * config.width) // 32 * 32
-    matrices = 4 * width**2 + 3 * width * hidden + (2 * width**2 if tokens else 0)
-    return 2.0 * config.depth * frames * (matrices + 2 * width * (keys + tokens))
+    through = forwards(block_passes(DiTConfig(variant=variant), context_latents, block_latents, steps, 1, guided))
+    return through.get("context", 0) + through["denoising"]
 
 
 def block_flops(config, context_latents: int, block_latents: int, steps: int, tokens: int, guided: bool = False) -> float:
-    """The same for one block of a stream: see :func:`frame_forwards`."""
-    s, o, runs = context_latents, block_latents, steps * (2 if guided else 1)
-    target = runs * flops(config, o, s + o, tokens)
-    if config.variant == "bidirectional":  # context frames go through cross-attention, too, though it is masked for them
-        return target + runs * flops(config, s, s + o, tokens)
-    return target + (flops(config, s, s) if config.variant == "enc_dec" else flops(config, o, s + GRANULE))
+    """Floating-point operations of one block, without the codec, which is the same for all: see :func:`block_passes`."""
+    passes = block_passes(config, context_latents, block_latents, steps, tokens, guided)
+    return flops([p for p in passes if p.part != "codec"])
 
 
-@torch.inference_mode()
-def product_floor(model, rows: int, repeats: int = 20) -> float:
-    """Seconds that the matrix products of one pass over `rows` frames take alone, at the speed this machine has for these shapes:
-    what no denoising step can be faster than. The fastest of some runs."""
-    layers = [module for name, module in model.layers.named_modules()
-              if isinstance(module, torch.nn.Linear) and not name.endswith("key_value")]  # those are of the prompt, not of frames
-    inputs = [torch.randn(rows, layer.in_features) for layer in layers]
+def parameter_count(config: "DiTConfig | LMMConfig") -> int:
+    """Parameters of a model of this configuration. Nothing is allocated."""
+    from lmdm_mini.lmm import LMM  # see above
 
-    def run() -> None:
-        for layer, x in zip(layers, inputs):
-            layer(x)
-
-    return min(timed(run, 2, repeats).runs)
-
-
-def bench_stream(model, blocks=(12, 24, 48), contexts=(192,), steps=(8,), cfg_scale: float = 2.0, prompt: str = "funk, 110 bpm",
-                 repeats: int = 3, show: bool = True, **settings) -> list[dict]:
-    """A stream of `model` timed for every combination of block, context and steps, codec decode included.
-
-    Each row: the settings, "frame_forwards" a block by formula and "counted", "flops" by formula, medians of "context",
-    "network", "codec" and "rest" in seconds a block once the context is full, "limit" (the share of "network" that its matrix
-    products alone would take), "rtf", "ttff" (from an empty context). settings: more arguments of `stream`.
-    """
-    from lmdm_mini.streaming import is_guided, stream
-
-    rows = []
-    for context, block, count in itertools.product(contexts, blocks, steps):
-        make = partial(stream, model, prompt, block, count, cfg_scale, context_latents=context, **settings)
-        next(make())  # warm-up
-        first = time_to_first_audio(make)
-        playing = make()
-        playing.set_context(torch.randn(1, LATENT_CHANNELS, context))
-        next(playing)  # the first takes in all of the context
-        with counted_frames(model) as frames:
-            made = [next(playing) for _ in range(repeats)]
-        parts = {name: statistics.median(b.seconds_of[name] for b in made) for name in ("context", "network", "codec")}
-        whole = statistics.median(b.seconds_to_make for b in made)
-        guided, tokens = is_guided(playing.text, cfg_scale), playing.text.tokens.shape[1] + 1
-        in_work = (block + (context if model.config.variant == "bidirectional" else 0)) * (2 if guided else 1)
-        rows.append({"model": model.name, "context_latents": context, "block_latents": block, "steps": count,
-                     "frame_forwards": frame_forwards(model.config.variant, context, block, count, guided),
-                     "counted": frames[0] / repeats, "flops": block_flops(model.config, context, block, count, tokens, guided),
-                     **parts, "rest": whole - sum(parts.values()), "seconds": whole,
-                     "limit": count * product_floor(model, in_work) / parts["network"],
-                     "rtf": rtf(whole, block * FRAME_SAMPLES / SAMPLE_RATE), "ttff": first})
-    if show:
-        print(f"guidance {cfg_scale:g}, {torch.get_num_threads()} threads; median of {repeats} blocks")
-        print(*stream_lines(rows), sep="\n")
-    return rows
-
-
-def stream_lines(rows: list[dict]) -> list[str]:
-    """The rows of :func:`bench_stream` as text. `limit`: how much of the network's time matrix products alone would take."""
-    lines = [f"{'model':>14}{'context':>8}{'block':>7}{'steps':>7}{'frame-forwards':>16}{'counted':>9}{'GFLOP':>8}{'context ms':>12}"
-             f"{'network ms':>12}{'codec ms':>10}{'rest ms':>9}{'limit':>7}{'RTF':>8}{'TTFF s':>8}"]
-    for r in rows:
-        lines.append(f"{r['model']:>14}{r['context_latents']:>8}{r['block_latents']:>7}{r['steps']:>7}{r['frame_forwards']:>16}"
-                     f"{r['counted']:>9.0f}{r['flops'] / 1e9:>8.2f}{1000 * r['context']:>12.1f}{1000 * r['network']:>12.1f}"
-                     f"{1000 * r['codec']:>10.1f}{1000 * r['rest']:>9.1f}{r['limit']:>7.0%}{r['rtf']:>8.3f}{r['ttff']:>8.2f}")
-    return lines
-
-
-def compare_streams(models: list, blocks, contexts, steps, show: bool = True, **settings) -> list[dict]:
-    """Several models setting by setting, one right after the other, so that a noisy machine is noisy for all. The rows have
-    "speedup", of context and network together, and "speedup_all", codec included, over the first model."""
-    rows = []
-    for context, block, count in itertools.product(contexts, blocks, steps):
-        some = [bench_stream(model, (block,), (context,), (count,), show=False, **settings)[0] for model in models]
-        for row in some:
-            row["speedup"] = (some[0]["context"] + some[0]["network"]) / (row["context"] + row["network"])
-            row["speedup_all"] = some[0]["seconds"] / row["seconds"]
-        rows += some
-    if show:
-        head, *lines = stream_lines(rows)
-        print(f"{head}{'speed-up':>10}{'with codec':>12}")
-        print(*(f"{line}{row['speedup']:>10.2f}{row['speedup_all']:>12.2f}" for line, row in zip(lines, rows)), sep="\n")
-    return rows
-
-
-# -- the shell ---------------------------------------------------------------------------------------
-
-
-def add_arguments(parser: argparse.ArgumentParser):
-    """Arguments of ``python -m lmdm_mini bench codec|stream``; returns the sub-parsers, for more."""
-    kinds = parser.add_subparsers(dest="what", required=True)
-    codec = kinds.add_parser("codec", help="encode and decode, at once and in blocks")
-    codec.add_argument("--checkpoint", default=None, help="codec checkpoint (default: the shipped one)")
-    codec.add_argument("--seconds", type=float, default=30.0, help="length of the audio coded at once")
-    stream = kinds.add_parser("stream", help="a model block after block")
-    stream.add_argument("--model", nargs="+", default=["bidirectional"], help="one, or several to compare with the first")
-    stream.add_argument("--blocks", type=int, nargs="+", default=[12, 24, 48], help="latent frames a block")
-    stream.add_argument("--contexts", type=int, nargs="+", default=[48, 96, 192], help="latent frames of context")
-    stream.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8, 50], help="denoising steps a block")
-    stream.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none")
-    stream.add_argument("--outpainting", default="mask", choices=("mask", "replace"))
-    for kind, repeats in ((codec, 5), (stream, 3)):
-        kind.add_argument("--repeats", type=int, default=repeats, help="runs measured; the median is shown")
-    return kinds
-
-
-def run(args: argparse.Namespace) -> dict | list[dict]:
-    """Runs ``bench`` with parsed arguments; raises ValueError for a length or count out of range."""
-    if args.repeats < 1:
-        raise ValueError(f"--repeats is {args.repeats}; at least one run has to be measured.")
-    if args.what == "stream":
-        from lmdm_mini.dit import load
-
-        settings = {"cfg_scale": args.cfg_scale, "repeats": args.repeats, "outpainting": args.outpainting}
-        models = [load(name) for name in args.model]
-        rows = compare_streams(models, args.blocks, args.contexts, args.steps, **settings) if len(models) > 1 else bench_stream(
-            models[0], args.blocks, args.contexts, args.steps, **settings)
-        print(f"peak memory of this process, all models and settings: {peak_memory():.0f} MB")
-        return rows
-    from lmdm_mini.codec import load_codec
-
-    if not 0 < args.seconds <= 600:
-        raise ValueError(f"--seconds is {args.seconds}; choose more than 0 and at most 600.")
-    return bench_codec(load_codec(args.checkpoint), args.seconds, repeats=args.repeats)
+    with torch.device("meta"):
+        model = LMM(config) if config.variant == "lmm" else DiT(config)
+    return sum(p.numel() for p in model.parameters())

@@ -110,7 +110,7 @@ class RVQ(nn.Module):
             raise ValueError(f"codes are {codes.dtype}; they are whole numbers.")
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.config.codebook_size:
             raise ValueError(f"codes go from {int(codes.min())} to {int(codes.max())}; a codebook has {self.config.codebook_size} entries.")
-        found = [F.embedding(codes[..., q, :], self.codebooks[q]) for q in range(n)]  # (B, T, 64) each
+        found = [F.embedding(codes[..., q, :], codebook) for q, codebook in enumerate(self.codebooks[:n])]  # (B, T, 64) each
         return torch.stack(found).sum(0).transpose(-1, -2)
 
     def _check(self, n_q: int | None) -> int:

@@ -12,7 +12,7 @@ import lmdm_mini as lm
 from lmdm_mini import latent_training, lmm_training
 from lmdm_mini.attention import BLOCKS
 from lmdm_mini.codec import load_codec
-from lmdm_mini.complexity import lmm_forwards
+from lmdm_mini.complexity import block_passes, forwards
 from lmdm_mini.conditioning import Text, no_text
 from lmdm_mini.corpus.latents import LatentPiece
 from lmdm_mini.dit import DiT
@@ -183,7 +183,8 @@ def test_a_block_costs_what_the_table_says(model):
         handle.remove()
     assert rows == {"encoder": [(1, 60)], "temporal": [(2, 1)] * 12, "depth": [(2, 1)] * 12 * CODES}
     counted = {name: sum(items * frames for items, frames in rows[name]) for name in rows}
-    assert lmm_forwards(60, 12, CODES, guided=True) == (counted["encoder"] + counted["temporal"], counted["depth"])
+    through = forwards(block_passes(SMALL, 60, 12, 1, 5, guided=True))
+    assert [through[part] for part in ("context", "temporal", "depth")] == list(counted.values())
 
 
 def test_memory_is_allocated_once(model):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import lmdm_mini as lm
-from lmdm_mini.complexity import counted_frames, frame_forwards
+from lmdm_mini.bench import counted_frames
+from lmdm_mini.complexity import frame_forwards
 from lmdm_mini.dit import DiT, DiTConfig
 from lmdm_mini.streaming import SETTINGS
 
