@@ -23,7 +23,8 @@ def _train(args: argparse.Namespace) -> None:
 
         path = train_clap(args.out, args.corpus, args.steps, args.batch, args.lr, args.seed)
     elif args.what == "rvq":
-        from lmdm_mini.rvq import RVQConfig, train_rvq
+        from lmdm_mini.rvq import RVQConfig
+        from lmdm_mini.rvq_training import train_rvq
 
         path = train_rvq(args.out, args.corpus, args.steps, args.batch, args.lr, args.seed, RVQConfig(args.n_q), args.dropout)
     elif args.what == "lmm":

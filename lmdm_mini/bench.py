@@ -21,11 +21,12 @@ import psutil
 import torch
 
 from lmdm_mini.audio import SAMPLE_RATE
-from lmdm_mini.codec import CHECKPOINTS, FRAME_SAMPLES, LATENT_CHANNELS, RESULTS, load_codec
-from lmdm_mini.complexity import Timing, block_flops, block_passes, frame_forwards, rtf, threads, time_to_first_audio, timed
-from lmdm_mini.dit import load
+from lmdm_mini.codec import FRAME_SAMPLES, LATENT_CHANNELS, RESULTS, load_codec
+from lmdm_mini.complexity import (Timing, block_flops, block_passes, frame_forwards, network_evaluations, rtf, sequential_steps, threads,
+                                  time_to_first_audio, timed)
+from lmdm_mini.models import load, sampling, stream
 from lmdm_mini.roofline import Machine, measure_machine, predict
-from lmdm_mini.streaming import is_guided, stream
+from lmdm_mini.streaming import is_guided
 
 
 def _stream_timing(make: Callable, pieces: list[torch.Tensor], repeats: int) -> tuple[Timing, Timing]:
@@ -149,7 +150,7 @@ def bench_stream(model, blocks=(12, 24, 48), contexts=(192,), steps=(8,), cfg_sc
     """
     rows = []
     for context, block, count in itertools.product(contexts, blocks, steps):
-        make = partial(stream, model, prompt, block, count, cfg_scale, context_latents=context, **settings)
+        make = partial(stream, model, prompt, block, cfg_scale, context_latents=context, steps=count, **settings)
         next(make())  # warm-up
         first = time_to_first_audio(make)
         playing = in_full_swing(make(), context)
@@ -199,6 +200,70 @@ def compare_streams(models: list, blocks, contexts, steps, show: bool = True, **
     return rows
 
 
+# -- all systems ---------------------------------------------------------------------------------------
+
+PROMPT = "funk, 110 bpm"
+
+
+def measure_block(model, context_latents: int = 192, block_latents: int = 48, steps: int = 8, guided: bool = True, repeats: int = 3) -> dict[str, float]:
+    """Median seconds of one block of a model by part, "context", "network", "codec" and "rest", once its context is full."""
+    settings = sampling(model, steps) | {"block_latents": block_latents, "cfg_scale": 2.0 if guided else 1.0}
+    playing = in_full_swing(stream(model, PROMPT, context_latents=context_latents, **settings), context_latents)
+    made = [next(playing) for _ in range(repeats)]
+    parts = {name: statistics.median(b.seconds_of[name] for b in made) for name in ("context", "network", "codec")}
+    return parts | {"rest": max(0.0, statistics.median(b.seconds_to_make for b in made) - sum(parts.values()))}
+
+
+def memory_of(model, playing) -> int:
+    """Bytes of a model's weights and of what its stream keeps; the codec, which is the same for all, is not in it."""
+    kept = [value for holder in (playing.cache, getattr(playing, "memory", None)) if holder is not None for value in vars(holder).values()]
+    tensors = [*model.parameters(), *(value for value in kept if isinstance(value, torch.Tensor))]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def compare_systems(models: list, block_latents: int = 48, steps=(8, 2), guidance=(True, False), context_latents: int = 192, repeats: int = 5,
+                    show: bool = True) -> list[dict]:
+    """All systems side by side: for each setting one right after the other, so that a noisy machine is noisy for all.
+
+    Rows: "system", "steps" (0 for the discrete model), "guided", seconds a block by part as :func:`measure_block`, "seconds" in all, "rtf",
+    "ttff" (the first block from nothing), "first_frame" (the discrete model can be heard after one frame; for the others the first block
+    is the first sound), "nfe", "sequential" (passes through a network, one after another), "memory" (bytes of weights and caches) and
+    "lmm" (how many times as long the discrete model takes for a block, measured next to it).
+    """
+    discrete = next(model for model in models if model.config.variant == "lmm")
+    rows = []
+    for guided, count in itertools.product(guidance, steps):
+        some = []
+        for model in models:
+            settings = sampling(model, count) | {"cfg_scale": 2.0 if guided else 1.0, "context_latents": context_latents}
+            parts = measure_block(model, context_latents, block_latents, count, guided, repeats)
+            first, frame = (statistics.median(time_to_first_audio(partial(stream, model, PROMPT, size, **settings)) for _ in range(repeats))
+                            for size in (block_latents, 1 if model is discrete else block_latents))
+            passes = block_passes(model.config, context_latents, block_latents, count, 4, guided)
+            some.append({"system": model.config.variant, "steps": 0 if model is discrete else count, "guided": guided, "context_latents": context_latents,
+                         "block_latents": block_latents, **parts, "seconds": sum(parts.values()),
+                         "rtf": rtf(sum(parts.values()), block_latents * FRAME_SAMPLES / SAMPLE_RATE), "ttff": first,
+                         "first_frame": frame, "nfe": network_evaluations(passes), "sequential": sequential_steps(passes),
+                         "memory": memory_of(model, stream(model, PROMPT, **settings))})
+        for row in some:
+            row["lmm"] = some[models.index(discrete)]["seconds"] / row["seconds"]
+        rows += some
+    if show:
+        print(*system_lines(rows), sep="\n")
+    return rows
+
+
+def system_lines(rows: list[dict]) -> list[str]:
+    """The rows of :func:`compare_systems` as text."""
+    lines = [f"{'':18}{'guided':>7}{'steps':>6}{'NFE':>6}{'passes':>7}{'context':>9}{'network':>9}{'codec':>7}{'block ms':>10}{'RTF':>7}"
+             f"{'1st frame':>10}{'1st block':>10}{'MB':>6}{'lmm takes':>11}"]
+    for r in rows:
+        lines.append(f"{r['system']:18}{'yes' if r['guided'] else 'no':>7}{r['steps'] or '-':>6}{r['nfe']:>6}{r['sequential']:>7}{1000 * r['context']:>9.1f}"
+                     f"{1000 * r['network']:>9.1f}{1000 * r['codec']:>7.1f}{1000 * r['seconds']:>10.1f}{r['rtf']:>7.3f}{1000 * r['first_frame']:>10.0f}"
+                     f"{1000 * r['ttff']:>10.0f}{r['memory'] / 1e6:>6.0f}{r['lmm']:>10.1f}x")
+    return lines
+
+
 # -- predictions ---------------------------------------------------------------------------------------
 
 PARTS = {"context": ("context",), "network": ("denoising", "temporal", "depth"), "codec": ("codec",)}  # of a block, and of its passes
@@ -211,16 +276,13 @@ def compare_predictions(models: list, machine: Machine, blocks=(12, 24, 48), ste
     Rows: "system", "block_latents", "steps" (0 for the discrete model), "guided", "part" ("context", "network", "codec", or "block" for all of
     it), and "measured" and "predicted" in seconds a block.
     """
-    from lmdm_mini.lmm_streaming import stream_lmm  # takes seconds, which other commands should not cost
-
     rows = []
     for model in models:
         config = model.config
         discrete = config.variant == "lmm"
         for block, count, guided in itertools.product(blocks, (0,) if discrete else steps, guidance):
-            settings = {"block_latents": block, "cfg_scale": 2.0 if guided else 1.0, "context_latents": context_latents}
-            make = partial(stream_lmm, model, prompt) if discrete else partial(stream, model, prompt, steps=count)
-            playing = in_full_swing(make(**settings), context_latents)
+            playing = in_full_swing(stream(model, prompt, block, 2.0 if guided else 1.0, context_latents=context_latents, **sampling(model, count)),
+                                    context_latents)
             made = [next(playing) for _ in range(repeats)]
             parts = predict(block_passes(config, context_latents, block, count, playing.text.tokens.shape[1] + 1, guided), machine)
             if discrete:  # it reads its prompt along with the context
@@ -258,24 +320,15 @@ def machine_lines(machine: Machine) -> list[str]:
 
 
 def four_systems() -> list:
-    """One model of each kind. Where the discrete one is not there, untrained weights do: they take as long."""
-    from lmdm_mini.lmm import LMMConfig, load_lmm, start_from
-    from lmdm_mini.rvq import load_rvq
-
-    models = [load(name) for name in ("bidirectional", "enc_dec", "block_causal")]
-    if (CHECKPOINTS / "lmm.safetensors").is_file():
-        return [*models, load_lmm()]
-    print("there is no trained discrete model here; one with random weights is timed")
-    discrete = start_from(load_rvq(), LMMConfig()).eval().requires_grad_(False)
-    object.__setattr__(discrete, "codec", models[0].codec)
-    return [*models, discrete]
+    """One model of each kind."""
+    return [load(name) for name in ("bidirectional", "enc_dec", "block_causal", "lmm")]
 
 
 # -- the shell ---------------------------------------------------------------------------------------
 
 
 def add_arguments(parser: argparse.ArgumentParser):
-    """Arguments of ``python -m lmdm_mini bench codec|stream|roofline``; returns the sub-parsers, for more."""
+    """Arguments of ``python -m lmdm_mini bench codec|stream|compare|roofline``; returns the sub-parsers, for more."""
     kinds = parser.add_subparsers(dest="what", required=True)
     codec = kinds.add_parser("codec", help="encode and decode, at once and in blocks")
     codec.add_argument("--checkpoint", default=None, help="codec checkpoint (default: the shipped one)")
@@ -287,11 +340,15 @@ def add_arguments(parser: argparse.ArgumentParser):
     stream.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8, 50], help="denoising steps a block")
     stream.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none")
     stream.add_argument("--outpainting", default="mask", choices=("mask", "replace"))
+    compare = kinds.add_parser("compare", help="all four systems side by side: RTF, TTFF, NFE, time by part, memory")
+    compare.add_argument("--block", type=int, default=48, help="latent frames a block (default: %(default)s)")
+    compare.add_argument("--steps", type=int, nargs="+", default=[8, 2], help="denoising steps a block")
+    compare.add_argument("--out", type=Path, default=RESULTS / "compare.json", help="where it is written (default: %(default)s)")
     roofline = kinds.add_parser("roofline", help="all four systems, measured and as predicted from counts")
     roofline.add_argument("--blocks", type=int, nargs="+", default=[12, 24, 48], help="latent frames a block")
     roofline.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8], help="denoising steps a block")
     roofline.add_argument("--out", type=Path, default=RESULTS / "roofline.json", help="where it is written (default: %(default)s)")
-    for kind, repeats in ((codec, 5), (stream, 3), (roofline, 3)):
+    for kind, repeats in ((codec, 5), (stream, 3), (compare, 5), (roofline, 3)):
         kind.add_argument("--repeats", type=int, default=repeats, help="runs measured; the median is shown")
     return kinds
 
@@ -300,6 +357,13 @@ def run(args: argparse.Namespace) -> dict | list[dict]:
     """Runs ``bench`` with parsed arguments; raises ValueError for a length or count out of range."""
     if args.repeats < 1:
         raise ValueError(f"--repeats is {args.repeats}; at least one run has to be measured.")
+    if args.what == "compare":
+        rows = compare_systems(four_systems(), args.block, args.steps, repeats=args.repeats)
+        memory = peak_memory()
+        print(f"{torch.get_num_threads()} threads, context 192, block {args.block}; peak memory of this process, all models: {memory:.0f} MB")
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps({"threads": torch.get_num_threads(), "peak_megabytes": memory, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        return rows
     if args.what == "roofline":
         models, machine = four_systems(), measure_machine()
         print(*machine_lines(machine), sep="\n")

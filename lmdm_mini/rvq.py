@@ -3,8 +3,7 @@
 A codebook is 1,024 vectors; a frame of 64 numbers becomes the number of the nearest one. The next codebook does the same with
 what is left, and so on, `n_q` times: a frame is then `n_q` codes of 10 bits. Every codebook learns on what those before it
 leave over, so the first 1, 2 or 4 codes of a frame are the best coarse picture that so few codes can give, and any number of
-first codes can be decoded. The quantiser itself is that of `vector-quantize-pytorch`; here are its training on frozen latents,
-its shapes, and its file.
+first codes can be decoded. How codebooks are learnt is in `rvq_training.py`.
 
 The encoder is the codec's, already frozen, so latents do not move towards the codes as they do where both are trained together
 (SoundStream, EnCodec). A next step not taken here: the codec's decoder can learn to play quantised latents
@@ -23,11 +22,8 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from vector_quantize_pytorch import ResidualVQ
 
 from lmdm_mini.codec import CHECKPOINTS, LATENT_CHANNELS, check_latents, load_codec
-from lmdm_mini.corpus.latents import ENDING, LatentPiece, find_latents
-from lmdm_mini.training import Run
 
 FRAMES_AT_ONCE = 4096  # that are compared with a codebook together: 16 MB of distances
 
@@ -41,44 +37,18 @@ class RVQConfig:
 class RVQ(nn.Module):
     """Latents (B, 64, T) <-> codes (B, n_q, T)."""
 
-    def __init__(self, config: RVQConfig | None = None, dropout: bool = False):
-        """dropout: quantiser dropout, in training only a random number of the first codebooks learns in a step. Where an encoder
-        is trained, too, it is what makes few codes sound well; on frozen latents they do without, and deep codebooks learn less."""
+    def __init__(self, config: RVQConfig | None = None):
         super().__init__()
         self.config = c = config or RVQConfig()
         if c.n_q < 1 or c.codebook_size < 2:
             raise ValueError(f"{c.n_q} codebooks of {c.codebook_size}: at least 1 of 2 is needed.")
         self.fingerprint = self.codec_fingerprint = ""  # set when a checkpoint is loaded
         self.facts: dict = {}
-        # a code that is hardly used gives way to a frame of the step. (Its threshold is compared with uses a step, on average)
-        self.quantiser = ResidualVQ(dim=LATENT_CHANNELS, num_quantizers=c.n_q, codebook_size=c.codebook_size, kmeans_init=True,
-                                    learnable_codebook=True, ema_update=False, decay=0.99, threshold_ema_dead_code=0.1,
-                                    quantize_dropout=dropout)
+        self.register_buffer("codebooks", torch.zeros(c.n_q, c.codebook_size, LATENT_CHANNELS))
 
     @property
     def n_q(self) -> int:
         return self.config.n_q
-
-    @property
-    def codebooks(self) -> Tensor:
-        """(n_q, codebook_size, 64)."""
-        return self.quantiser.codebooks
-
-    def set_codebooks(self, codebooks: Tensor) -> None:
-        """Takes (n_q, codebook_size, 64) in place of k-means."""
-        for layer, codebook in zip(self.quantiser.layers, codebooks, strict=True):
-            layer._codebook.embed.data.copy_(codebook[None])
-            layer._codebook.initted.fill_(True)
-
-    @torch.no_grad()
-    def init_from(self, frames: Tensor) -> None:
-        """Codebooks by k-means on frames (N, 64), one after another: where training starts from."""
-        self.quantiser.train()(frames[None])
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """What each codebook leaves over of frames (N, 64), as a mean square, for training: (n_q,)."""
-        _, _, losses = self.quantiser(frames[None])
-        return losses.flatten()
 
     @torch.no_grad()
     def encode(self, latents: Tensor, n_q: int | None = None) -> Tensor:
@@ -155,7 +125,7 @@ def load_rvq(path=None) -> RVQ:
         with safe_open(str(path), framework="pt") as file:
             about, codebooks = file.metadata() or {}, file.get_tensor("codebooks")
         rvq = RVQ(RVQConfig(**json.loads(about["config"])))
-        rvq.set_codebooks(codebooks.float())
+        rvq.load_state_dict({"codebooks": codebooks.float()})
         rvq.codec_fingerprint, rvq.facts = about["made_for"], json.loads(about["facts"])
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged or not a quantiser of this version ({error}). "
@@ -166,46 +136,3 @@ def load_rvq(path=None) -> RVQ:
                          f"{codec.fingerprint}: train it anew with `python -m lmdm_mini train rvq`.")
     rvq.fingerprint = hashlib.sha256(codebooks.numpy().tobytes()).hexdigest()[:16]
     return rvq.eval().requires_grad_(False)
-
-
-# -- training ----------------------------------------------------------------------------------------
-
-
-def all_frames(pieces: list[LatentPiece]) -> Tensor:
-    """Every frame of the pieces but their endings, as models learn from them: (N, 64) in half precision."""
-    return torch.cat([piece.latents[:, : max(1, piece.latents.shape[-1] - ENDING)] for piece in pieces], 1).T.contiguous()
-
-
-def train_rvq(out: Path, corpus: Path, steps: int, batch: int = 4096, lr: float = 1e-2, seed: int = 0, config: RVQConfig | None = None,
-              dropout: bool = False) -> Path:
-    """Trains the quantiser on the latents that models are trained on, or goes on where it stopped; prints its error on the
-    valid split, returns its codebooks' path. batch: latent frames a step. dropout: see :class:`RVQ`."""
-    torch.manual_seed(seed)
-    codec, rvq = load_codec(), RVQ(config, dropout)
-    run = Run(out / "rvq", rvq, steps=steps, lr=lr, warmup=min(20, steps), ema=0.99, check_every=max(1, min(50, steps // 10)),
-              about={"codec": codec.fingerprint, "config": str(rvq.config), "batch": str(batch), "seed": str(seed),
-                     "dropout": str(dropout)})
-    torch.manual_seed(seed + run.step)
-    frames = all_frames(find_latents(corpus, "train", codec.fingerprint))
-    valid = all_frames(find_latents(corpus, "valid", codec.fingerprint))
-    valid = valid[:: max(1, len(valid) // 8192)].float().T[None]  # (1, 64, n)
-
-    def draw(count: int) -> Tensor:
-        return frames[torch.randint(len(frames), (count,))].float()
-
-    if run.step == 0:
-        rvq.init_from(draw(4 * batch))
-        run.average.load_state_dict(rvq.state_dict())
-
-    def validate() -> dict[str, Tensor]:
-        error = round_trip_error(run.average, valid)
-        return {f"error_{n}": error[n - 1] for n in (1, 2, 4, 8, 12) if n <= rvq.n_q}
-
-    for _ in run.loop():
-        run.update({"left_over": run.forward(draw(batch)).sum()}, validate)
-    path = run.folder.with_suffix(".safetensors")
-    error = round_trip_error(run.average, valid)
-    save_rvq(run.average, path, codec.fingerprint, steps=run.step, minutes=round(run.seconds / 60), seed=seed,
-             error=[round(float(e), 4) for e in error])
-    print("share of the variance that is lost, with 1 to all codes: " + " ".join(f"{e:.3f}" for e in error))
-    return path

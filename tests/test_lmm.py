@@ -36,7 +36,7 @@ def model():
     for p in made.parameters():  # nothing stays at its zero initialisation
         p += 0.1 * torch.randn_like(p)
     quantiser = RVQ(RVQConfig(CODES, ENTRIES))
-    quantiser.set_codebooks(torch.randn(CODES, ENTRIES, 64) / torch.arange(1, CODES + 1)[:, None, None])
+    quantiser.codebooks.copy_(torch.randn(CODES, ENTRIES, 64) / torch.arange(1, CODES + 1)[:, None, None])
     object.__setattr__(made, "rvq", quantiser.eval().requires_grad_(False))
     object.__setattr__(made, "codec", load_codec())
     return made
@@ -405,7 +405,7 @@ def test_wrong_files_are_refused(model, tmp_path):
     loaded = load_lmm(path, quantiser)
     assert all((loaded.state_dict()[name] - value).abs().max() < 2e-3 for name, value in untrained.state_dict().items())
     other = RVQ(model.rvq.config)
-    other.set_codebooks(model.rvq.codebooks + 0.1)
+    other.codebooks.copy_(model.rvq.codebooks + 0.1)
     save_rvq(other, tmp_path / "other.safetensors", codec.fingerprint)
     with pytest.raises(ValueError, match="codes mean different things"):
         load_lmm(path, tmp_path / "other.safetensors")

@@ -1,12 +1,15 @@
 """The quantiser: latents to codes and back, what few codes keep, its training and its file."""
 
+import copy
+
 import pytest
 import torch
 
-from lmdm_mini import dit, rvq as rvq_module
+from lmdm_mini import dit, rvq as rvq_module, rvq_training
 from lmdm_mini.codec import load_codec
 from lmdm_mini.corpus.latents import ENDING, SHIPPED, LatentPiece, read_packed
-from lmdm_mini.rvq import RVQ, RVQConfig, all_frames, load_rvq, round_trip_error, save_rvq, train_rvq
+from lmdm_mini.rvq import RVQ, RVQConfig, load_rvq, round_trip_error, save_rvq
+from lmdm_mini.rvq_training import RVQLearner, all_frames, train_rvq
 
 SMALL = RVQConfig(n_q=4, codebook_size=32)
 
@@ -19,11 +22,16 @@ def latents_of(frames=600, seed=0):
 
 
 @pytest.fixture(scope="module")
-def quantiser():
+def learner():
     torch.manual_seed(0)
-    rvq = RVQ(SMALL)
-    rvq.init_from(latents_of()[0].T)
-    return rvq.eval()
+    learner = RVQLearner(SMALL)
+    learner.init_from(latents_of()[0].T)
+    return learner.eval()
+
+
+@pytest.fixture(scope="module")
+def quantiser(learner):
+    return learner.rvq()
 
 
 def test_codes_have_their_shape_and_more_codes_keep_more(quantiser):
@@ -53,32 +61,31 @@ def test_long_latents_are_encoded_part_by_part(quantiser, monkeypatch):
     assert torch.equal(quantiser.encode(z), whole)
 
 
-def test_training_and_encoding_mean_the_same_codes(quantiser):
+def test_training_and_encoding_mean_the_same_codes(learner, quantiser):
     """The library's own pass, which training goes through, finds the same codes and leaves the same over."""
     z = latents_of(seed=4)
-    made, codes, _ = quantiser.quantiser(z.transpose(1, 2))
+    learner = copy.deepcopy(learner).eval()
+    made, codes, _ = learner.quantiser(z.transpose(1, 2))
     codes = codes.transpose(1, 2)
     assert torch.equal(codes, quantiser.encode(z)) and torch.allclose(made.transpose(1, 2), quantiser.decode(codes), atol=1e-5)
-    left_over = RVQ(SMALL).train()
-    left_over.set_codebooks(quantiser.codebooks)
-    assert torch.allclose(left_over(z[0].T)[-1], (quantiser.decode(quantiser.encode(z)) - z).square().mean(), rtol=1e-3)
+    assert torch.allclose(learner.train()(z[0].T)[-1], (quantiser.decode(quantiser.encode(z)) - z).square().mean(), rtol=1e-3)
 
 
 @pytest.mark.parametrize("dropout", [False, True])
 def test_with_dropout_some_codebooks_sit_out(dropout):
     torch.manual_seed(0)
-    rvq, frames = RVQ(SMALL, dropout), latents_of()[0].T
-    rvq.init_from(frames)
-    losses = torch.stack([rvq(frames) for _ in range(12)])
+    learner, frames = RVQLearner(SMALL, dropout), latents_of()[0].T
+    learner.init_from(frames)
+    losses = torch.stack([learner(frames) for _ in range(12)])
     assert losses.shape == (12, 4) and (losses[:, 0] > 0).all()
     assert bool((losses == 0).any()) == dropout
 
 
 def test_gradients_of_a_codebook_are_its_own():
-    rvq, frames = RVQ(SMALL), latents_of()[0].T
-    rvq.init_from(frames)
-    rvq(frames)[1].backward()
-    reached = [layer._codebook.embed.grad is not None and bool(layer._codebook.embed.grad.any()) for layer in rvq.quantiser.layers]
+    learner, frames = RVQLearner(SMALL), latents_of()[0].T
+    learner.init_from(frames)
+    learner(frames)[1].backward()
+    reached = [layer._codebook.embed.grad is not None and bool(layer._codebook.embed.grad.any()) for layer in learner.quantiser.layers]
     assert reached == [False, True, False, False]
 
 
@@ -87,7 +94,7 @@ def pieces(corpus, split, fingerprint):
 
 
 def test_training_learns_and_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(rvq_module, "find_latents", pieces)
+    monkeypatch.setattr(rvq_training, "find_latents", pieces)
     arguments = {"batch": 128, "lr": 1e-2, "config": SMALL}
     train_rvq(tmp_path, tmp_path, steps=10, **arguments)
     path = train_rvq(tmp_path, tmp_path, steps=30, **arguments)
@@ -115,7 +122,7 @@ def test_a_file_gives_back_the_codebooks(quantiser, tmp_path, monkeypatch):
     assert torch.equal(loaded.encode(loaded.decode(loaded.encode(latents_of(20), 1)), 1), loaded.encode(latents_of(20), 1))
     assert loaded.fingerprint == load_rvq(path).fingerprint and len(loaded.fingerprint) == 16
     quantiser_of_others = RVQ(SMALL)
-    quantiser_of_others.set_codebooks(quantiser.codebooks + 0.01)
+    quantiser_of_others.codebooks.copy_(quantiser.codebooks + 0.01)
     save_rvq(quantiser_of_others, tmp_path / "other.safetensors", load_codec().fingerprint)
     assert load_rvq(tmp_path / "other.safetensors").fingerprint != loaded.fingerprint
     monkeypatch.setattr(dit, "CHECKPOINTS", tmp_path)
@@ -166,9 +173,9 @@ def test_real_latents_keep_more_with_more_codes():
     """Of the shipped latents, a quantiser of k-means alone keeps a good part."""
     frames = all_frames(read_packed(SHIPPED / "test.safetensors", load_codec().fingerprint)).float()
     torch.manual_seed(0)
-    rvq = RVQ(RVQConfig(n_q=3, codebook_size=128))
-    rvq.init_from(frames[torch.randint(len(frames), (3000,))])
-    error = round_trip_error(rvq, frames[::40].T[None])
+    learner = RVQLearner(RVQConfig(n_q=3, codebook_size=128))
+    learner.init_from(frames[torch.randint(len(frames), (3000,))])
+    error = round_trip_error(learner.rvq(), frames[::40].T[None])
     assert 0.3 < error[2] < error[1] < error[0] < 0.85
 
 

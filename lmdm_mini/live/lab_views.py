@@ -200,10 +200,10 @@ def _timeline(chart: Chart, y: float, passes: list[Pass], parts: dict[str, float
 def timeline_view(setting: Setting, machine: Machine) -> str:
     """What runs when, to scale: until the first sound, and for one block in steady state."""
     charts = []
-    for number, (title, seconds) in enumerate((("until the first sound, from nothing", first_seconds), ("one block, once the context is full", seconds_of))):
+    lasts = f"one block, once the context is full; it lasts {1000 * setting.block_seconds:,.0f} ms"
+    for number, (title, seconds) in enumerate((("until the first sound, from nothing", first_seconds), (lasts, seconds_of))):
         parts = {system: seconds(setting, system, machine) for system in SYSTEMS}
-        longest = max(sum(p.values()) for p in parts.values())
-        high = 1000 * (max(longest, min(setting.block_seconds, 3 * longest)) if number else longest) * 1.08
+        high = 1080 * max(sum(p.values()) for p in parts.values())
         left = 104 + number * 456
         chart = Chart(Scale(0, high, left, left + 380), Scale(-0.6, 3.6, 220, 34), title, "predicted time (ms)",
                       yticks={3 - i: name if not number else "" for i, (name, _) in enumerate(SYSTEMS.values())})
@@ -215,7 +215,7 @@ def timeline_view(setting: Setting, machine: Machine) -> str:
             chart.point(first, 0.42, "currentColor", hollow=True, radius=4, title=f"its first frame could be heard after {first:.0f} ms")
             chart.words(first, 0.36, "\u2002\u2002first frame", anchor="start", size=10)
         elif 1000 * setting.block_seconds < high:
-            chart.rule(PALETTE["fake"], x=1000 * setting.block_seconds, text="the block is over")
+            chart.rule(PALETTE["fake"], x=1000 * setting.block_seconds, text="too late")
         charts.append(chart)
     return picture(charts, WIDTH, 282, legend(PARTS, 104, 276, 110), "Timelines of the four systems, every pass a bar")
 
