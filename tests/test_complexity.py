@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import lmdm_mini as lm
-from lmdm_mini import bench, complexity, roofline, systems
+from lmdm_mini import bench, bench_systems, complexity, roofline, systems
 from lmdm_mini.codec import load_codec
 from lmdm_mini.dit import DiT, DiTConfig
 from lmdm_mini.kv_cache import CachedTarget, prefill
@@ -199,11 +199,24 @@ def test_a_machine_is_measured_and_predicts_this_one(capsys):
     assert 1e-7 < machine.overhead < 1e-3 and min(machine.bandwidth, machine.moving) > 1e8
     assert all(1e7 < speed < 1e13 for rates in (machine.products, machine.attention) for _, speed in rates)
     assert roofline.rate(machine.products, 96) > roofline.rate(machine.products, 1) / 2
-    rows = bench.compare_predictions([untrained(1, False), untrained(3, False)], machine, (12,), (2,), (True,), 24, repeats=1)
+    rows = bench_systems.compare_predictions([untrained(1, False), untrained(3, False)], machine, (12,), (2,), (True,), 24, repeats=1)
     assert [(row["system"], row["part"]) for row in rows] == [(system, part) for system in ("enc_dec", "lmm")
                                                              for part in ("context", "network", "codec", "block")]
     assert all(0.1 < row["predicted"] / row["measured"] < 10 for row in rows)
     assert "worst block" in capsys.readouterr().out
+
+
+def test_systems_side_by_side():
+    """Every system has a row a setting, the discrete one is what the others are compared with, and it speaks after a frame."""
+    rows = bench_systems.compare_systems([untrained(1, False), untrained(2, False), untrained(3, False)], 12, (2, 1), (True,), 24, repeats=1)
+    assert [(row["system"], row["steps"]) for row in rows] == [(system, 0 if system == "lmm" else steps) for steps in (2, 1)
+                                                              for system in ("enc_dec", "block_causal", "lmm")]
+    assert all(row["seconds"] == pytest.approx(sum(row[part] for part in ("context", "network", "codec", "rest"))) for row in rows)
+    assert rows[2]["lmm"] == 1 and rows[2]["first_frame"] < rows[2]["ttff"] and rows[0]["nfe"] == 4 and rows[0]["sequential"] == 3
+    held, layers = bench_systems.memory_of(untrained(1, False), lm.stream(untrained(1, False), context_latents=24)), untrained(1, False)
+    assert held > 4 * sum(p.numel() for p in layers.parameters())
+    text = bench_systems.system_lines(rows)
+    assert len(text) == 7 and "1st frame" in text[0] and "1.0x" in text[3]
 
 
 def test_real_systems_have_their_size_and_their_order():

@@ -18,7 +18,7 @@ import traitlets
 from IPython import get_ipython
 
 from lmdm_mini.attention import WINDOW
-from lmdm_mini.bench import measure_block
+from lmdm_mini.bench_systems import measure_block
 from lmdm_mini.evaluate_lab import read_points
 from lmdm_mini.live import lab_views as views
 from lmdm_mini.live.browser import hear_pages, joined
