@@ -117,18 +117,17 @@ def _product_rate(layers: list[Layer], c: DiTConfig, rows: int, bare: Machine, s
     products = layer_products(c.width, hidden, c.heads, c.depth, rows, rows, 1)
     moved = c.depth * (rows * (LAYER * c.width + FEED_FORWARD * hidden) + MODULATION * c.width)
     stack = Pass("layers", 1, rows, 1, products, LAYER_OPERATIONS * c.depth, moved)
-    took = usual(lambda: run_layers(layers, rows), seconds)
+    x, modulation, table = torch.randn(1, rows, c.width), torch.zeros(1, 1, 6 * c.width), torch.zeros(2, rows, c.width // c.heads)
+
+    def run() -> None:
+        y = x
+        for layer in layers:
+            y = layer(y, modulation, table, F.scaled_dot_product_attention, None)
+
+    took = usual(run, seconds)
     weights = [product for product in products if product.weights]
     rest = predict([replace(stack, products=tuple(product for product in products if not product.weights))], bare)["layers"]
     return sum(product.flops for product in weights) / max(0.1 * took, took - rest)
-
-
-def run_layers(layers: list[Layer], rows: int) -> None:
-    """`rows` frames through layers that have no prompt."""
-    width = layers[0].down.out_features
-    x, modulation, table = torch.randn(1, rows, width), torch.zeros(1, 1, 6 * width), torch.zeros(2, rows, width // layers[0].attention.heads)
-    for layer in layers:
-        x = layer(x, modulation, table, F.scaled_dot_product_attention, None)
 
 
 def _overhead(seconds: float) -> float:
