@@ -28,7 +28,7 @@ from tqdm import tqdm
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.clap import STYLES, embed_audio, load_clap
 from lmdm_mini.codec import FRAME_SAMPLES, LATENT_CHANNELS, RESULTS, Codec, load_codec
-from lmdm_mini.complexity import lmm_forwards, rtf, time_to_first_audio
+from lmdm_mini.complexity import block_passes, network_evaluations, rtf, time_to_first_audio
 from lmdm_mini.conditioning import encode_text
 from lmdm_mini.corpus.captions import HELD_OUT_WORDING
 from lmdm_mini.corpus.latents import SHIPPED, read_packed
@@ -86,9 +86,9 @@ def evaluate_text(model: Model, cfg_scale: float = 2.0, seed: int = 0, out=None,
     right = found == torch.tensor([STYLES.index(style) for style, _ in unseen])
     near = novelty(made, read_packed(SHIPPED / "train.safetensors", codec.fingerprint))
     begin = partial(stream, model, prompts[0], 48, cfg_scale, **settings)
-    passes = settings.get("steps") or lmm_forwards(0, 48, model.config.n_q)[1]  # of the discrete model, those of its depth transformer
+    passes = block_passes(model.config, 0, 48, settings.get("steps", 0), 1, cfg_scale != 1)
     rows[model.name] = score(made) | {
-        "style_right_unseen": float(right.float().mean()), "nfe": passes * (1 if cfg_scale == 1 else 2),
+        "style_right_unseen": float(right.float().mean()), "nfe": network_evaluations(passes),
         "ttff": time_to_first_audio(begin), "rtf": rtf(seconds, len(made) * FRAMES * FRAME_SAMPLES / SAMPLE_RATE),
         "nearest": float(near.median()), "nearest_real": float(reference.novelty.median()),
         "copies": float((near < 0.5 * reference.novelty.quantile(0.02)).float().mean()),
