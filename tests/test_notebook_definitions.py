@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from test_kv_cache import words
 from test_lmm import codes_of, model, played  # noqa: F401: a fixture
-from test_rvq import latents_of, quantiser  # noqa: F401: a fixture
+from test_rvq import latents_of, learner, quantiser  # noqa: F401: fixtures
 from torch import nn
 
 from lmdm_mini.lmm import DepthLayer
 from lmdm_mini.lmm_cache import LMMCache
 from lmdm_mini.lmm_streaming import sample_code
+from lmdm_mini.rvq import RVQConfig
+from lmdm_mini.rvq_training import RVQLearner
 from lmdm_mini.streaming import beats_from
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
@@ -45,15 +47,13 @@ def test_residual_quantisation(quantiser):  # noqa: F811
 
 
 def test_k_means_comes_as_near_as_the_quantisers():
-    from lmdm_mini.rvq import RVQ, RVQConfig
-
     frames = latents_of(2000)[0].T
     built = in_chapter_07("nearest", "k_means", "seeded")
     mine = built["k_means"](frames, 32)
     torch.manual_seed(0)
-    rvq = RVQ(RVQConfig(1, 32))
-    rvq.init_from(frames)
-    errors = [(frames - book[built["nearest"](frames, book)]).square().mean().item() for book in (mine, rvq.codebooks[0])]
+    one = RVQLearner(RVQConfig(1, 32))
+    one.init_from(frames)
+    errors = [(frames - book[built["nearest"](frames, book)]).square().mean().item() for book in (mine, one.rvq().codebooks[0])]
     assert errors[0] == pytest.approx(errors[1], rel=0.1)
 
 
