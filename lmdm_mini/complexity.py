@@ -257,7 +257,7 @@ def codec_pass(block_latents: int, discrete: "LMMConfig | None" = None) -> Pass:
                  Product(hops, DELAY_BANDS, BINS, 2), Product(2 * hops, EAR_BANDS, BINS)]
     operations, moved = 190 * tiles + 52 * block_latents + 5, 8.2e6 * tiles + 0.61e6 * block_latents
     if discrete:
-        operations, moved = operations + discrete.n_q + 7, moved + 2 * discrete.n_q * discrete.codebook_size * LATENT_CHANNELS
+        operations, moved = operations + discrete.n_q + 6, moved + 5 * discrete.n_q * block_latents * LATENT_CHANNELS
     products = tuple(replace(p, times=p.times * tiles) for p in products)
     return Pass("codec", 1, block_latents, 1, products, operations, moved)
 
