@@ -66,7 +66,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         kind.add_argument("--no-splices", action="store_true", help="no context from another piece than the target, to compare")
     clap = kinds.add_parser("clap", help="the judge of sound and words, on the corpus")
     defaults = ((codec, 4500, 16, 6e-4), (clap, 600, 96, 1e-3), (base, 5400, 16, 2e-3), *((kind, 1500, 16, 2e-4) for kind in live),
-                (rvq, 600, 4096, 1e-2), (lmm, 5000, 16, 2e-3))
+                (rvq, 600, 4096, 1e-2), (lmm, 2400, 16, 2e-3))
     for kind, steps, batch, lr in defaults:
         kind.add_argument("--corpus", type=Path, default=RUNS / "corpus")
         kind.add_argument("--out", type=Path, default=RUNS, help="folder of checkpoints and logs (default: %(default)s)")

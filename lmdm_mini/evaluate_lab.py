@@ -25,8 +25,8 @@ from lmdm_mini.reference import load_reference
 SOUNDS = RESULTS.parent / "lab"
 PROMPT, SECONDS = "funk with slap bass and drums, 106 bpm", 8.0
 POINTS = (  # model, latent frames a block, denoising steps (the discrete model has none)
-    ("bidirectional", 48, 8), ("enc_dec", 48, 4), ("enc_dec", 48, 8), ("block_causal", 48, 2), ("block_causal", 48, 4), ("block_causal", 48, 8),
-    ("block_causal", 48, 50), ("block_causal", 24, 8), ("block_causal", 12, 8), ("lmm", 48, 0),
+    ("bidirectional", 48, 8), ("enc_dec", 48, 8), ("block_causal", 48, 2), ("block_causal", 48, 4), ("block_causal", 48, 8), ("block_causal", 48, 50),
+    ("block_causal", 12, 8), ("lmm", 48, 0),
 )
 
 

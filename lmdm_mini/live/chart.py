@@ -137,6 +137,11 @@ def legend(entries: dict[str, str], x: float, y: float, across: float = 0) -> st
     return "".join(parts)
 
 
+def on_paper(svg: str) -> str:
+    """A picture on white, for pages that say nothing about the colour of text."""
+    return svg.replace("<svg ", '<svg style="background:white;color:#222" ', 1)
+
+
 def picture(charts: list[Chart], width: float, height: float, more: str = "", about: str = "") -> str:
     """Charts in one SVG; about: what is to be seen, for those who cannot."""
     inside = "".join(part for chart in charts for part in chart.parts)
