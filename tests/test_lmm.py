@@ -21,6 +21,7 @@ from lmdm_mini.lmm import LMM, LMMConfig, load_lmm, parameters, save_lmm, start_
 from lmdm_mini.lmm_cache import CachedBlock, LMMCache
 from lmdm_mini.lmm_streaming import LMM_SETTINGS, sample_code, stream_lmm
 from lmdm_mini.lmm_training import as_codes, by_group, code_loss, draw_codes, train_lmm
+from lmdm_mini.models import sampling
 from lmdm_mini.rvq import RVQ, RVQConfig, load_rvq, save_rvq
 from lmdm_mini.streaming import beats_from
 
@@ -275,6 +276,16 @@ def test_codes_follow_the_context(model):
     assert playing.codes.shape[-1] == playing.context.shape[-1] == 240
     playing.forget()
     assert playing.codes.shape[-1] == 0 and next(playing).latents.shape == (64, 12)
+
+
+def test_one_surface_and_settings_of_ones_own(model):
+    """`lm.stream` is the same for every model; what only the other kind has is refused."""
+    diffusion = lm.load("block_causal")
+    assert isinstance(lm.stream(model), type(stream_lmm(model))) and not isinstance(lm.stream(diffusion), type(stream_lmm(model)))
+    for one, setting in ((model, "steps"), (model, "sampler"), (diffusion, "temperature"), (diffusion, "top_k")):
+        with pytest.raises(TypeError, match=setting):
+            lm.stream(one, **{setting: 1})
+    assert sampling(model, steps=3, top_k=5) == {"temperature": 1.1, "top_k": 5} and sampling(diffusion, steps=3, top_k=5) == {"steps": 3}
 
 
 def test_goes_on_from_sound_and_gives_the_length_asked_for(model):
