@@ -331,7 +331,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     reference.add_argument("--corpus", default="runs/corpus", help="folder of the corpus (default: %(default)s)")
     reference.add_argument("--clips", type=int, default=256, help="clips of 11 s to compare with (default: %(default)s)")
     lab = kinds.add_parser("lab", help="latency and quality of many settings side by side, with sounds, for the complexity lab")
-    lab.add_argument("--rollouts", type=int, default=32, help="roll-outs of 20 s a setting (default: %(default)s)")
+    lab.add_argument("--rollouts", type=int, default=24, help="roll-outs of 20 s a setting (default: %(default)s)")
     lab.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none (default: %(default)s)")
     for kind in (text, rollouts, hearing, lab, reference):
         kind.add_argument("--seed", type=int, default=0)

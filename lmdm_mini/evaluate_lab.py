@@ -44,7 +44,7 @@ def time_stream(begin, repeats: int = 5) -> dict[str, float]:
     return {"ttff": first, "rtf": statistics.median(rtf(block.seconds_to_make, block.audio.shape[-1] / SAMPLE_RATE) for block in blocks)}
 
 
-def evaluate_lab(points=POINTS, rollouts: int = 32, cfg_scale: float = 2.0, seed: int = 0, out: Path = RESULTS / "lab.json",
+def evaluate_lab(points=POINTS, rollouts: int = 24, cfg_scale: float = 2.0, seed: int = 0, out: Path = RESULTS / "lab.json",
                  sounds: Path = SOUNDS) -> list[dict]:
     """Judges all `points`, writes the table to `out` and a sound of each into `sounds`; returns the rows."""
     codec, clap = load_codec(), load_clap()
