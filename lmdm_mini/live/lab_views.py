@@ -250,7 +250,9 @@ def quality_view(points: list[dict]) -> str:
     chart.rule(PALETTE["real"], y=points[0]["floor"], text="real music")
     for p in points:
         x, y = 1000 * p["ttff"], p["fd_clap"]
-        chart.words(x, y - 0.028 * chart.y.high, "\u2002\u2002" + p["label"], anchor="start", size=10)
+        before = p["system"] == "bidirectional"  # near enc_dec, whose label is behind its point
+        label = p["label"] + "\u2002\u2002" if before else "\u2002\u2002" + p["label"]
+        chart.words(x, y - 0.012 * chart.y.high, label, anchor="end" if before else "start", size=10)
         chart.point(x, y, SYSTEMS[p["system"]][1], key=p["key"], title=f"{SYSTEMS[p['system']][0]}, {p['label']}: play")
     notes = legend({name: color for name, color in SYSTEMS.values()}, 700, 60)
     notes += '<text x="700" y="150" font-size="11" fill="currentColor">lower left is better</text>'
