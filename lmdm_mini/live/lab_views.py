@@ -227,7 +227,7 @@ def agreement_view(rows: list[dict]) -> str:
     low, high = 0.7 * min(values), 1.4 * max(values)
     chart = Chart(Scale(low, high, 70, 520, log=True), Scale(low, high, 330, 34, log=True), "a block, measured against predicted",
                   "predicted (ms)", "measured (ms)")
-    for factor, dash in ((1, ""), (1 / 1.3, "3 4"), (1.3, "3 4")):
+    for factor, dash in ((1, ""), (1 / 1.3, "3 4"), (1 / 0.7, "3 4")):
         ends = [(max(low, low / factor), max(low, low * factor)), (min(high, high / factor), min(high, high * factor))]
         chart.line(ends, PALETTE["noise"], 1, dash)
     for row in rows:
@@ -236,7 +236,7 @@ def agreement_view(rows: list[dict]) -> str:
         chart.point(1000 * row["predicted"], 1000 * row["measured"], color, title=title, hollow=row.get("here", False), radius=5)
     notes = legend({name: color for name, color in SYSTEMS.values()}, 560, 60)
     notes += ('<text x="560" y="150" font-size="11" fill="currentColor">on the line: as predicted</text>'
-              '<text x="560" y="167" font-size="11" fill="currentColor">dashed: 30 % more or less</text>'
+              '<text x="560" y="167" font-size="11" fill="currentColor">dashed: predicted 30 % too much or too little</text>'
               '<text x="560" y="184" font-size="11" fill="currentColor">rings: measured by you, with the button</text>')
     return picture([chart], WIDTH, 372, notes, "Scatter: measured against predicted time a block")
 
