@@ -19,7 +19,7 @@ from lmdm_mini.dit import DiT
 from lmdm_mini.latent_training import LatentSet
 from lmdm_mini.lmm import LMM, LMMConfig, load_lmm, parameters, save_lmm, start_from
 from lmdm_mini.lmm_cache import CachedBlock, LMMCache
-from lmdm_mini.lmm_streaming import LMM_SETTINGS, sample_code, stream_lmm
+from lmdm_mini.lmm_streaming import LMM_SETTINGS, LMMStream, sample_code, stream_lmm
 from lmdm_mini.lmm_training import as_codes, by_group, code_loss, draw_codes, train_lmm
 from lmdm_mini.models import sampling
 from lmdm_mini.rvq import RVQ, RVQConfig, load_rvq, save_rvq
@@ -281,7 +281,7 @@ def test_codes_follow_the_context(model):
 def test_one_surface_and_settings_of_ones_own(model):
     """`lm.stream` is the same for every model; what only the other kind has is refused."""
     diffusion = lm.load("block_causal")
-    assert isinstance(lm.stream(model), type(stream_lmm(model))) and not isinstance(lm.stream(diffusion), type(stream_lmm(model)))
+    assert isinstance(lm.stream(model, top_k=1), LMMStream) and not isinstance(lm.stream(diffusion), LMMStream)
     for one, setting in ((model, "steps"), (model, "sampler"), (diffusion, "temperature"), (diffusion, "top_k")):
         with pytest.raises(TypeError, match=setting):
             lm.stream(one, **{setting: 1})
