@@ -130,11 +130,17 @@ def product_floor(model, rows: int, repeats: int = 20) -> float:
     return min(timed(run, 2, repeats).runs)
 
 
-def in_full_swing(playing, context_latents: int):
+def in_steady_state(playing, context_latents: int):
     """The stream with all of the context there is room for: the first block, which takes it in, has been made."""
     playing.set_context(torch.randn(1, LATENT_CHANNELS, context_latents))
     next(playing)
     return playing
+
+
+def median_parts(made: list) -> dict[str, float]:
+    """Median seconds of a stream's blocks by part: "context", "network", "codec", and "rest", what the whole took besides."""
+    parts = {name: statistics.median(b.seconds_of[name] for b in made) for name in ("context", "network", "codec")}
+    return parts | {"rest": statistics.median(b.seconds_to_make for b in made) - sum(parts.values())}
 
 
 def bench_stream(model, blocks=(12, 24, 48), contexts=(192,), steps=(8,), cfg_scale: float = 2.0, prompt: str = "funk, 110 bpm",
@@ -150,17 +156,17 @@ def bench_stream(model, blocks=(12, 24, 48), contexts=(192,), steps=(8,), cfg_sc
         make = partial(stream, model, prompt, block, cfg_scale, context_latents=context, steps=count, **settings)
         next(make())  # warm-up
         first = time_to_first_audio(make)
-        playing = in_full_swing(make(), context)
+        playing = in_steady_state(make(), context)
         with counted_frames(model) as frames:
             made = [next(playing) for _ in range(repeats)]
-        parts = {name: statistics.median(b.seconds_of[name] for b in made) for name in ("context", "network", "codec")}
-        whole = statistics.median(b.seconds_to_make for b in made)
+        parts = median_parts(made)
+        whole = sum(parts.values())
         guided, tokens = is_guided(playing.text, cfg_scale), playing.text.tokens.shape[1] + 1
         in_work = (block + (context if model.config.variant == "bidirectional" else 0)) * (2 if guided else 1)
         rows.append({"model": model.name, "context_latents": context, "block_latents": block, "steps": count,
                      "frame_forwards": frame_forwards(model.config.variant, context, block, count, guided),
                      "counted": frames[0] / repeats, "flops": block_flops(model.config, context, block, count, tokens, guided),
-                     **parts, "rest": whole - sum(parts.values()), "seconds": whole,
+                     **parts, "seconds": whole,
                      "limit": count * product_floor(model, in_work) / parts["network"],
                      "rtf": rtf(whole, block * FRAME_SAMPLES / SAMPLE_RATE), "ttff": first})
     if show:

@@ -14,7 +14,7 @@ from functools import partial
 import torch
 
 from lmdm_mini.audio import SAMPLE_RATE
-from lmdm_mini.bench import in_full_swing, peak_memory
+from lmdm_mini.bench import in_steady_state, median_parts, peak_memory
 from lmdm_mini.codec import FRAME_SAMPLES
 from lmdm_mini.complexity import block_passes, network_evaluations, rtf, sequential_steps, time_to_first_audio
 from lmdm_mini.conditioning import encode_text
@@ -32,10 +32,8 @@ def prompt_tokens() -> int:
 def measure_block(model, context_latents: int = 192, block_latents: int = 48, steps: int = 8, guided: bool = True, repeats: int = 3) -> dict[str, float]:
     """Median seconds of one block of a model by part, "context", "network", "codec" and "rest", once its context is full."""
     settings = sampling(model, steps) | {"block_latents": block_latents, "cfg_scale": 2.0 if guided else 1.0}
-    playing = in_full_swing(stream(model, PROMPT, context_latents=context_latents, **settings), context_latents)
-    made = [next(playing) for _ in range(repeats)]
-    parts = {name: statistics.median(b.seconds_of[name] for b in made) for name in ("context", "network", "codec")}
-    return parts | {"rest": max(0.0, statistics.median(b.seconds_to_make for b in made) - sum(parts.values()))}
+    playing = in_steady_state(stream(model, PROMPT, context_latents=context_latents, **settings), context_latents)
+    return median_parts([next(playing) for _ in range(repeats)])
 
 
 def memory_of(model, playing) -> int:

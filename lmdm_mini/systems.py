@@ -63,7 +63,7 @@ def _lmdm(variant: str, steps: int, guided: bool) -> System:
 # Width, depth and heads of Magenta RealTime 2 are those of its public code (magenta_rt/config.py: 12 codes of 1,024 entries a frame, 25
 # frames a second, and in each layer 41 frames or 25 to look back at). Its feed-forwards are not gated; ours are narrower, so that the
 # parameters are as many. Of the first one, T5 gives the width; its layers are chosen so that there are 800 M.
-SYSTEMS = {system.name: system for system in (
+REAL_SYSTEMS = {system.name: system for system in (
     _lmdm("enc_dec", 50, True), _lmdm("enc_dec", 8, False), _lmdm("block_causal", 50, True), _lmdm("block_causal", 2, False),
     System("Magenta RealTime", LMMConfig(16, 4, 1024, 1024, 16, 24, 24, 1024, 16, 4, 2.75), 250, 50, 1, True, 25.0, False, 800),
     System("Magenta RealTime 2 small", LMMConfig(12, 4, 1024, 1024, 8, 0, 12, 768, 6, 2, 8 / 3), 41, 1, 1, True, 25.0, True, 230),

@@ -97,7 +97,7 @@ def playing_and_passes(model, context, block, steps, guided):
     settings = {"block_latents": block, "cfg_scale": 2.0 if guided else 1.0, "context_latents": context}
     playing = stream_lmm(model, PROMPT, **settings) if model.config.variant == "lmm" else lm.stream(model, PROMPT, steps=steps, **settings)
     tokens = playing.text.tokens.shape[1] + 1
-    return bench.in_full_swing(playing, context), complexity.block_passes(model.config, context, block, steps, tokens, guided)
+    return bench.in_steady_state(playing, context), complexity.block_passes(model.config, context, block, steps, tokens, guided)
 
 
 def counted_flops(run):
@@ -220,14 +220,14 @@ def test_systems_side_by_side():
 
 
 def test_real_systems_have_their_size_and_their_order():
-    for system in systems.SYSTEMS.values():
+    for system in systems.REAL_SYSTEMS.values():
         assert complexity.parameter_count(system.config) == pytest.approx(1e6 * system.million_parameters, rel=0.06)
     chip, phone = systems.MACHINES["data centre (H100)"], systems.MACHINES["phone (A17 Pro)"]
-    seconds = {name: system.seconds(chip) for name, system in systems.SYSTEMS.items()}
+    seconds = {name: system.seconds(chip) for name, system in systems.REAL_SYSTEMS.items()}
     published = {row.name: row.seconds for row in systems.PUBLISHED if row.name in seconds}
     assert len(published) == 5 and seconds["LMDM BC+ARC"] < seconds["LMDM ED+ARC"] < seconds["LMDM ED"] < seconds["Magenta RealTime"]
     assert all(1 / 4 < seconds[name] / published[name] < 4 for name in published if name.startswith("LMDM"))
-    real_time = {name: system.seconds(phone) < system.block_seconds for name, system in systems.SYSTEMS.items()}
+    real_time = {name: system.seconds(phone) < system.block_seconds for name, system in systems.REAL_SYSTEMS.items()}
     assert real_time["LMDM BC+ARC"] and not real_time["Magenta RealTime 2 base"]
 
 

@@ -184,10 +184,7 @@ class ComplexityLab(ipywidgets.VBox):
             self.agreement += rows
             self.picture.note = "measured / predicted: " + ", ".join(
                 f"{SYSTEMS[row['system']][0]} {1000 * row['measured']:.0f} / {1000 * row['predicted']:.0f} ms" for row in rows)
-            note = self.picture.note
-            self.picture.measuring = False
-            self.draw()
-            self.picture.note = note
+            self.draw()  # while `measuring` is set, which leaves the note alone
         except Exception as error:  # whatever it is, the page has to show it: nobody waits for the thread
             self.picture.note = f"This could not be measured ({type(error).__name__}: {error})."
         finally:
