@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -25,10 +24,8 @@ from lmdm_mini.codec import HOPS, LATENT_CHANNELS, TILE, CodecConfig
 from lmdm_mini.conditioning import TEXT_CHANNELS
 from lmdm_mini.dit import CLOCK_PERIODS, TEMPO_CHANNELS, DiT, DiTConfig
 from lmdm_mini.kv_cache import SLACK
+from lmdm_mini.lmm import LMM, LMMConfig
 from lmdm_mini.spectrum import BINS, DELAY_BANDS, EAR_BANDS, FEATURES
-
-if TYPE_CHECKING:
-    from lmdm_mini.lmm import LMMConfig  # takes seconds, which timing something else should not cost
 
 CLOCK_CHANNELS, TIME_CHANNELS = 2 * len(CLOCK_PERIODS), 256
 
@@ -167,7 +164,7 @@ LAYER, CROSS, CACHED, FEED_FORWARD = 38, 10, 4, 5
 MODULATION = 22  # likewise, once a branch, or once a row where rows are modulated differently
 
 
-def block_passes(config: "DiTConfig | LMMConfig", context_latents: int, block_latents: int, steps: int, tokens: int,
+def block_passes(config: DiTConfig | LMMConfig, context_latents: int, block_latents: int, steps: int, tokens: int,
                  guided: bool = False) -> list[Pass]:
     """What a stream computes for one block once its context is full.
 
@@ -223,7 +220,7 @@ def _diffusion_passes(config: DiTConfig, s: int, o: int, steps: int, tokens: int
     return [*passes, Pass("denoising", steps, o, branches, products, 37 * depth + 17 + 3 * branches, step)]
 
 
-def _discrete_passes(config: "LMMConfig", s: int, o: int, steps: int, tokens: int, branches: int) -> list[Pass]:
+def _discrete_passes(config: LMMConfig, s: int, o: int, steps: int, tokens: int, branches: int) -> list[Pass]:
     c, w, narrow, n = config, config.width, config.depth_width, config.n_q
     hidden, small = hidden_width(w, c.expansion), hidden_width(narrow, c.expansion)
     text = (*_text_products(c, c.temporal_layers, tokens, branches), Product(branches, w, 6 * w), Product(branches * o, CLOCK_CHANNELS, w))
@@ -243,7 +240,7 @@ def _discrete_passes(config: "LMMConfig", s: int, o: int, steps: int, tokens: in
     return [*passes, Pass("depth", o * n, 1, branches, code, 13 * c.depth_layers + 8 + 3 * branches, moved)]
 
 
-def codec_pass(block_latents: int, discrete: "LMMConfig | None" = None) -> Pass:
+def codec_pass(block_latents: int, discrete: LMMConfig | None = None) -> Pass:
     """The decoder of the shipped codec: whole tiles of 12 frames, then phases STFT frame by STFT frame. discrete: the model whose codes
     are looked up before."""
     c, tiles = CodecConfig(), -(-block_latents // TILE)
@@ -305,10 +302,8 @@ def block_flops(config, context_latents: int, block_latents: int, steps: int, to
     return flops([p for p in passes if p.part != "codec"])
 
 
-def parameter_count(config: "DiTConfig | LMMConfig") -> int:
+def parameter_count(config: DiTConfig | LMMConfig) -> int:
     """Parameters of a model of this configuration. Nothing is allocated."""
-    from lmdm_mini.lmm import LMM  # see above
-
     with torch.device("meta"):
         model = LMM(config) if config.variant == "lmm" else DiT(config)
     return sum(p.numel() for p in model.parameters())

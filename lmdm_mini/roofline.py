@@ -25,6 +25,9 @@ from lmdm_mini.complexity import FEED_FORWARD, LAYER, MODULATION, Pass, Product,
 from lmdm_mini.conditioning import no_text
 from lmdm_mini.dit import DiT, DiTConfig, Layer
 from lmdm_mini.kv_cache import CachedTarget, KVCache
+from lmdm_mini.lmm import LMM, LMMConfig
+from lmdm_mini.lmm_cache import LONGEST, CachedBlock, LMMCache
+from lmdm_mini.lmm_streaming import sample_code
 
 Rates = tuple[tuple[float, float], ...]  # (rows, operations a second) by rows
 
@@ -132,10 +135,6 @@ def _product_rate(layers: list[Layer], c: DiTConfig, rows: int, bare: Machine, s
 
 def _overhead(seconds: float) -> float:
     """Seconds an operation: of networks so small that they do nothing else, run as streams run them."""
-    from lmdm_mini.lmm import LMM, LMMConfig  # takes seconds, which a prediction should not cost
-    from lmdm_mini.lmm_cache import LONGEST, CachedBlock, LMMCache
-    from lmdm_mini.lmm_streaming import sample_code
-
     text, tokens = no_text(1), 2
     diffusion = DiT(DiTConfig(width=32, heads=2, depth=6, variant="block_causal")).eval()
     target = CachedTarget(diffusion, KVCache(diffusion, 1, GRANULE), GRANULE, text)
