@@ -15,9 +15,11 @@ def _train(args: argparse.Namespace) -> None:
         raise ValueError("--steps and --batch must be at least 1.")
     if args.what == "codec":
         from lmdm_mini.codec_training import train_codec
+        from lmdm_mini.rvq import load_rvq
 
         path = train_codec(args.out / ("codec_decoder" if args.start else "codec"), args.corpus, args.recordings, args.steps,
-                           args.batch, lr=args.lr, seed=args.seed, start=args.start, compiled=not args.eager)
+                           args.batch, lr=args.lr, seed=args.seed, start=args.start, rvq=load_rvq() if args.start else None,
+                           compiled=not args.eager)
     elif args.what == "clap":
         from lmdm_mini.clap import train_clap
 
@@ -44,7 +46,7 @@ def _train(args: argparse.Namespace) -> None:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="what", required=True)
     codec = kinds.add_parser("codec", help="audio <-> latents")
-    codec.add_argument("--start", type=Path, help="weights to go on from: trains their decoder only, latents stay what they are")
+    codec.add_argument("--start", type=Path, help="weights to go on from: trains their decoder only, on latents and on codes; latents stay what they are")
     codec.add_argument("--recordings", type=Path, default=RUNS / "recordings")
     base = kinds.add_parser("base", help="the bidirectional base model, on encoded latents")
     live = [kinds.add_parser(name, help=f"a live variant, {about}") for name, about in

@@ -5,12 +5,18 @@ Every loss is relative to how much there is to get right in its item, so quiet i
 Notebook: 01_sound_to_latents.
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 import torch
 import torchaudio.functional as AF
 from torch import Tensor
 
 from lmdm_mini.audio import SAMPLE_RATE
-from lmdm_mini.spectrum import BINS, DELAY_BANDS, EAR_BANDS, FEATURE_SIZES, FREQ_BINS, dct_matrix, erb_weight, match_level
+from lmdm_mini.spectrum import (
+    BINS, CENTRE, DELAY_BANDS, EAR_BANDS, FEATURE_SIZES, FLOOR, FREQ_BINS, HOP, N_FFT, dct_matrix, erb_weight, match_level, mid_phase,
+    overlap_add, split_features,
+)
 
 # of magnitude, inst_freq, group_delay, stereo and level in the principal components that training starts from
 PCA_WEIGHTS = (1.0, 0.03, 0.02, 0.1, 40.0)
@@ -18,8 +24,17 @@ PCA_WEIGHTS = (1.0, 0.03, 0.02, 0.1, 40.0)
 TIME_MAGNITUDE, TIME_LEVEL = torch.tensor([1.0, 0.5, 0.2, 0.1]), torch.tensor([1.0, 0.6, 0.25, 0.1])
 ERB_WEIGHT = erb_weight()
 LOW_WEIGHT = ERB_WEIGHT[:FREQ_BINS].repeat(2)  # of inst_freq
-MEL_FILTERS = AF.melscale_fbanks(BINS, 0.0, SAMPLE_RATE / 2, 128, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
-MEL_FILTERS = MEL_FILTERS / MEL_FILTERS.sum(0)  # (BINS, 128): the bands of the mel distance that the codec is judged by
+SOUND_SIZES = (512, 1024, 2048)  # of the STFTs that look at sound, in samples
+
+
+@lru_cache(maxsize=8)
+def mel_filters(n_fft: int, bands: int) -> Tensor:
+    """(n_fft // 2 + 1, bands): averages over bands of the ear's scale, those of the mel distance that the codec is judged by."""
+    filters = AF.melscale_fbanks(n_fft // 2 + 1, 0.0, SAMPLE_RATE / 2, bands, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
+    return filters / filters.sum(0)
+
+
+MEL_FILTERS = mel_filters(N_FFT, 128)
 
 
 def pca_weight() -> Tensor:
@@ -63,3 +78,36 @@ def codec_losses(made: Tensor, real: Tensor) -> dict[str, Tensor]:
     weight = torch.exp(0.2 * energy_) + 0.1
     off = (weight * (energy - energy_).abs()).mean((1, 2)) / weight.mean((1, 2))
     return losses | {"mel": 0.5 * off.mean()}
+
+
+def mel_magnitudes(sound: Tensor, n_fft: int) -> Tensor:
+    """Mono sound (B, N) -> mean magnitudes of n_fft / 8 mel bands in STFTs of that length (B, frames, bands)."""
+    window = torch.hann_window(n_fft, device=sound.device) * (4 / n_fft)  # a full-scale sine peaks at 1
+    spectrum = torch.stft(sound, n_fft, n_fft // 4, window=window, center=False, return_complex=True)
+    magnitude = (spectrum.real.square() + spectrum.imag.square() + FLOOR**2).sqrt()
+    return magnitude.transpose(1, 2) @ mel_filters(n_fft, n_fft // 8).to(sound.device)
+
+
+def sound_losses(made: Tensor, audio: Tensor, sizes: Sequence[int] = SOUND_SIZES) -> dict[str, Tensor]:
+    """How far the sound of `made` is from what was encoded: by name, each a scalar.
+
+    Features drawn well do not yet sound well: where phases do not quite fit, neighbouring frames cancel each other or add up
+    to too much. So this looks at sound, after the inverse transform. Gradients reach magnitudes and levels, with phases as they
+    came out. Only mid is made, which the ear hears first, and half the work.
+
+    made: (B, F, FEATURES); audio: (B, 2, N), the F + 1 STFT frames of which the last F have those features.
+    sizes: each gives the two parts of the mel distance, convergence and logarithms.
+    """
+    f = split_features(made)
+    magnitude = match_level(f.magnitude, f.level)
+    phase, _ = mid_phase(f, magnitude, {}, made.shape[1])
+    mid = magnitude[:, :, None] * phase * CENTRE.to(made.device)
+    sound, _ = overlap_add(torch.complex(mid[:, :, 0], mid[:, :, 1])[:, None], None)
+    lead = N_FFT // HOP - 1  # frames at the start over which windows do not add up yet
+    sound, real = sound[:, 0, lead * HOP :], audio.mean(1)[:, (1 + lead) * HOP : (1 + made.shape[1]) * HOP]
+    off = []
+    for size in sizes:
+        heard, there = (mel_magnitudes(x, size) for x in (sound, real))
+        convergence = torch.linalg.vector_norm(heard - there, dim=(1, 2)) / (torch.linalg.vector_norm(there, dim=(1, 2)) + 1e-3)
+        off.append((convergence + (heard.log() - there.log()).abs().mean((1, 2))).mean())
+    return {"sound": torch.stack(off).mean()}

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec import HOPS, Codec, load_codec, save_codec
-from lmdm_mini.codec_losses import codec_losses, pca_weight
+from lmdm_mini.codec_losses import SOUND_SIZES, codec_losses, pca_weight, sound_losses
 from lmdm_mini.corpus.data import load_manifest, pieces
+from lmdm_mini.rvq import RVQ
 from lmdm_mini.spectrum import HOP, N_FFT, spectral_features, stft
 from lmdm_mini.training import Run, fast_autocast
 
@@ -128,15 +129,17 @@ class TrainingAudio:
 class CodecLoss:
     """The losses of a batch of audio: call it with audio (B, 2, N) that gives 4*T + 1 STFT frames."""
 
-    def __init__(self, codec: Codec, compiled: bool = False, update_statistics: bool = False):
-        """update_statistics: let the latents' normalisation follow the encoder, which is being trained."""
-        self.codec, self.update_statistics = codec, update_statistics
+    def __init__(self, codec: Codec, compiled: bool = False, update_statistics: bool = False, rvq: RVQ | None = None,
+                 heard: bool = False):
+        """update_statistics: let the latents' normalisation follow the encoder, which is being trained. rvq: every second item
+        is decoded from codes instead of latents with noise. heard: the sound counts, too, see `sound_losses`."""
+        self.codec, self.update_statistics, self.rvq, self.heard = codec, update_statistics, rvq, heard
         wrap = torch.compile if compiled else (lambda f: f)
         self.features, self.losses = wrap(spectral_features), wrap(codec_losses)
         self.encode, self.decode = wrap(codec.encode_features), wrap(codec.decode_features)
 
     def __call__(self, audio: Tensor, noise: float = 0.12) -> dict[str, Tensor]:
-        """noise: the most that is added to latents, in standard deviations."""
+        """noise: the most that is added to latents, in standard deviations. 0: this is a check, and looks at all there is."""
         with torch.no_grad():
             spectrum = stft(audio)
             real = self.features(spectrum.real.contiguous(), spectrum.imag.contiguous())
@@ -145,10 +148,15 @@ class CodecLoss:
             if self.update_statistics:
                 self.codec.update_statistics(raw.detach())
             z = self.codec.normalise(raw)
+            clean = z
             if noise:
                 z = z + torch.rand(len(z), 1, 1) * noise * torch.randn_like(z)
+            if self.rvq:
+                z[::2] = self.rvq.decode(self.rvq.encode(clean[::2].transpose(1, 2))).transpose(1, 2)
             made = self.decode(z)[0].float()
         losses = self.losses(made, real)
+        if self.heard:
+            losses |= sound_losses(made, audio, random.sample(SOUND_SIZES, 1) if noise else SOUND_SIZES)
         if self.update_statistics:  # noise is fixed, so without a price on it the latents would grow for ever
             mean, var = raw.float().mean((0, 1)), raw.float().var((0, 1))
             losses["scale"] = 0.02 * (mean.square() + (var - 1).square()).mean()
@@ -170,14 +178,18 @@ def crop_samples(frames: int) -> int:
 
 
 def train_codec(out: Path, corpus: Path, recordings: Path, steps: int, batch: int = 16, frames: int = 32, lr: float = 6e-4,
-                seed: int = 0, start: Path | None = None, compiled: bool = True) -> Path:
+                seed: int = 0, start: Path | None = None, rvq: RVQ | None = None, compiled: bool = True) -> Path:
     """Trains the codec, or goes on where the last call stopped; returns the path of its weights.
 
     start: weights to go on from with a frozen encoder, so that latents stay what they are and only the decoder
-    improves. frames: latent frames of a crop. Losses go to ``<out>/log.csv``.
+    improves; then its sound counts, too, and half of what it decodes are codes if there is an rvq. frames: latent
+    frames of a crop. Losses go to ``<out>/log.csv``.
     """
     torch.manual_seed(seed)
     codec = load_codec(start).requires_grad_(True) if start else Codec()
+    if rvq and rvq.codec_fingerprint != codec.fingerprint:
+        raise ValueError(f"the quantiser is for latents of encoder {rvq.codec_fingerprint}, but {start} has {codec.fingerprint}: "
+                         "train it anew with `python -m lmdm_mini train rvq`.")
     files, samples = gather_files(corpus, recordings, "train"), crop_samples(frames)
     if start:
         for name, parameter in codec.named_parameters():
@@ -189,8 +201,8 @@ def train_codec(out: Path, corpus: Path, recordings: Path, steps: int, batch: in
         spectra = [stft(audio.next()) for _ in range(200 // batch + 1)]
         codec.init_from_pca(torch.cat([spectral_features(x.real, x.imag) for x in spectra]), pca_weight())
         run.average.load_state_dict(codec.state_dict())
-    losses = CodecLoss(codec, compiled, update_statistics=start is None)
-    judge = CodecLoss(run.average)
+    losses = CodecLoss(codec, compiled, update_statistics=start is None, rvq=rvq, heard=start is not None)
+    judge = CodecLoss(run.average, rvq=rvq, heard=start is not None)
     check = TrainingAudio(*gather_files(corpus, recordings, "valid"), 2 * batch, samples, 1234, pool=32).next()
 
     def validate() -> dict[str, Tensor]:

@@ -252,7 +252,7 @@ def codec_pass(block_latents: int, discrete: LMMConfig | None = None) -> Pass:
     # bands to bins and back: energies, gains, onsets, stereo
     products += [Product(hops, BINS, EAR_BANDS, 2), Product(hops, EAR_BANDS, BINS), Product(hops, BINS, DELAY_BANDS),
                  Product(hops, DELAY_BANDS, BINS, 2), Product(2 * hops, EAR_BANDS, BINS)]
-    operations, moved = 190 * tiles + 52 * block_latents + 5, 8.2e6 * tiles + 0.61e6 * block_latents
+    operations, moved = 189 * tiles + 40 * block_latents + 5, 7.2e6 * tiles + 0.57e6 * block_latents
     if discrete:
         operations, moved = operations + discrete.n_q + 6, moved + 5 * discrete.n_q * block_latents * LATENT_CHANNELS
     products = tuple(replace(p, times=p.times * tiles) for p in products)

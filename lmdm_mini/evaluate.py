@@ -9,6 +9,7 @@ Notebook: 01_sound_to_latents draws the table from `data/results/codec.json`.
 import argparse
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import sys
@@ -22,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lmdm_mini.audio import SAMPLE_RATE, read_audio
-from lmdm_mini.codec import FRAME_SAMPLES
+from lmdm_mini.codec import FRAME_SAMPLES, LATENT_RATE
 from lmdm_mini.metrics import all_scores, check_pair, visqol
 from lmdm_mini.reference_codecs import QUICK_REFERENCES, REFERENCE_CODECS, through_ffmpeg
 
@@ -141,10 +142,11 @@ def evaluate_codec(
     workers: int = 2,
     health: bool = True,
     progress: bool = True,
+    rvq=None,
 ) -> dict:
     """Judges a codec on sets of clips, next to Opus and MP3; returns the table as a dict that JSON can hold.
 
-    codec: `lmdm_mini.codec.Codec`.
+    codec: `lmdm_mini.codec.Codec`. rvq: `lmdm_mini.rvq.RVQ`: a row more, of the same codec with latents told in codes.
     clips_by_set: ``{"test": [(name, audio (2, N) of about 10 s), ...], "real": ...}``.
     out: where to write it (``codec.json``; the same as Markdown goes next to it); None writes nothing.
     references: all of `REFERENCE_CODECS`, none (False) or a tuple of names. Their scores never change and are
@@ -160,32 +162,35 @@ def evaluate_codec(
     if not clips_by_set or not all(clips_by_set.values()):
         raise ValueError("every set needs at least one clip to be judged on; test_clips() gives some.")
     names = tuple(REFERENCE_CODECS) if references is True else tuple(references or ())
-    jobs, labels, speeds = [], [], {"encode": [], "decode": []}
+    in_codes = {} if rvq is None else {f"ours, {rvq.n_q} codes": LATENT_RATE * rvq.n_q * math.log2(rvq.config.codebook_size) / 1000}  # name: kbit/s
+    jobs, labels, speeds = [], [], {way: {name: [] for name in ("ours", *in_codes)} for way in ("encode", "decode")}
     with threads(2):
         for set_name, clips in clips_by_set.items():
             for clip, audio in clips:
                 seconds = audio.shape[1] / SAMPLE_RATE
-                start = time.perf_counter()
-                latents = codec.encode(audio[None])
-                middle = time.perf_counter()
-                decoded = decode_like(codec, audio, latents)
-                speeds["encode"].append(rtf(middle - start, seconds))
-                speeds["decode"].append(rtf(time.perf_counter() - middle, seconds))
-                check_pair(audio, decoded)
-                for other in (decoded.numpy(), *names):
-                    jobs.append((audio.numpy(), other, str(cache)))
-                    labels.append((set_name, "ours" if not isinstance(other, str) else other, seconds))
+                for name in ("ours", *in_codes):
+                    start = time.perf_counter()
+                    told = codec.encode(audio[None]) if name == "ours" else rvq.encode(codec.encode(audio[None]))
+                    middle = time.perf_counter()
+                    decoded = decode_like(codec, audio, told if name == "ours" else rvq.decode(told))
+                    speeds["encode"][name].append(rtf(middle - start, seconds))
+                    speeds["decode"][name].append(rtf(time.perf_counter() - middle, seconds))
+                    check_pair(audio, decoded)
+                    jobs.append((audio.numpy(), decoded.numpy(), str(cache)))
+                    labels.append((set_name, name, seconds))
+                jobs += [(audio.numpy(), name, str(cache)) for name in names]
+                labels += [(set_name, name, seconds) for name in names]
     scores = _score_all(jobs, workers, progress)
 
     table = {"title": "The codec next to Opus and MP3", "source": source, "sets": {}}
     for set_name, clips in clips_by_set.items():
         rows = []
-        for name in ("ours", *names):
+        for name in ("ours", *in_codes, *names):
             pairs = zip(scores, labels, strict=True)
             mine = [(score, label[2]) for score, label in pairs if label[:2] == (set_name, name)]
-            if name == "ours":
-                facts = {"kbps": None, "parameters": sum(p.numel() for p in codec.parameters())}
-                facts |= {f"{way}_times_real_time": 1 / float(np.median(speeds[way])) for way in speeds}
+            if name not in names:
+                facts = {"kbps": in_codes.get(name), "parameters": sum(p.numel() for p in codec.parameters())}
+                facts |= {f"{way}_times_real_time": 1 / float(np.median(taken[name])) for way, taken in speeds.items()}
             else:
                 facts = {"kbps": float(np.mean([s["kbps"] for s, _ in mine])), "parameters": None}
                 for way in ("encode", "decode"):
@@ -217,7 +222,7 @@ def markdown(table: dict) -> str:
         for row in part["rows"]:
             mean = {metric: row[metric]["mean"] for metric in METRICS}
             cells = (
-                row["name"], "" if row["kbps"] is None else f"{row['kbps']:.0f}", f"{mean['visqol']:.2f}",
+                row["name"], "" if row["kbps"] is None else f"{row['kbps']:.{int(row['kbps'] < 10)}f}", f"{mean['visqol']:.2f}",
                 f"{row['visqol']['median']:.2f}", f"{row['visqol']['worst']:.2f}",
                 f"{mean['stereo_level_db']:.2f}", f"{mean['stereo_correlation']:.3f}",
                 f"{mean['stft']:.2f}", f"{mean['mel']:.2f}", f"{row['mel']['worst']:.2f}",
@@ -344,6 +349,7 @@ def run(args: argparse.Namespace) -> dict:
 
         return {"rollouts": evaluate_rollouts, "hearing": evaluate_hearing, "lab": evaluate_lab}.get(args.what, evaluate_text).run(args)
     from lmdm_mini.codec import load_codec
+    from lmdm_mini.rvq import load_rvq
 
     codec = load_codec(args.checkpoint)
     clips, source = test_clips(args.corpus, args.recordings, per_style=1 if args.quick else 3)
@@ -352,7 +358,7 @@ def run(args: argparse.Namespace) -> dict:
         source += "; quick: four clips of each"
     references = False if args.no_references else QUICK_REFERENCES if args.quick else True
     out = args.out or (None if args.quick else DATA / "results" / "codec.json")
-    table = evaluate_codec(codec, clips, out, references, source, health=not args.quick)
+    table = evaluate_codec(codec, clips, out, references, source, health=not args.quick, rvq=load_rvq())
     print(markdown(table))
     if out is not None:
         print(f"written to {out} and {Path(out).with_suffix('.md')}")

@@ -6,8 +6,7 @@ leave over, so the first 1, 2 or 4 codes of a frame are the best coarse picture 
 first codes can be decoded. How codebooks are learnt is in `rvq_training.py`.
 
 The encoder is the codec's, already frozen, so latents do not move towards the codes as they do where both are trained together
-(SoundStream, EnCodec). A next step not taken here: the codec's decoder can learn to play quantised latents
-(`train codec --start` with codes in place of noise), which changes no latents.
+(SoundStream, EnCodec). Its decoder did move: half of what it was last trained on were codes (`train codec --start`).
 
 Notebook: 07_discrete_live_music_models. Source: Zeghidour et al. 2021, "SoundStream", section III-C (RVQ and quantiser dropout).
 """

@@ -198,9 +198,10 @@ def _with_neighbours(x: Tensor) -> Tensor:
     return F.pad(x, (LOCK, LOCK)).unfold(-1, BINS, 1)
 
 
+@torch.no_grad()
 def mid_phase(f: Features, mag: Tensor, state: dict, count: int) -> tuple[Tensor, dict]:
     """Features and magnitudes of F frames -> unit phasors of mid (B, count, 2, BINS), real and imaginary, of the first `count`
-    of them, referred to the frame's middle, and the state after those.
+    of them, referred to the frame's middle, and the state after those. Gradients take phases for given.
 
     Complex numbers are pairs of planes, real and imaginary: several times faster here than complex tensors.
     """
@@ -216,8 +217,9 @@ def mid_phase(f: Features, mag: Tensor, state: dict, count: int) -> tuple[Tensor
     turn[..., :FREQ_BINS] = (f.inst_freq * torch.rsqrt(length)[:, :, None]).movedim(2, 0)
     c, s = QUARTER_TURNS.to(mag.device)
     turn = torch.stack([turn[0] * c - turn[1] * s, turn[0] * s + turn[1] * c])
-    weight = _with_neighbours(mag * mag.sqrt())  # (B, F, 3, BINS)
-    carried = _with_neighbours(turn) * (weight / (weight.sum(2, keepdim=True) + 1e-12))  # (2, B, F, 3, BINS)
+    weight = mag * mag.sqrt()
+    turn *= weight
+    total = _with_neighbours(weight).sum(2, keepdim=True) + 1e-12  # (B, F, 1, BINS)
 
     # at onsets phases run straight over frequency, as steep as the onset is late in the frame
     bank = DELAY_BANK.to(mag.device)
@@ -228,22 +230,24 @@ def mid_phase(f: Features, mag: Tensor, state: dict, count: int) -> tuple[Tensor
     rise = ((mag - before) / (mag + 1e-5)).clamp(0, 1).square().square()
     onset = 4 * confidence * rise
     onset = torch.stack([onset * phase.cos(), onset * phase.sin()], 2)
-    onset += JITTER * random_phases[(clock + torch.arange(mag.shape[1])) % len(random_phases)]  # (B, F, 2, BINS)
+    onset.add_(random_phases[(clock + torch.arange(mag.shape[1])) % len(random_phases)], alpha=JITTER)  # (B, F, 2, BINS)
+    onset *= total  # instead of a division of what is carried: lengths do not matter in the end
 
     u = state["phase"] if "phase" in state else random_phases[-1].expand(len(mag), -1, -1)
     now = F.pad(torch.cat([-u[:, 1:], u], 1), (LOCK, LOCK))  # minus imaginary, real, imaginary
     plain, turned = now[:, 1:].unfold(-1, BINS, 1).unbind(2), now[:, :2].unfold(-1, BINS, 1).unbind(2)  # u and i times u
-    phases = onset[:, :count].unbind(1)  # the sums are made in place, and what does not change is cut outside of the loop
-    factors = [[x[:, None].unbind(2) for x in part.unbind(1)] for part in carried]
+    carried = _with_neighbours(turn)[:, :, :count, :, None]  # (2, B, count, 3, 1, BINS), a view
+    phases = onset[:, :count]  # the sums are made in place, and what does not change is cut outside of the loop
+    parts = zip(phases.unbind(1), *(part.unbind(1) for part in phases.split(1, 2)), *(part.unbind(1) for part in carried))
     inner, negative = now[:, 1:, LOCK:-LOCK], now[:, 0, LOCK:-LOCK]
-    for i, u in enumerate(phases):
-        for real, imag, x, ix in zip(factors[0][i], factors[1][i], plain, turned):
-            u.addcmul_(real, x).addcmul_(imag, ix)
-        u *= torch.rsqrt(u.square().sum(1, keepdim=True) + 1e-8)
+    for u, real, imag, along, across in parts:
+        for a, b, x, ix in zip(along.unbind(1), across.unbind(1), plain, turned):
+            u.addcmul_(a, x).addcmul_(b, ix)
+        u /= torch.hypot(real, imag)
         inner.copy_(u)
         torch.neg(u[:, 1], out=negative)
     clock = (clock + count) % len(random_phases)
-    return onset[:, :count], {"phase": u.clone(), "mag": mag[:, count - 1 : count], "clock": clock}
+    return phases, {"phase": u.clone(), "mag": mag[:, count - 1 : count], "clock": clock}
 
 
 def synthesise(features: Tensor, state: dict, count: int | None = None) -> tuple[Tensor, dict]:

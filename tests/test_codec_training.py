@@ -8,9 +8,10 @@ import soundfile
 import torch
 
 from lmdm_mini.codec import Codec, CodecConfig, encoder_fingerprint, load_codec
-from lmdm_mini.codec_losses import pca_weight
+from lmdm_mini.codec_losses import pca_weight, sound_losses
 from lmdm_mini.codec_training import CodecLoss, crop_samples, train_codec
-from lmdm_mini.spectrum import spectral_features, stft
+from lmdm_mini.rvq import RVQ, RVQConfig
+from lmdm_mini.spectrum import FEATURE_SIZES, spectral_features, stft
 from lmdm_mini.training import fast_dtype
 
 SMALL = CodecConfig(width=16, deep_width=24, encoder_blocks=1, encoder_deep_blocks=1, decoder_blocks=1, decoder_deep_blocks=1, head_width=16)
@@ -64,6 +65,36 @@ def test_trains_and_then_only_the_decoder(music, monkeypatch):
     second = load_codec(train_codec(music / "decoder", steps=2, start=path, **arguments))
     assert second.fingerprint == first.fingerprint
     assert not torch.equal(second.dec_head[3].weight, first.dec_head[3].weight)
+
+
+def test_the_decoder_learns_to_play_codes(music, monkeypatch):
+    monkeypatch.setattr("lmdm_mini.codec_training.Codec", lambda: Codec(SMALL))
+    arguments = dict(corpus=music, recordings=music / "recordings", batch=2, frames=8, compiled=False)
+    start = train_codec(music / "run", steps=1, **arguments)
+    rvq = RVQ(RVQConfig(n_q=2, codebook_size=4))
+    rvq.codebooks.normal_(generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="train rvq"):
+        train_codec(music / "decoder", steps=1, start=start, rvq=rvq, **arguments)
+    rvq.codec_fingerprint = load_codec(start).fingerprint
+    made = load_codec(train_codec(music / "decoder", steps=1, start=start, rvq=rvq, **arguments))
+    assert made.fingerprint == rvq.codec_fingerprint
+    codec, audio = load_codec(start), noises(4, crop_samples(16))
+    plain, coded = ({name: loss.item() for name, loss in CodecLoss(codec, rvq=some)(audio, noise=0).items()} for some in (None, rvq))
+    assert coded["magnitude"] > plain["magnitude"]  # half of it was decoded from two of four entries
+
+
+def test_the_sound_of_true_features_is_near_and_its_gradient_reaches_magnitudes_only():
+    audio = noises(2, crop_samples(16))
+    audio = audio + 0.3 * torch.sin(torch.arange(audio.shape[-1]) * 0.1)
+    spectrum = stft(audio)
+    real = spectral_features(spectrum.real, spectrum.imag)
+    near = sound_losses(real, audio)["sound"]
+    assert near < 0.6 * sound_losses(0.9 * real, audio)["sound"]
+    made = (0.98 * real).requires_grad_(True)
+    sound_losses(made, audio)["sound"].backward()
+    magnitude, inst_freq, group_delay, stereo, level = made.grad.split(FEATURE_SIZES, -1)
+    assert torch.isfinite(made.grad).all() and magnitude.abs().sum() > 0 and level.abs().sum() > 0
+    assert not inst_freq.any() and not group_delay.any() and not stereo.any()
 
 
 def test_without_music_it_says_what_to_build(tmp_path):

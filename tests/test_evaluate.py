@@ -8,6 +8,7 @@ import torch
 import torchaudio.functional as AF
 
 from lmdm_mini import complexity, evaluate, metrics, reference_codecs
+from lmdm_mini.rvq import RVQ, RVQConfig
 
 RATE = 44100
 LENGTH = int(2.2 * RATE)
@@ -166,11 +167,16 @@ def test_table_is_made_written_and_cached(music, tmp_path, monkeypatch):
         return evaluate.evaluate_codec(
             PlainCodec(), {"real": [("plucked", music[:, : 2 * RATE])]}, tmp_path / "results" / "codec.json",
             references=("Opus 16 kbit/s", "MP3 128 kbit/s"), source="made here", cache=tmp_path / "cache",
-            workers=1, health=False, progress=False)
+            workers=1, health=False, progress=False, rvq=two_codes)
+
+    two_codes = RVQ(RVQConfig(n_q=2, codebook_size=8))
+    two_codes.codebooks.normal_(std=0.05, generator=torch.Generator().manual_seed(0))
 
     first = table()
     rows = {row["name"]: row for row in first["sets"]["real"]["rows"]}
-    assert list(rows) == ["ours", "Opus 16 kbit/s", "MP3 128 kbit/s"]
+    assert list(rows) == ["ours", "ours, 2 codes", "Opus 16 kbit/s", "MP3 128 kbit/s"]
+    assert rows["ours, 2 codes"]["mel"]["mean"] > rows["ours"]["mel"]["mean"]
+    assert rows["ours"]["kbps"] is None and rows["ours, 2 codes"]["kbps"] == pytest.approx(2 * 3 * 44.1 / 2048)
     mel = {name: row["mel"]["mean"] for name, row in rows.items()}
     assert mel["MP3 128 kbit/s"] < mel["Opus 16 kbit/s"] < mel["ours"]
     assert rows["ours"]["visqol"]["mean"] < rows["Opus 16 kbit/s"]["visqol"]["mean"]
@@ -179,7 +185,7 @@ def test_table_is_made_written_and_cached(music, tmp_path, monkeypatch):
     assert "| Opus 16 kbit/s |" in (tmp_path / "results" / "codec.md").read_text()
 
     monkeypatch.setattr(evaluate, "through_ffmpeg", lambda *_: pytest.fail("a score on disk was computed again"))
-    assert table()["sets"]["real"]["rows"][1]["clips"] == rows["Opus 16 kbit/s"]["clips"]
+    assert table()["sets"]["real"]["rows"][2]["clips"] == rows["Opus 16 kbit/s"]["clips"]
     with pytest.raises(ValueError, match="at least one clip"):
         evaluate.evaluate_codec(PlainCodec(), {"real": []})
 
