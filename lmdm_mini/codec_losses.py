@@ -1,4 +1,5 @@
-"""What the codec is trained to get right, all of it in features of `spectrum.py`: no inverse transform in the loop.
+"""What the codec is trained to get right, in features of `spectrum.py`: no inverse transform in the loop. Only when the decoder
+learns on alone, its sound is made and compared, too (`sound_losses`).
 
 Every loss is relative to how much there is to get right in its item, so quiet items teach as much as loud ones.
 

@@ -156,7 +156,8 @@ class CodecLoss:
             made = self.decode(z)[0].float()
         losses = self.losses(made, real)
         if self.heard:
-            losses |= sound_losses(made, audio, random.sample(SOUND_SIZES, 1) if noise else SOUND_SIZES)
+            one = int(torch.randint(len(SOUND_SIZES), ()))  # in training, one size a step: three take as long as the network
+            losses |= sound_losses(made, audio, SOUND_SIZES[one : one + 1] if noise else SOUND_SIZES)
         if self.update_statistics:  # noise is fixed, so without a price on it the latents would grow for ever
             mean, var = raw.float().mean((0, 1)), raw.float().var((0, 1))
             losses["scale"] = 0.02 * (mean.square() + (var - 1).square()).mean()

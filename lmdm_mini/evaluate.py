@@ -162,7 +162,9 @@ def evaluate_codec(
     if not clips_by_set or not all(clips_by_set.values()):
         raise ValueError("every set needs at least one clip to be judged on; test_clips() gives some.")
     names = tuple(REFERENCE_CODECS) if references is True else tuple(references or ())
-    in_codes = {} if rvq is None else {f"ours, {rvq.n_q} codes": LATENT_RATE * rvq.n_q * math.log2(rvq.config.codebook_size) / 1000}  # name: kbit/s
+    in_codes = {}  # name: kbit/s
+    if rvq is not None:
+        in_codes[f"ours, {rvq.n_q} codes"] = LATENT_RATE * rvq.n_q * math.log2(rvq.config.codebook_size) / 1000
     jobs, labels, speeds = [], [], {way: {name: [] for name in ("ours", *in_codes)} for way in ("encode", "decode")}
     with threads(2):
         for set_name, clips in clips_by_set.items():
