@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -26,6 +27,7 @@ from lmdm_mini.audio import SAMPLE_RATE, read_audio
 from lmdm_mini.codec import FRAME_SAMPLES, LATENT_RATE
 from lmdm_mini.metrics import all_scores, check_pair, visqol
 from lmdm_mini.reference_codecs import QUICK_REFERENCES, REFERENCE_CODECS, through_ffmpeg
+from lmdm_mini.spectrum import HOP, N_FFT, overlap_add, spectral_features, stft, synthesise
 
 # --- the table ----------------------------------------------------------------------------------------------
 
@@ -82,10 +84,22 @@ def test_clips(
     return clips, "; ".join(sources)
 
 
-def decode_like(codec, audio: Tensor, latents: Tensor | None = None) -> Tensor:
-    """`audio` ``(2, N)`` through the codec and back, cut to N; with latents ``(1, 64, T)``, those decoded."""
-    decoded = codec.decode(codec.encode(audio[None]) if latents is None else latents)[0, :, : audio.shape[1]]
-    return torch.nn.functional.pad(decoded, (0, audio.shape[1] - decoded.shape[1]))
+def as_long_as(audio: Tensor, decoded: Tensor) -> Tensor:
+    """`decoded` cut or padded to the length of `audio`, both ``(2, N)``."""
+    return F.pad(decoded[:, : audio.shape[1]], (0, max(0, audio.shape[1] - decoded.shape[1])))
+
+
+def tell_features(audio: Tensor) -> Tensor:
+    """The features (1, F, FEATURES) of audio (1, 2, N), as they are: with :func:`draw_features`, what a codec would do whose networks
+    made no error at all. What is lost then is lost for want of phases."""
+    rest = -audio.shape[-1] % HOP
+    spectrum = stft(F.pad(audio, (N_FFT, N_FFT + rest)))
+    return spectral_features(spectrum.real, spectrum.imag)
+
+
+def draw_features(features: Tensor) -> Tensor:
+    """The sound of :func:`tell_features`, (1, 2, N), and up to a frame more."""
+    return overlap_add(synthesise(features, {})[0], None)[0][..., N_FFT - HOP :]  # the first frame has no features
 
 
 def _score(job: tuple) -> dict:
@@ -146,7 +160,8 @@ def evaluate_codec(
 ) -> dict:
     """Judges a codec on sets of clips, next to Opus and MP3; returns the table as a dict that JSON can hold.
 
-    codec: `lmdm_mini.codec.Codec`. rvq: `lmdm_mini.rvq.RVQ`: a row more, of the same codec with latents told in codes.
+    codec: `lmdm_mini.codec.Codec`. rvq: `lmdm_mini.rvq.RVQ`: a row more, of the same codec with latents told in codes. A row
+        "features alone" says how much of the distance no network could avoid, see `tell_features`.
     clips_by_set: ``{"test": [(name, audio (2, N) of about 10 s), ...], "real": ...}``.
     out: where to write it (``codec.json``; the same as Markdown goes next to it); None writes nothing.
     references: all of `REFERENCE_CODECS`, none (False) or a tuple of names. Their scores never change and are
@@ -162,19 +177,22 @@ def evaluate_codec(
     if not clips_by_set or not all(clips_by_set.values()):
         raise ValueError("every set needs at least one clip to be judged on; test_clips() gives some.")
     names = tuple(REFERENCE_CODECS) if references is True else tuple(references or ())
-    in_codes = {}  # name: kbit/s
+    ways, kbps = {"ours": (codec.encode, codec.decode)}, {}  # ways: from audio (1, 2, N) to what is told of it, and back
     if rvq is not None:
-        in_codes[f"ours, {rvq.n_q} codes"] = LATENT_RATE * rvq.n_q * math.log2(rvq.config.codebook_size) / 1000
-    jobs, labels, speeds = [], [], {way: {name: [] for name in ("ours", *in_codes)} for way in ("encode", "decode")}
+        in_codes = f"ours, {rvq.n_q} codes"
+        ways[in_codes] = (lambda x: rvq.encode(codec.encode(x)), lambda codes: codec.decode(rvq.decode(codes)))
+        kbps[in_codes] = LATENT_RATE * rvq.n_q * math.log2(rvq.config.codebook_size) / 1000
+    ways["features alone"] = (tell_features, draw_features)
+    jobs, labels, speeds = [], [], {way: {name: [] for name in ways} for way in ("encode", "decode")}
     with threads(2):
         for set_name, clips in clips_by_set.items():
             for clip, audio in clips:
                 seconds = audio.shape[1] / SAMPLE_RATE
-                for name in ("ours", *in_codes):
+                for name, (encode, decode) in ways.items():
                     start = time.perf_counter()
-                    told = codec.encode(audio[None]) if name == "ours" else rvq.encode(codec.encode(audio[None]))
+                    told = encode(audio[None])
                     middle = time.perf_counter()
-                    decoded = decode_like(codec, audio, told if name == "ours" else rvq.decode(told))
+                    decoded = as_long_as(audio, decode(told)[0])
                     speeds["encode"][name].append(rtf(middle - start, seconds))
                     speeds["decode"][name].append(rtf(time.perf_counter() - middle, seconds))
                     check_pair(audio, decoded)
@@ -187,11 +205,12 @@ def evaluate_codec(
     table = {"title": "The codec next to Opus and MP3", "source": source, "sets": {}}
     for set_name, clips in clips_by_set.items():
         rows = []
-        for name in ("ours", *in_codes, *names):
+        for name in (*ways, *names):
             pairs = zip(scores, labels, strict=True)
             mine = [(score, label[2]) for score, label in pairs if label[:2] == (set_name, name)]
-            if name not in names:
-                facts = {"kbps": in_codes.get(name), "parameters": sum(p.numel() for p in codec.parameters())}
+            if name in ways:
+                size = sum(p.numel() for p in codec.parameters()) if name.startswith("ours") else 0
+                facts = {"kbps": kbps.get(name), "parameters": size}
                 facts |= {f"{way}_times_real_time": 1 / float(np.median(taken[name])) for way, taken in speeds.items()}
             else:
                 facts = {"kbps": float(np.mean([s["kbps"] for s, _ in mine])), "parameters": None}
@@ -228,7 +247,7 @@ def markdown(table: dict) -> str:
                 f"{row['visqol']['median']:.2f}", f"{row['visqol']['worst']:.2f}",
                 f"{mean['stereo_level_db']:.2f}", f"{mean['stereo_correlation']:.3f}",
                 f"{mean['stft']:.2f}", f"{mean['mel']:.2f}", f"{row['mel']['worst']:.2f}",
-                "" if row["parameters"] is None else f"{row['parameters'] / 1e6:.1f} M",
+                f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else "",
                 f"{row['encode_times_real_time']:.0f}x", f"{row['decode_times_real_time']:.0f}x",
             )
             lines.append(f"| {' | '.join(cells)} |")
@@ -236,7 +255,7 @@ def markdown(table: dict) -> str:
     lines += [
         "Means over clips. ViSQOL in audio mode hears the mean of left and right, 1 to 4.73 (identical). "
         "The level and correlation errors are of the stereo image and are 0 for a perfect one. kbit/s is what "
-        "was really used. Speeds are multiples of real time on two threads (ours) or one, program start included "
+        "was really used. 'Features alone': the spectral features that the codec draws, true instead of drawn. Speeds are multiples of real time on two threads (ours) or one, program start included "
         "(ffmpeg).",
     ]
     if "latents" in table:
@@ -273,8 +292,8 @@ def robustness(codec, clips: list[Tensor], amount: float = 0.1, seed: int = 0) -
     for audio in clips:
         latents = codec.encode(audio[None])
         shaken = latents + amount * torch.randn(latents.shape, generator=generator)
-        clean.append(visqol(audio, decode_like(codec, audio, latents)))
-        noisy.append(visqol(audio, decode_like(codec, audio, shaken)))
+        clean.append(visqol(audio, as_long_as(audio, codec.decode(latents)[0])))
+        noisy.append(visqol(audio, as_long_as(audio, codec.decode(shaken)[0])))
     before, after = float(np.mean(clean)), float(np.mean(noisy))
     return {"drop": before - after, "clean": before, "noisy": after}
 

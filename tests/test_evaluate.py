@@ -174,7 +174,8 @@ def test_table_is_made_written_and_cached(music, tmp_path, monkeypatch):
 
     first = table()
     rows = {row["name"]: row for row in first["sets"]["real"]["rows"]}
-    assert list(rows) == ["ours", "ours, 2 codes", "Opus 16 kbit/s", "MP3 128 kbit/s"]
+    assert list(rows) == ["ours", "ours, 2 codes", "features alone", "Opus 16 kbit/s", "MP3 128 kbit/s"]
+    assert rows["features alone"]["mel"]["mean"] < 0.5 * rows["ours"]["mel"]["mean"]
     assert rows["ours, 2 codes"]["mel"]["mean"] > rows["ours"]["mel"]["mean"]
     assert rows["ours"]["kbps"] is None and rows["ours, 2 codes"]["kbps"] == pytest.approx(2 * 3 * 44.1 / 2048)
     mel = {name: row["mel"]["mean"] for name, row in rows.items()}
@@ -185,7 +186,7 @@ def test_table_is_made_written_and_cached(music, tmp_path, monkeypatch):
     assert "| Opus 16 kbit/s |" in (tmp_path / "results" / "codec.md").read_text()
 
     monkeypatch.setattr(evaluate, "through_ffmpeg", lambda *_: pytest.fail("a score on disk was computed again"))
-    assert table()["sets"]["real"]["rows"][2]["clips"] == rows["Opus 16 kbit/s"]["clips"]
+    assert table()["sets"]["real"]["rows"][3]["clips"] == rows["Opus 16 kbit/s"]["clips"]
     with pytest.raises(ValueError, match="at least one clip"):
         evaluate.evaluate_codec(PlainCodec(), {"real": []})
 
