@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
-import torchaudio.functional as AF
 from torch import Tensor
 
-from lmdm_mini.audio import SAMPLE_RATE
+from lmdm_mini.metrics import mel_bands
 from lmdm_mini.spectrum import (
     BINS, CENTRE, DELAY_BANDS, EAR_BANDS, FEATURE_SIZES, FLOOR, FREQ_BINS, HOP, N_FFT, dct_matrix, erb_weight, match_level, mid_phase,
     overlap_add, split_features,
@@ -31,7 +30,7 @@ SOUND_SIZES = (512, 1024, 2048)  # of the STFTs that look at sound, in samples
 @lru_cache(maxsize=8)
 def mel_filters(n_fft: int, bands: int) -> Tensor:
     """(n_fft // 2 + 1, bands): averages over bands of the ear's scale, those of the mel distance that the codec is judged by."""
-    filters = AF.melscale_fbanks(n_fft // 2 + 1, 0.0, SAMPLE_RATE / 2, bands, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
+    filters = mel_bands(n_fft, bands).T.contiguous()
     return filters / filters.sum(0)
 
 

@@ -91,7 +91,7 @@ def as_long_as(audio: Tensor, decoded: Tensor) -> Tensor:
 
 def tell_features(audio: Tensor) -> Tensor:
     """The features (1, F, FEATURES) of audio (1, 2, N), as they are: with :func:`draw_features`, what a codec would do whose networks
-    made no error at all. What is lost then is lost for want of phases."""
+    made no error at all (copy synthesis). What is lost then is lost for want of phases."""
     rest = -audio.shape[-1] % HOP
     spectrum = stft(F.pad(audio, (N_FFT, N_FFT + rest)))
     return spectral_features(spectrum.real, spectrum.imag)
@@ -255,7 +255,8 @@ def markdown(table: dict) -> str:
     lines += [
         "Means over clips. ViSQOL in audio mode hears the mean of left and right, 1 to 4.73 (identical). "
         "The level and correlation errors are of the stereo image and are 0 for a perfect one. kbit/s is what "
-        "was really used. 'Features alone': the spectral features that the codec draws, true instead of drawn. Speeds are multiples of real time on two threads (ours) or one, program start included "
+        "was really used. 'Features alone': the spectral features that the codec draws, true instead of drawn. "
+        "Speeds are multiples of real time on two threads (ours) or one, program start included "
         "(ffmpeg).",
     ]
     if "latents" in table:

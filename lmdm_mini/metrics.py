@@ -124,7 +124,7 @@ def visqol(reference: Tensor, degraded: Tensor) -> float:
 
 
 @lru_cache(maxsize=8)
-def _mel_bands(n_fft: int, n_mels: int) -> Tensor:
+def mel_bands(n_fft: int, n_mels: int) -> Tensor:
     """Slaney mel filters ``(n_mels, n_fft // 2 + 1)``, the ones auraloss takes from librosa."""
     bank = AF.melscale_fbanks(n_fft // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, "slaney", "slaney")
     return bank.T.contiguous()
@@ -146,7 +146,7 @@ def mel_distance(reference: Tensor, degraded: Tensor, n_mels: int = 128) -> floa
     Left and right are compared apart. Two silent clips have distance 0; the floor of 1e-4 under every
     magnitude keeps the value finite when one of them is silent. Raises ValueError on NaN and shapes.
     """
-    bands = _mel_bands(1024, n_mels)
+    bands = mel_bands(1024, n_mels)
     pair = check_pair(reference, degraded)
     return _spectral_distance(*(bands @ _magnitude(audio, 1024, 256, 1024) for audio in pair))
 
