@@ -39,7 +39,8 @@ def _train(args: argparse.Namespace) -> None:
 
         variant, scratch = ("bidirectional", False) if args.what == "base" else (args.what, args.scratch)
         path = train_model(args.out, args.corpus, variant, args.steps, args.batch, args.lr, args.seed, not scratch,
-                           accelerator=args.accelerator, compiled=not args.eager, splices=args.what == "base" or not args.no_splices, start=args.start)
+                           accelerator=args.accelerator, compiled=not args.eager, splices=args.what == "base" or not args.no_splices, start=args.start,
+                           distil=args.what != "base" and args.distil)
     print(f"weights are in {path}")
 
 
@@ -65,6 +66,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         kind.add_argument("--start", type=Path, help="weights of this model to go on from, with new optimisers")
     for kind in live:
         kind.add_argument("--scratch", action="store_true", help="from nothing instead of from the shipped base, to compare")
+        kind.add_argument("--distil", action="store_true", help="learn what the base says, instead of the data itself")
         kind.add_argument("--no-splices", action="store_true", help="no context from another piece than the target, to compare")
     clap = kinds.add_parser("clap", help="the judge of sound and words, on the corpus")
     defaults = ((codec, 4500, 16, 6e-4), (clap, 600, 96, 1e-3), (base, 5400, 16, 2e-3), *((kind, 1500, 16, 2e-4) for kind in live),

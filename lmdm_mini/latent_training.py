@@ -1,116 +1,30 @@
-"""Training models of latents: what is drawn for a step, the loss, and one loop for every variant.
+"""Training models of latents: the loss, what a live model learns from the base, and one loop for every variant.
 
-- `bidirectional`, the base: windows of which nothing, a beginning or both ends are known.
-- `enc_dec`: a context and the block after it; the block is learned.
-- `block_causal`: whole stretches as copies [clean | noisy], so that every block of the stretch is learned at once.
-
-The live variants start from the base. Their context is sometimes missing, wholly or its older part, and sometimes it is from
-another piece than the target and its caption, so that a new prompt is followed quickly.
+A model learns the velocity of the data. A live variant starts from the base, and can go on by learning what the base itself says
+(`base_velocity`): the data's velocity is mostly noise, for nobody can know which music was under it; the base's is the mean of what
+could have been, so that a step in its direction is worth many.
 
 Notebooks: 02_rectified_flow, 04_reparameterization, 06_block_causal. Paper: sections 3.1 and 3.2.
 """
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from lmdm_mini.attention import BLOCKS, GRANULE, WINDOW, block_causal_mask, enc_dec_mask
+from lmdm_mini.attention import WINDOW
 from lmdm_mini.codec import load_codec
-from lmdm_mini.conditioning import TEXT_CHANNELS, Text, embed_sentences, parse_bpm, sentence_embedding, stack_texts
-from lmdm_mini.corpus.captions import PARAPHRASES
-from lmdm_mini.corpus.latents import ENDING, LatentPiece, find_latents
-from lmdm_mini.dit import DiT, DiTConfig, frames_to_beats, live_model, load_dit, save_model
+from lmdm_mini.corpus.latents import find_latents
+from lmdm_mini.dit import DiT, DiTConfig, live_model, load_dit, save_model
 from lmdm_mini.flow import noised_sample
+from lmdm_mini.latent_batches import DRAWS, FlowBatch, LatentSet, validation_set
 from lmdm_mini.training import Run, fast_autocast, make_fabric
 
 
-class LatentSet:
-    """Latents and captions in memory: random windows, each with a random caption of its piece. Endings are left out.
-
-    Captions are embedded once. So that unseen wording works, too, a share `paraphrased` of them gives way to a paraphrase
-    of the style, and all are thinned out: words are left out at random, often all of them but for the sentence as a whole, and
-    that gets a little noise. With a share `empty` nothing is said at all.
-    """
-
-    def __init__(self, pieces: list[LatentPiece], seed: int = 0, empty: float = 0.1, paraphrased: float = 0.4,
-                 thin: float = 0.15, sentence_only: float = 0.3, sentence_noise: float = 0.3):
-        if not pieces:
-            raise ValueError("no latents to train on: build the corpus, or restore data/latents (`git checkout -- data`).")
-        self.pieces, self.rng, self.generator = pieces, random.Random(seed), torch.Generator().manual_seed(seed)
-        self.empty, self.paraphrased, self.thin = empty, paraphrased, thin
-        self.sentence_only, self.sentence_noise = sentence_only, sentence_noise
-        self.lengths = [max(GRANULE, piece.latents.shape[-1] - ENDING) for piece in pieces]
-        words = sorted({caption for piece in pieces for caption in piece.captions} | {words for some in PARAPHRASES.values() for words in some})
-        self.words: dict[str, Tensor] = {}
-        for i in tqdm(range(0, len(words), 64), desc="reading captions", leave=False):
-            some = words[i : i + 64]
-            self.words |= {caption: tokens.half() for caption, tokens in zip(some, embed_sentences(some))}
-
-    def draw_text(self, caption: str, bpm: float) -> Text:
-        """A caption of a piece at tempo bpm as it is heard in training, a batch of one. The tempo is given if the caption names
-        it, and mostly if not: who plays from a prompt without a tempo is given a usual one."""
-        tokens = self.words[caption].float()
-        sentence = sentence_embedding(tokens) + self.sentence_noise * torch.randn(TEXT_CHANNELS, generator=self.generator)
-        bpm = bpm if parse_bpm(caption) or self.rng.random() < 0.7 else 0.0
-        draw = self.rng.random()
-        if draw < self.empty:
-            tokens, bpm, sentence = tokens[:0], 0.0, torch.zeros(TEXT_CHANNELS)
-        elif draw < self.empty + self.sentence_only:
-            tokens = tokens[:1]
-        else:
-            tokens = tokens[[i == 0 or self.rng.random() > self.thin for i in range(len(tokens))]]
-        return Text(tokens[None], torch.zeros(1, len(tokens)), torch.tensor([bpm]), sentence[None])
-
-    def batch(self, size: int, frames: int) -> tuple[Tensor, Text, Tensor, Tensor]:
-        """Windows (size, 64, frames), what is said of them, where there is music (size, frames), for pieces may be shorter, and
-        where frames are in beats (size, frames): pieces begin with a beat and keep their tempo."""
-        windows, texts, there, beats = [], [], torch.zeros(size, frames), []
-        places = [max(1, length - frames) for length in self.lengths]  # where a window may begin: pieces that are too short are rare
-        for row in self.rng.choices(range(len(self.pieces)), places, k=size):
-            piece, start = self.pieces[row], self.rng.randrange(places[row])
-            window = piece.latents[:, start : min(start + frames, self.lengths[row])].float()
-            there[len(windows), : window.shape[-1]] = 1
-            windows.append(F.pad(window, (0, frames - window.shape[-1])))
-            captions = PARAPHRASES[piece.style] if self.rng.random() < self.paraphrased else piece.captions
-            texts.append(self.draw_text(self.rng.choice(captions), piece.bpm))
-            beats.append(frames_to_beats(start + torch.arange(frames), piece.bpm))
-        return torch.stack(windows), stack_texts(texts), there, torch.stack(beats)
-
-
-def validation_set(pieces: list[LatentPiece]) -> LatentSet:
-    """What losses are compared on: captions as they are written, whole, or none."""
-    return LatentSet(pieces, 99, paraphrased=0.0, thin=0.0, sentence_only=0.0, sentence_noise=0.0)
-
-
-@dataclass
-class FlowBatch:
-    """What a step learns from: B items of S frames."""
-
-    x0: Tensor  # (B, 64, S) clean latents
-    text: Text
-    t: Tensor  # noise level of target frames, (B,) or (B, S)
-    noise: Tensor  # (B, 64, S)
-    context_mask: Tensor  # (B, S), 1 = context
-    weight: Tensor  # (B, S) of the errors, 0 where nothing is learned
-    beats: Tensor | None = None  # (B, S) where frames are
-    positions: Tensor | None = None  # (S,) places in time
-    attention_mask: Tensor | None = None  # (B, 1, S, S)
-
-    def part(self, rows: slice, place: Callable) -> "FlowBatch":
-        """Some of its items, every tensor put where it belongs by `place`."""
-        items = {field.name: getattr(self, field.name) for field in fields(self)}
-        items["text"] = self.text[rows].map(place)
-        for name, x in items.items():
-            if isinstance(x, Tensor):
-                items[name] = place(x if name == "positions" else x[rows])
-        return FlowBatch(**items)
+DISTIL_BLOCKS = 8  # of a stretch of `block_causal`: the base needs a window for each, which costs as much as the live model's own step
 
 
 def flow_loss(model, batch: FlowBatch) -> Tensor:
@@ -120,108 +34,34 @@ def flow_loss(model, batch: FlowBatch) -> Tensor:
     with fast_autocast(batch.x0.device.type):
         v = model(sample.x_t, batch.t, batch.text, batch.context_mask, positions=batch.positions, attention_mask=batch.attention_mask,
                   beats=batch.beats)
-    return ((v - sample.v).square().mean(1) * batch.weight).sum(1) / batch.weight.sum(1).clamp_min(1)
+    return ((v - (sample.v if batch.v is None else batch.v)).square().mean(1) * batch.weight).sum(1) / batch.weight.sum(1).clamp_min(1)
 
 
-# -- what is drawn -----------------------------------------------------------------------------------
+@torch.no_grad()
+def base_velocity(base: DiT, batch: FlowBatch) -> Tensor:
+    """What the base says of a batch for a live variant: (B, 64, S), 0 on context.
 
-
-def draw_levels(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Noise levels: logsnr is normal around -1.2 with deviation 2, so that all levels of the samplers' schedule occur, the
-    noisy ones most, where tempo, key and style are decided. Three in a hundred are pure noise, where every sampler starts."""
-    t = torch.sigmoid(1.2 + 2 * torch.randn(shape, generator=generator))
-    return torch.where(torch.rand(shape, generator=generator) < 0.03, 1.0, t)
-
-
-def draw_context(size: int, frames: int, rng: random.Random) -> Tensor:
-    """Context masks (size, frames), 1 = context: for half of the items none, for most others all but a block at the end, for
-    some any beginning, or both ends. At least 12 frames are left to make."""
-    mask, most = torch.zeros(size, frames), frames - GRANULE
-    for row in mask:
-        draw = rng.random()
-        if 0.5 < draw < 0.8:
-            row[: max(0, frames - rng.choice(BLOCKS))] = 1
-        elif draw > 0.8:
-            first = rng.randint(0, most)
-            row[:first] = 1
-            if draw > 0.9 and first < most:
-                row[frames - rng.randint(1, most - first) :] = 1
-    return mask
-
-
-def draw_frames(batch: int, window: int, rng: random.Random) -> tuple[int, int]:
-    """Items and frames of the next batch: mostly the window. Else anything shorter, as at the start of a stream; or up to
-    twice, or up to 3.2 times as long, with a half or a quarter of the items."""
-    draw = rng.random()
-    if draw < 0.6:
-        return batch, window
-    if draw < 0.8:
-        return batch, rng.randrange(GRANULE, window, GRANULE)
-    share, least, most = (2, window, 2 * window) if draw < 0.93 else (4, 2 * window, window * 16 // 5)
-    return max(1, batch // share), rng.randrange(least + GRANULE, most + 1, GRANULE)
-
-
-def draw_base(data: LatentSet, batch: int, window: int, rng: random.Random, generator: torch.Generator) -> FlowBatch:
-    """About `batch` windows for the base."""
-    size, frames = draw_frames(batch, window, rng)
-    x0, text, there, beats = data.batch(size, frames)
-    context = draw_context(size, frames, rng)
-    t = draw_levels((size,), generator)
-    return FlowBatch(x0, text, t, torch.randn(x0.shape, generator=generator), context, (1 - context) * there, beats)
-
-
-def draw_context_dropout(size: int, known: int, rng: random.Random) -> Tensor:
-    """How many of the oldest context frames are missing, (size,): all of them (p .2), an older part (p .3), none."""
-    draws = [rng.random() for _ in range(size)]
-    part = [rng.randrange(0, known + 1, GRANULE) for _ in range(size)]
-    return torch.tensor([known if d < 0.2 else p if d < 0.5 else 0 for d, p in zip(draws, part)])
-
-
-SPLICES = 0.1  # share of items whose context is from another piece
-
-
-def splice(x0: Tensor, cut: int, rng: random.Random, share: float) -> tuple[Tensor, Tensor]:
-    """Gives some items, a `share` of them, the first `cut` frames of another: (x0, which were spliced (B,))."""
-    spliced = torch.tensor([rng.random() < share for _ in range(len(x0))])
-    other = torch.cat([x0.roll(1, 0)[..., :cut], x0[..., cut:]], -1)
-    return torch.where(spliced[:, None, None], other, x0), spliced
-
-
-def draw_enc_dec(data: LatentSet, batch: int, window: int, rng: random.Random, generator: torch.Generator,
-                 splices: bool = True) -> FlowBatch:
-    """`batch` windows of context and one block for `enc_dec`."""
-    block = rng.choice(BLOCKS)
-    known = min(WINDOW, window - block)
-    x0, text, music, beats = data.batch(batch, known + block)
-    x0, _ = splice(x0, known, rng, share=SPLICES * splices)
-    context = torch.cat([torch.ones(batch, known), torch.zeros(batch, block)], 1)
-    there = torch.arange(known + block) >= draw_context_dropout(batch, known, rng)[:, None]  # (B, S)
-    mask = enc_dec_mask(context) & there[:, None, None, :] | torch.eye(known + block, dtype=torch.bool)
-    t = draw_levels((batch,), generator)
-    return FlowBatch(x0, text, t, torch.randn(x0.shape, generator=generator), context, (1 - context) * music, beats, attention_mask=mask)
-
-
-def draw_block_causal(data: LatentSet, batch: int, window: int, rng: random.Random, generator: torch.Generator,
-                      splices: bool = True) -> FlowBatch:
-    """`batch` windows' worth of frames for `block_causal`, as stretches of twice the window, clean and noisy side by side."""
-    block, size, frames = rng.choice(BLOCKS), max(1, batch // 4), 2 * window
-    x0, text, music, beats = data.batch(size, frames)
-    cut = rng.randrange(block, frames, block)
-    x0, spliced = splice(x0, cut, rng, share=0.3 * splices)  # of a stretch, only the blocks after the cut hear two pieces
-    place = torch.arange(frames)
-    weight = music * torch.where(spliced[:, None], (place >= cut).float(), 1.0)  # the caption is of the later part
-    missing = draw_context_dropout(size, frames - block, rng)[:, None]  # (B, 1)
-    there = torch.cat([place >= missing, torch.ones(size, frames, dtype=torch.bool)], 1)  # (B, 2 T)
-    mask = block_causal_mask(frames, block, rng.choice((48, 96, WINDOW, WINDOW)))
-    mask = mask & there[:, None, None, :] | torch.eye(2 * frames, dtype=torch.bool)
-    t = draw_levels((size, frames // block), generator).repeat_interleave(block, 1)
-    noise = torch.randn(size, 64, 2 * frames, generator=generator)
-    zeros = torch.zeros(size, frames)
-    return FlowBatch(x0.repeat(1, 1, 2), text, torch.cat([zeros, t], 1), noise, torch.cat([1 - zeros, zeros], 1),
-                     torch.cat([zeros, weight], 1), beats.repeat(1, 2), place.repeat(2), mask)
-
-
-DRAWS = {"bidirectional": draw_base, "enc_dec": draw_enc_dec, "block_causal": draw_block_causal}
+    Each block is asked about in a window of its own, with the context that the live model hears, and as the base hears it: in
+    both directions, and together with the target. Of a context from another piece it hears nothing, for there it never learnt
+    to leave it for the prompt.
+    """
+    size, channels, total = batch.x0.shape
+    known = int(batch.context_mask[0].sum())
+    blocks = torch.arange(known, total, device=batch.x0.device).unflatten(0, (-1, batch.block))  # (n, o), n blocks
+    first = blocks[:, 0]
+    places = torch.arange(total, device=batch.x0.device) if batch.positions is None else batch.positions
+    before = places[first][:, None] + torch.arange(-WINDOW, 0, device=batch.x0.device)  # (n, s)
+    window = torch.cat([before.clamp_min(0), blocks], 1)  # (n, s + o) which frames of the batch
+    heard = batch.attention_mask[:, 0, first].gather(2, window.expand(size, -1, -1))  # (B, n, s + o)
+    heard[..., :WINDOW] &= before >= batch.own.clamp_min(0)[:, None, None]
+    levels = (batch.t if batch.t.ndim == 2 else batch.t[:, None].expand(-1, total)) * (1 - batch.context_mask)
+    x = noised_sample(batch.x0, levels, batch.noise).x_t[..., window]  # (B, 64, n, s + o)
+    text = batch.text.map(lambda y: y.repeat_interleave(len(blocks), 0))
+    with fast_autocast(x.device.type):
+        v = base(x.transpose(1, 2).flatten(0, 1), levels[:, first].flatten(), text, batch.context_mask[:, window].flatten(0, 1),
+                 attention_mask=heard.flatten(0, 1)[:, None, None], beats=batch.beats[:, window].flatten(0, 1))
+    v = v[..., WINDOW:].unflatten(0, (size, -1)).transpose(1, 2).flatten(2)  # (B, 64, n o)
+    return torch.cat([v.new_zeros(size, channels, known), v], -1)
 
 
 # -- the loop ----------------------------------------------------------------------------------------
@@ -237,7 +77,7 @@ def find_base(out: Path) -> DiT:
 
 def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, lr: float, seed: int = 0, from_base: bool = True,
                 config: DiTConfig | None = None, accelerator: str = "auto", compiled: bool = True, splices: bool = True,
-                start: Path | None = None) -> Path:
+                start: Path | None = None, distil: bool = False) -> Path:
     """Trains a variant, or goes on where it stopped; returns its weights' path.
 
     Trains on the latents of the corpus in folder `corpus` if there are any, else on the set in ``data/latents``.
@@ -246,7 +86,7 @@ def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, l
     `from_base=False` from nothing, to see what it is worth. config: of a model that starts from nothing. compiled: with
     torch.compile, which takes a few minutes at the start and saves a sixth of every step. splices: whether live variants also
     practise contexts from another piece than the target, which is what a change of the prompt sounds like. start: weights of this
-    variant to go on from, with new optimisers.
+    variant to go on from, with new optimisers. distil: a live variant learns what the base says (:func:`base_velocity`).
     """
     torch.manual_seed(seed)
     fabric = make_fabric(accelerator)
@@ -254,7 +94,7 @@ def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, l
         raise ValueError(f"--batch is {batch}; for {fabric.world_size} processes it must be a multiple of {4 * fabric.world_size}.")
     codec = load_codec()
     live = variant != "bidirectional"
-    base = find_base(out) if live and from_base and not start else None
+    base = find_base(out) if live and from_base and (distil or not start) else None
     model = load_dit(variant, start) if start else live_model(base, variant) if base else DiT(config or DiTConfig(variant=variant))
     model.train()
     model.requires_grad_(True)
@@ -262,23 +102,28 @@ def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, l
         door.requires_grad_(False)
     if compiled:
         model.compile(dynamic=True)
-    name = variant + ("" if from_base or not live else "_scratch") + ("" if splices else "_no_splices")
+    name = variant + ("" if from_base or not live else "_scratch") + ("" if splices else "_no_splices") + ("_distil" if distil else "")
     run = Run(out / name, model, steps=steps, lr=lr, warmup=min(200, steps // 10), ema=0.999, check_every=max(20, min(200, steps // 10)), matrices="layers.", fabric=fabric,
               about={"codec": codec.fingerprint, "config": str(model.config), "batch": str(batch), "seed": str(seed)})
     data = LatentSet(find_latents(corpus, "train", codec.fingerprint), seed + run.step)
     check_set = validation_set(find_latents(corpus, "valid", codec.fingerprint))
     draw, window = partial(DRAWS[variant], splices=splices) if live else DRAWS[variant], model.config.window
     fixed = random.Random(7), torch.Generator().manual_seed(7)
-    check = [DRAWS[variant](check_set, 16, window, *fixed) for _ in range(4)]
+    checks = {"flow": [DRAWS[variant](check_set, 16, window, *fixed).part(slice(None), fabric.to_device) for _ in range(4)]}
+    if distil:
+        base.to(fabric.device)
+        draw = partial(draw, count=DISTIL_BLOCKS) if variant == "block_causal" else draw
+        checks["base"] = [replace(batch, v=base_velocity(base, batch)) for batch in checks["flow"]]
     rng, generator = random.Random(seed + run.step), torch.Generator().manual_seed(seed + run.step)
 
     def validate() -> dict[str, Tensor]:
         with torch.no_grad():
-            losses = [flow_loss(run.average, item.part(slice(None), fabric.to_device)).mean() for item in check]
-        return {"flow": torch.stack(losses).mean()}
+            return {name: torch.stack([flow_loss(run.average, batch).mean() for batch in some]).mean() for name, some in checks.items()}
 
     for _ in run.loop():
         mine = draw(data, batch, window, rng, generator).part(slice(fabric.global_rank, None, fabric.world_size), fabric.to_device)
+        if distil:
+            mine.v = base_velocity(base, mine)
         run.update({"flow": flow_loss(run.forward, mine).mean()}, validate)
     path = run.folder.with_suffix(".safetensors")
     if fabric.global_rank == 0:

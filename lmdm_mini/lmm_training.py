@@ -2,7 +2,7 @@
 
 A context of 192 frames and the 48 after it, as codes; all codes of the 48 frames are learned at once, each given the right ones
 before it (teacher forcing). A causal decoder learns every shorter block with the longest one. Captions, context dropout and
-splices are those of the diffusion models (`latent_training.py`).
+splices are those of the diffusion models (`latent_batches.py`).
 
 The loss is the plain mean of the cross-entropies of all codebooks, in nats a code; saying nothing costs log 1024 = 6.93.
 
@@ -23,13 +23,13 @@ from lmdm_mini.attention import BLOCKS
 from lmdm_mini.codec import load_codec
 from lmdm_mini.conditioning import Text
 from lmdm_mini.corpus.latents import LatentPiece, find_latents
-from lmdm_mini.latent_training import SPLICES, LatentSet, draw_context_dropout, splice, validation_set
+from lmdm_mini.latent_batches import SPLICES, LatentSet, draw_context_dropout, splice, validation_set
 from lmdm_mini.lmm import LMM, LMMConfig, save_lmm, start_from
 from lmdm_mini.rvq import RVQ, load_rvq
 from lmdm_mini.training import Run, fast_autocast, make_fabric
 
 def as_codes(pieces: list[LatentPiece], rvq: RVQ, n_q: int) -> list[LatentPiece]:
-    """Pieces whose latents are codes, (n_q, T): a :class:`lmdm_mini.latent_training.LatentSet` draws windows of either."""
+    """Pieces whose latents are codes, (n_q, T): a :class:`lmdm_mini.latent_batches.LatentSet` draws windows of either."""
     return [replace(piece, latents=rvq.encode(piece.latents.float(), n_q).short())
             for piece in tqdm(pieces, desc="latents to codes", leave=False)]
 

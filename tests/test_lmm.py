@@ -9,14 +9,14 @@ import torch
 from test_kv_cache import words
 
 import lmdm_mini as lm
-from lmdm_mini import latent_training, lmm_training
+from lmdm_mini import latent_batches, lmm_training
 from lmdm_mini.attention import BLOCKS
 from lmdm_mini.codec import load_codec
 from lmdm_mini.complexity import block_passes, forwards
 from lmdm_mini.conditioning import Text, no_text
 from lmdm_mini.corpus.latents import LatentPiece
 from lmdm_mini.dit import DiT
-from lmdm_mini.latent_training import LatentSet
+from lmdm_mini.latent_batches import LatentSet
 from lmdm_mini.lmm import LMM, LMMConfig, load_lmm, parameters, save_lmm, start_from
 from lmdm_mini.lmm_cache import CachedBlock, LMMCache
 from lmdm_mini.lmm_streaming import LMM_SETTINGS, LMMStream, sample_code, stream_lmm
@@ -343,7 +343,7 @@ def pieces(corpus=None, split="train", fingerprint=""):
 
 @pytest.fixture
 def few_words(monkeypatch):
-    monkeypatch.setattr(latent_training, "PARAPHRASES", {"house": ["club music"]})
+    monkeypatch.setattr(latent_batches, "PARAPHRASES", {"house": ["club music"]})
     monkeypatch.setattr(lmm_training, "find_latents", pieces)
 
 

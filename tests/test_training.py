@@ -1,17 +1,22 @@
 """Training the base: what is drawn, that it learns, resumes, repeats and is the same on two processes."""
 
+import csv
 import random
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
 
+from lmdm_mini import latent_training
 from lmdm_mini.codec import load_codec
 from lmdm_mini.conditioning import no_text
 from lmdm_mini.corpus.latents import SHIPPED, LatentPiece, find_latents, read_packed
 from lmdm_mini.dit import DiT, DiTConfig, live_model
-from lmdm_mini.latent_training import DRAWS, FlowBatch, LatentSet, draw_context, draw_frames, draw_levels, draw_context_dropout, flow_loss
+from lmdm_mini.flow import noised_sample
+from lmdm_mini.latent_batches import DRAWS, FlowBatch, LatentSet, draw_context, draw_context_dropout, draw_frames, draw_levels
+from lmdm_mini.latent_training import base_velocity, flow_loss
 from lmdm_mini.muon import Muon, orthogonalize
 from lmdm_mini.training import Run
 
@@ -186,6 +191,61 @@ def test_a_live_model_starts_as_the_base(variant):
     x, t = torch.randn(2, 64, 24), torch.rand(2)
     assert torch.allclose(base(x, t, no_text(2)), model(x, t, no_text(2)), atol=1e-6)
     assert torch.equal(model.clean_in.weight, base.frames_in.weight)
+
+
+def rough(variant: str = "bidirectional") -> DiT:
+    """A small model of which no part is zero."""
+    torch.manual_seed(0)
+    model = DiT(DiTConfig(width=48, depth=2, heads=2, window=240, variant=variant))
+    for p in model.parameters():
+        p.data += 0.05 * torch.randn_like(p)
+    return model.requires_grad_(False)
+
+
+def test_the_base_is_asked_in_a_window_of_its_own(monkeypatch):
+    """For both live variants it answers as it outpaints the block alone; of another piece's context it hears nothing."""
+    monkeypatch.setattr(latent_training, "fast_autocast", lambda device: nullcontext())
+    base = rough()
+
+    def outpainted(batch, row, first, block, place, context):  # with `context` frames before the block
+        where = torch.cat([torch.arange(place - context, place), torch.arange(first, first + block)])
+        mask = torch.cat([torch.ones(1, context), torch.zeros(1, block)], 1)
+        t = batch.t[row : row + 1] if batch.t.ndim == 1 else batch.t[row : row + 1, first]
+        noisy = noised_sample(batch.x0[row : row + 1], t, batch.noise[row : row + 1]).x_t
+        x = torch.where(mask[:, None] > 0, batch.x0[row : row + 1, :, where], noisy[..., where])
+        return base(x, t, batch.text[row : row + 1], mask, beats=batch.beats[row : row + 1, where])[0, :, context:]
+
+    generator, spliced = torch.Generator().manual_seed(2), 0
+    for seed in range(4):
+        batch = DRAWS["enc_dec"](small_set(), 16, 240, random.Random(seed), generator)
+        v, known = base_velocity(base, batch), 192
+        assert v.shape == batch.x0.shape and not v[..., :known].any()
+        missing = (~batch.attention_mask[:, 0, known, :known]).sum(1)
+        for row in range(len(v)):
+            context = 0 if batch.own[row] else known - int(missing[row])
+            spliced += int(batch.own[row] > 0)
+            assert torch.allclose(v[row, :, known:], outpainted(batch, row, known, batch.block, known, context), atol=1e-4)
+    assert spliced > 2
+    for seed in range(6):
+        batch = DRAWS["block_causal"](small_set(), 16, 240, random.Random(seed), generator, count=3)
+        v, frames = base_velocity(base, batch), 480
+        assert v.shape[-1] == frames + 3 * batch.block == batch.x0.shape[-1]
+        for row in range(len(v)):
+            for first in range(frames, v.shape[-1], batch.block):
+                place = int(batch.positions[first])
+                heard = batch.attention_mask[row, 0, first, :frames] & (torch.arange(frames) >= batch.own[row])
+                answer = outpainted(batch, row, first, batch.block, place, int(heard.sum()))
+                assert torch.allclose(v[row, :, first : first + batch.block], answer, atol=1e-4)
+
+
+@pytest.mark.parametrize("variant", ["enc_dec", "block_causal"])
+def test_distilled_models_come_nearer_to_the_base(variant, tmp_path, monkeypatch):
+    """From a live model that is a little off, twenty steps towards what the base says; the data are noise and teach nothing."""
+    monkeypatch.setattr(latent_training, "find_latents", lambda *args: small_set().pieces)
+    monkeypatch.setattr(latent_training, "find_base", lambda out: rough())
+    path = latent_training.train_model(tmp_path, tmp_path, variant, 40, 8, 2e-3, accelerator="cpu", compiled=False, distil=True)
+    rows = list(csv.DictReader((tmp_path / f"{variant}_distil" / "log.csv").open()))
+    assert path.is_file() and float(rows[-1]["valid_base"]) < 0.8 * float(rows[0]["valid_base"])
 
 
 SCRIPT = """
