@@ -37,10 +37,9 @@ def _train(args: argparse.Namespace) -> None:
     else:
         from lmdm_mini.latent_training import train_model
 
-        variant, scratch = ("bidirectional", False) if args.what == "base" else (args.what, args.scratch)
-        path = train_model(args.out, args.corpus, variant, args.steps, args.batch, args.lr, args.seed, not scratch,
-                           accelerator=args.accelerator, compiled=not args.eager, splices=args.what == "base" or not args.no_splices, start=args.start,
-                           distil=args.what != "base" and args.distil)
+        live = {} if args.what == "base" else {"learn": args.learn, "splices": not args.no_splices}
+        path = train_model(args.out, args.corpus, "bidirectional" if args.what == "base" else args.what, args.steps, args.batch, args.lr,
+                           args.seed, accelerator=args.accelerator, compiled=not args.eager, start=args.start, **live)
     print(f"weights are in {path}")
 
 
@@ -65,12 +64,14 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     for kind in (base, *live):
         kind.add_argument("--start", type=Path, help="weights of this model to go on from, with new optimisers")
     for kind in live:
-        kind.add_argument("--scratch", action="store_true", help="from nothing instead of from the shipped base, to compare")
-        kind.add_argument("--distil", action="store_true", help="learn what the base says, instead of the data itself")
+        learn = kind.add_mutually_exclusive_group()
+        learn.add_argument("--from-data", dest="learn", action="store_const", const="from_data", default="distil",
+                           help="learn the velocity of the data instead of what the base says, to compare")
+        learn.add_argument("--scratch", dest="learn", action="store_const", const="scratch", help="that, and from nothing instead of from the base")
         kind.add_argument("--no-splices", action="store_true", help="no context from another piece than the target, to compare")
     clap = kinds.add_parser("clap", help="the judge of sound and words, on the corpus")
-    defaults = ((codec, 4500, 16, 6e-4), (clap, 600, 96, 1e-3), (base, 5400, 16, 2e-3), *((kind, 1500, 16, 2e-4) for kind in live),
-                (rvq, 600, 4096, 1e-2), (lmm, 2400, 16, 2e-3))
+    defaults = ((codec, 4500, 16, 6e-4), (clap, 600, 96, 1e-3), (base, 5400, 16, 2e-3), (live[0], 1000, 16, 8e-4),
+                (live[1], 1600, 16, 8e-4), (rvq, 600, 4096, 1e-2), (lmm, 2400, 16, 2e-3))
     for kind, steps, batch, lr in defaults:
         kind.add_argument("--corpus", type=Path, default=RUNS / "corpus")
         kind.add_argument("--out", type=Path, default=RUNS, help="folder of checkpoints and logs (default: %(default)s)")

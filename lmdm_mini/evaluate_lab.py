@@ -58,7 +58,7 @@ def evaluate_lab(points=POINTS, rollouts: int = 24, cfg_scale: float = 2.0, seed
         label = f"block {block}" + (f", K = {steps}" if steps else "")
         times = time_stream(lambda: stream(model, PROMPT, seed=seed, **settings))
         judged = judge_rollouts(model, clap, reference, given, primed=False, seed=seed, **settings)
-        write_audio(sounds / f"{key}.mp3", 0.8 * generate(model, PROMPT, SECONDS, seed=seed, **settings))  # an MP3's peaks are higher
+        write_audio(sounds / f"{key}.mp3", 0.7 * generate(model, PROMPT, SECONDS, seed=seed, **settings))  # an MP3's peaks are higher
         rows.append({"key": key, "system": name, "label": label, **times, **judged})
     table = {"rollouts": rollouts, "cfg_scale": cfg_scale, "seed": seed, "prompt": PROMPT, "floor": floor(reference, rollouts), "points": rows}
     out.parent.mkdir(parents=True, exist_ok=True)

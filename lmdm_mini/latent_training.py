@@ -1,8 +1,8 @@
 """Training models of latents: the loss, what a live model learns from the base, and one loop for every variant.
 
-A model learns the velocity of the data. A live variant starts from the base, and can go on by learning what the base itself says
-(`base_velocity`): the data's velocity is mostly noise, for nobody can know which music was under it; the base's is the mean of what
-could have been, so that a step in its direction is worth many.
+The base learns the velocity of the data. A live variant starts from the base, and learns what the base itself says when it
+outpaints (`base_velocity`). For the velocity of the data is mostly chance, since nobody can know which music was under the noise;
+the base has learnt the mean of what could have been, and what is left to learn is the difference that the masks make.
 
 Notebooks: 02_rectified_flow, 04_reparameterization, 06_block_causal. Paper: sections 3.1 and 3.2.
 """
@@ -24,6 +24,7 @@ from lmdm_mini.latent_batches import DRAWS, FlowBatch, LatentSet, validation_set
 from lmdm_mini.training import Run, fast_autocast, make_fabric
 
 
+LEARN = ("distil", "from_data", "scratch")
 DISTIL_BLOCKS = 8  # of a stretch of `block_causal`: the base needs a window for each, which costs as much as the live model's own step
 
 
@@ -75,26 +76,30 @@ def find_base(out: Path) -> DiT:
     return base
 
 
-def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, lr: float, seed: int = 0, from_base: bool = True,
+def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, lr: float, seed: int = 0, learn: str = "distil",
                 config: DiTConfig | None = None, accelerator: str = "auto", compiled: bool = True, splices: bool = True,
-                start: Path | None = None, distil: bool = False) -> Path:
+                start: Path | None = None) -> Path:
     """Trains a variant, or goes on where it stopped; returns its weights' path.
 
     Trains on the latents of the corpus in folder `corpus` if there are any, else on the set in ``data/latents``.
     batch: windows a step in all, however many processes share them. Every process draws the whole batch and takes its
-    part, so that their number changes nothing but the pace. Live variants start from the base (`find_base`), or with
-    `from_base=False` from nothing, to see what it is worth. config: of a model that starts from nothing. compiled: with
+    part, so that their number changes nothing but the pace. learn: how live variants do, "distil": from the base
+    (`find_base`), and what it says (:func:`base_velocity`); or to see what that is worth, "from_data": from the base, but the
+    velocity of the data; or "scratch": that from nothing. config: of a model that starts from nothing. compiled: with
     torch.compile, which takes a few minutes at the start and saves a sixth of every step. splices: whether live variants also
     practise contexts from another piece than the target, which is what a change of the prompt sounds like. start: weights of this
-    variant to go on from, with new optimisers. distil: a live variant learns what the base says (:func:`base_velocity`).
+    variant to go on from, with new optimisers. Raises ValueError for another way to learn.
     """
+    if learn not in LEARN:
+        raise ValueError(f"learn is {learn!r}; there are: {', '.join(LEARN)}.")
     torch.manual_seed(seed)
     fabric = make_fabric(accelerator)
     if fabric.world_size > 1 and batch % (4 * fabric.world_size):
         raise ValueError(f"--batch is {batch}; for {fabric.world_size} processes it must be a multiple of {4 * fabric.world_size}.")
     codec = load_codec()
     live = variant != "bidirectional"
-    base = find_base(out) if live and from_base and (distil or not start) else None
+    distil = live and learn == "distil"
+    base = find_base(out) if distil or live and learn == "from_data" and not start else None
     model = load_dit(variant, start) if start else live_model(base, variant) if base else DiT(config or DiTConfig(variant=variant))
     model.train()
     model.requires_grad_(True)
@@ -102,7 +107,7 @@ def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, l
         door.requires_grad_(False)
     if compiled:
         model.compile(dynamic=True)
-    name = variant + ("" if from_base or not live else "_scratch") + ("" if splices else "_no_splices") + ("_distil" if distil else "")
+    name = variant + ("" if splices else "_no_splices") + (f"_{learn}" if live and not distil else "")
     run = Run(out / name, model, steps=steps, lr=lr, warmup=min(200, steps // 10), ema=0.999, check_every=max(20, min(200, steps // 10)), matrices="layers.", fabric=fabric,
               about={"codec": codec.fingerprint, "config": str(model.config), "batch": str(batch), "seed": str(seed)})
     data = LatentSet(find_latents(corpus, "train", codec.fingerprint), seed + run.step)
@@ -127,6 +132,6 @@ def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, l
         run.update({"flow": flow_loss(run.forward, mine).mean()}, validate)
     path = run.folder.with_suffix(".safetensors")
     if fabric.global_rank == 0:
-        facts = {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed} | ({"base": base.facts} if base else {})
+        facts = {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed} | ({"base": base.facts} if base else {}) | ({"start": model.facts} if start else {})
         save_model(run.average, path, variant, codec.fingerprint, **facts)
     return path

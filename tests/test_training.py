@@ -243,9 +243,14 @@ def test_distilled_models_come_nearer_to_the_base(variant, tmp_path, monkeypatch
     """From a live model that is a little off, twenty steps towards what the base says; the data are noise and teach nothing."""
     monkeypatch.setattr(latent_training, "find_latents", lambda *args: small_set().pieces)
     monkeypatch.setattr(latent_training, "find_base", lambda out: rough())
-    path = latent_training.train_model(tmp_path, tmp_path, variant, 40, 8, 2e-3, accelerator="cpu", compiled=False, distil=True)
-    rows = list(csv.DictReader((tmp_path / f"{variant}_distil" / "log.csv").open()))
+    path = latent_training.train_model(tmp_path, tmp_path, variant, 40, 8, 2e-3, accelerator="cpu", compiled=False)
+    rows = list(csv.DictReader((tmp_path / variant / "log.csv").open()))
     assert path.is_file() and float(rows[-1]["valid_base"]) < 0.8 * float(rows[0]["valid_base"])
+
+
+def test_there_are_three_ways_to_learn(tmp_path):
+    with pytest.raises(ValueError, match="distil, from_data, scratch"):
+        latent_training.train_model(tmp_path, tmp_path, "enc_dec", 1, 8, 1e-3, learn="by heart")
 
 
 SCRIPT = """
