@@ -101,6 +101,11 @@ class FlowBatch:
     own: Tensor | None = None  # (B,) frames before this are of another piece than the target
     block: int = 0  # frames of a target, for the live variants: targets are the last frames, block after block
 
+    @property
+    def levels(self) -> Tensor:
+        """Noise levels of all frames, (B, S): 0 on context."""
+        return (self.t if self.t.ndim == 2 else self.t[:, None]) * (1 - self.context_mask)
+
     def part(self, rows: slice, place: Callable) -> "FlowBatch":
         """Some of its items, every tensor put where it belongs by `place`."""
         items = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -187,7 +192,7 @@ def draw_enc_dec(data: LatentSet, batch: int, window: int, rng: random.Random, g
     mask = enc_dec_mask(context) & there[:, None, None, :] | torch.eye(known + block, dtype=torch.bool)
     t = draw_levels((batch,), generator)
     return FlowBatch(x0, text, t, torch.randn(x0.shape, generator=generator), context, (1 - context) * music, beats,
-                     attention_mask=mask, own=known * spliced, block=block)
+                     torch.arange(known + block), mask, own=known * spliced, block=block)
 
 
 def draw_block_causal(data: LatentSet, batch: int, window: int, rng: random.Random, generator: torch.Generator,

@@ -30,8 +30,7 @@ DISTIL_BLOCKS = 8  # of a stretch of `block_causal`: the base needs a window for
 
 def flow_loss(model, batch: FlowBatch) -> Tensor:
     """Mean squared error of the velocity where it weighs, item by item: (B,). Equation 1 of the paper, on target frames."""
-    t = batch.t if batch.t.ndim == 2 else batch.t[:, None]
-    sample = noised_sample(batch.x0, t * (1 - batch.context_mask), batch.noise)
+    sample = noised_sample(batch.x0, batch.levels, batch.noise)
     with fast_autocast(batch.x0.device.type):
         v = model(sample.x_t, batch.t, batch.text, batch.context_mask, positions=batch.positions, attention_mask=batch.attention_mask,
                   beats=batch.beats)
@@ -50,16 +49,14 @@ def base_velocity(base: DiT, batch: FlowBatch) -> Tensor:
     known = int(batch.context_mask[0].sum())
     blocks = torch.arange(known, total, device=batch.x0.device).unflatten(0, (-1, batch.block))  # (n, o), n blocks
     first = blocks[:, 0]
-    places = torch.arange(total, device=batch.x0.device) if batch.positions is None else batch.positions
-    before = places[first][:, None] + torch.arange(-WINDOW, 0, device=batch.x0.device)  # (n, s)
+    before = batch.positions[first][:, None] + torch.arange(-WINDOW, 0, device=batch.x0.device)  # (n, s)
     window = torch.cat([before.clamp_min(0), blocks], 1)  # (n, s + o) which frames of the batch
     heard = batch.attention_mask[:, 0, first].gather(2, window.expand(size, -1, -1))  # (B, n, s + o)
-    heard[..., :WINDOW] &= before >= batch.own.clamp_min(0)[:, None, None]
-    levels = (batch.t if batch.t.ndim == 2 else batch.t[:, None].expand(-1, total)) * (1 - batch.context_mask)
-    x = noised_sample(batch.x0, levels, batch.noise).x_t[..., window]  # (B, 64, n, s + o)
+    heard[..., :WINDOW] &= before >= batch.own[:, None, None]
+    x = noised_sample(batch.x0, batch.levels, batch.noise).x_t[..., window]  # (B, 64, n, s + o)
     text = batch.text.map(lambda y: y.repeat_interleave(len(blocks), 0))
     with fast_autocast(x.device.type):
-        v = base(x.transpose(1, 2).flatten(0, 1), levels[:, first].flatten(), text, batch.context_mask[:, window].flatten(0, 1),
+        v = base(x.transpose(1, 2).flatten(0, 1), batch.levels[:, first].flatten(), text, batch.context_mask[:, window].flatten(0, 1),
                  attention_mask=heard.flatten(0, 1)[:, None, None], beats=batch.beats[:, window].flatten(0, 1))
     v = v[..., WINDOW:].unflatten(0, (size, -1)).transpose(1, 2).flatten(2)  # (B, 64, n o)
     return torch.cat([v.new_zeros(size, channels, known), v], -1)
@@ -132,6 +129,7 @@ def train_model(out: Path, corpus: Path, variant: str, steps: int, batch: int, l
         run.update({"flow": flow_loss(run.forward, mine).mean()}, validate)
     path = run.folder.with_suffix(".safetensors")
     if fabric.global_rank == 0:
-        facts = {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed} | ({"base": base.facts} if base else {}) | ({"start": model.facts} if start else {})
+        facts = {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed}
+        facts |= ({"base": base.facts} if base else {}) | ({"start": model.facts} if start else {})
         save_model(run.average, path, variant, codec.fingerprint, **facts)
     return path

@@ -249,16 +249,11 @@ def quality_view(points: list[dict]) -> str:
     chart = Chart(Scale(0.7 * min(firsts), 1.6 * max(firsts), 70, 640, log=True), Scale(0, 1.12 * max(distances), 330, 34),
                   "click a point to hear it", "time to the first sound (ms), measured", "distance to real music (FD CLAP)")
     chart.rule(PALETTE["real"], y=points[0]["floor"], text="real music")
-    placed: list[tuple[float, float]] = []
-    for p in points:
+    labels: list[tuple[float, float]] = []  # where they are: of neighbours, the next goes above
+    for p in sorted(points, key=lambda p: p["fd_clap"]):
         x, y = 1000 * p["ttff"], p["fd_clap"]
-        before = p["system"] == "bidirectional"  # near enc_dec, whose label is behind its point
-        label = p["label"] + "\u2002\u2002" if before else "\u2002\u2002" + p["label"]
-        near = [b for a, b in placed if abs(math.log(x / a)) < 0.3 and abs(y - b) < 0.04 * chart.y.high]
-        aside = (0.03 if y >= near[0] else -0.03) if near and not before else 0.0  # labels of neighbours would lie on each other
-        if not before:
-            placed.append((x, y))
-        chart.words(x, y + (aside - 0.012) * chart.y.high, label, anchor="end" if before else "start", size=10)
+        labels.append((x, max([y, *(b + 0.035 * chart.y.high for a, b in labels if abs(math.log(x / a)) < 0.5)])))
+        chart.words(x, labels[-1][1] - 0.012 * chart.y.high, "\u2002\u2002" + p["label"], anchor="start", size=10)
         chart.point(x, y, SYSTEMS[p["system"]][1], key=p["key"], title=f"{SYSTEMS[p['system']][0]}, {p['label']}: play")
     notes = legend({name: color for name, color in SYSTEMS.values()}, 700, 60)
     notes += '<text x="700" y="150" font-size="11" fill="currentColor">lower left is better</text>'
