@@ -18,7 +18,7 @@ _PUBLIC = {
     "read_audio": "audio",
     "write_audio": "audio",
     "load": "models",
-    "list_models": "dit",
+    "list_models": "checkpoints",
     "generate": "models",
     "stream": "models",
 }

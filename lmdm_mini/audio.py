@@ -34,10 +34,16 @@ def to_stereo(audio, sample_rate: int = SAMPLE_RATE) -> Tensor:
     if audio.ndim == 1:
         audio = audio[None]
     if audio.ndim != 2 or audio.shape[0] not in (1, 2):
-        hint = " It looks like (N, channels): transpose it." if audio.ndim == 2 and audio.shape[1] in (1, 2) else ""
+        hint = (
+            " It looks like (N, channels): transpose it."
+            if audio.ndim == 2 and audio.shape[1] in (1, 2)
+            else ""
+        )
         raise ValueError(f"audio has shape {tuple(audio.shape)}; expected (N,) or (1 or 2, N).{hint}")
     if audio.shape[1] == 0:
-        raise ValueError("audio is empty: it has no samples. Check the file or the recording before this step.")
+        raise ValueError(
+            "audio is empty: it has no samples. Check the file or the recording before this step."
+        )
     if audio.is_complex() or audio.dtype == torch.bool:
         raise ValueError(f"audio has type {audio.dtype}; expected floating point in -1..1 or integer PCM.")
     if audio.dtype == torch.uint8:
@@ -55,7 +61,9 @@ def to_stereo(audio, sample_rate: int = SAMPLE_RATE) -> Tensor:
         audio = audio.repeat(2, 1)  # mono is heard from the middle
     at_ceiling = (audio.abs() >= 0.9999).float().mean().item()
     if at_ceiling > 1e-3:
-        warnings.warn(f"{at_ceiling:.1%} of the samples are at full scale: the audio is clipped", stacklevel=2)
+        warnings.warn(
+            f"{at_ceiling:.1%} of the samples are at full scale: the audio is clipped", stacklevel=2
+        )
     return audio.contiguous()
 
 
@@ -82,13 +90,17 @@ def read_audio(path, seconds: float | None = None, start: float = 0.0) -> Tensor
         with soundfile.SoundFile(str(path)) as file:
             first = int(start * file.samplerate)
             if first and first >= file.frames:
-                raise ValueError(f"start={start} s lies beyond the end of {path.name} ({file.frames / file.samplerate:.1f} s)")
+                raise ValueError(
+                    f"start={start} s lies beyond the end of {path.name} ({file.frames / file.samplerate:.1f} s)"
+                )
             file.seek(first)
             count = -1 if seconds is None else int(round(seconds * file.samplerate))
             data = file.read(count, dtype="float32", always_2d=True)  # (N, channels)
             rate = file.samplerate
     except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path} is not an audio file that can be read (WAV, FLAC, OGG, MP3): {error}") from error
+        raise ValueError(
+            f"{path} is not an audio file that can be read (WAV, FLAC, OGG, MP3): {error}"
+        ) from error
     if data.shape[1] > 2:
         warnings.warn(f"{path.name} has {data.shape[1]} channels; the first two are used", stacklevel=2)
         data = data[:, :2]
@@ -96,14 +108,19 @@ def read_audio(path, seconds: float | None = None, start: float = 0.0) -> Tensor
 
 
 def write_audio(path, audio: Tensor) -> Path:
-    """Writes ``(2, N)`` audio at 44.1 kHz; the suffix chooses the format (.wav and .flac 16 bit, .ogg, .mp3)."""
+    """Writes ``(2, N)`` audio at 44.1 kHz; the suffix chooses the format (.wav and .flac 16 bit, .ogg,
+    .mp3)."""
     path = Path(path)
     audio = to_stereo(audio)
     path.parent.mkdir(parents=True, exist_ok=True)
     lossless = path.suffix.lower() in (".wav", ".flac")
     if path.suffix.lower() not in AUDIO_FORMATS:
-        raise ValueError(f"cannot write {path.suffix or 'a file without suffix'}; use one of {', '.join(AUDIO_FORMATS)}")
-    soundfile.write(str(path), audio.clamp(-1, 1).T.cpu().numpy(), SAMPLE_RATE, subtype="PCM_16" if lossless else None)
+        raise ValueError(
+            f"cannot write {path.suffix or 'a file without suffix'}; use one of {', '.join(AUDIO_FORMATS)}"
+        )
+    soundfile.write(
+        str(path), audio.clamp(-1, 1).T.cpu().numpy(), SAMPLE_RATE, subtype="PCM_16" if lossless else None
+    )
     return path
 
 
@@ -118,7 +135,8 @@ def loudness(audio: Tensor) -> float:
 
 
 def normalize_loudness(audio: Tensor, lufs: float = -16.0, peak_db: float = -1.0) -> Tensor:
-    """`audio` with one gain applied, so that it reaches `lufs`, or as near as peaks under `peak_db` dBFS allow."""
+    """`audio` with one gain applied, so that it reaches `lufs`, or as near as peaks under `peak_db` dBFS
+    allow."""
     now = loudness(audio)
     if now == float("-inf"):
         return audio

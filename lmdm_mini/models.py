@@ -1,7 +1,7 @@
 """Every model by its name, and music from any of them: what ``import lmdm_mini as lm`` offers.
 
-The diffusion models and the discrete rival have one surface. What is theirs alone is a setting of their own: `steps`, `sampler` and
-`outpainting` of the ones, `temperature` and `top_k` of the other.
+The diffusion models and the discrete rival have one surface. What is theirs alone is a setting of their own:
+`steps`, `sampler` and `outpainting` of the ones, `temperature` and `top_k` of the other.
 
 Notebook: 00_start_here uses it.
 """
@@ -9,40 +9,62 @@ Notebook: 00_start_here uses it.
 import torch
 from torch import Tensor
 
-from lmdm_mini.conditioning import Prompt
-from lmdm_mini.dit import DiT, load_dit
-from lmdm_mini.lmm import LMM, load_lmm, start_from
-from lmdm_mini.lmm_streaming import stream_lmm
-from lmdm_mini.streaming import Stream, stream_dit, take
+from lmdm_mini.conditioning.prompt import Prompt
+from lmdm_mini.diffusion.dit import DiT, load_dit
+from lmdm_mini.diffusion.stream import Stream, stream_dit
+from lmdm_mini.discrete.lmm import LMM, load_lmm, start_from
+from lmdm_mini.discrete.stream import stream_lmm
+from lmdm_mini.streaming import take
 
 Model = DiT | LMM
 
 
 def load(name: str = "bidirectional", path=None) -> Model:
-    """A trained model by its name (see :func:`lmdm_mini.list_models`), in evaluation mode, with its codec as `model.codec`.
+    """A trained model by its name (see :func:`lmdm_mini.list_models`), in evaluation mode, with its codec as
+    `model.codec`.
 
     path: other weights than the shipped ones, of a model of this name.
-    Raises ValueError for an unknown name, a damaged file, or weights made for latents of another codec or codes of another quantiser.
+    Raises ValueError for an unknown name, a damaged file, or weights made for latents of another codec or
+    codes of another quantiser.
     """
     return load_lmm(path) if name == "lmm" else load_dit(name, path)
 
 
-def stream(model: Model, prompt: Prompt = "", block_latents: int = 48, cfg_scale: float = 2.0, seed: int = 0, context: Tensor | None = None,
-           context_latents: int = 192, **settings) -> Stream:
+def stream(
+    model: Model,
+    prompt: Prompt = "",
+    block_latents: int = 48,
+    cfg_scale: float = 2.0,
+    seed: int = 0,
+    context: Tensor | None = None,
+    context_latents: int = 192,
+    **settings,
+) -> Stream:
     """Music without end, block after block.
 
-    prompt: what to play, a sentence or a weighted mixture of some; empty plays unconditionally. block_latents: frames a block (48 = 2.2 s).
-    cfg_scale: guidance, 1 = none. context: audio (2, N) at 44.1 kHz to go on from; of a long one the newest part is heard.
-    context_latents: how many newest frames the model hears.
-    settings: of a diffusion model `steps` (denoising steps a block, 16), `sampler` ("euler" or "pingpong") and `outpainting` ("mask" or
-    "replace"), see :func:`lmdm_mini.streaming.stream_dit`; of the discrete one `temperature` (1.1) and `top_k` (40), see
-    :func:`lmdm_mini.lmm_streaming.stream_lmm`.
-    Same seed and settings, same music. Raises ValueError for what cannot be played, TypeError for a setting the model does not have.
+    prompt: what to play, a sentence or a weighted mixture of some; empty plays unconditionally.
+    block_latents: frames a block (48 = 2.2 s). cfg_scale: guidance, 1 = none. context: audio (2, N) at 44.1
+    kHz to go on from; of a long one the newest part is heard. context_latents: how many newest frames the
+    model hears. settings: of a diffusion model `steps` (denoising steps a block, 16), `sampler` ("euler" or
+    "pingpong") and `outpainting` ("mask" or "replace"), see :func:`lmdm_mini.diffusion.stream.stream_dit`; of
+    the discrete one `temperature` (1.1) and `top_k` (40), see :func:`lmdm_mini.discrete.stream.stream_lmm`.
+    Same seed and settings, same music. Raises ValueError for what cannot be played, TypeError for a setting
+    the model does not have.
 
-    The first block is up to 256 samples shorter than the rest when nothing precedes it: the codec's look-ahead.
+    The first block is up to 256 samples shorter than the rest when nothing precedes it: the codec's
+    look-ahead.
     """
     begin = stream_lmm if isinstance(model, LMM) else stream_dit
-    return begin(model, prompt, block_latents, cfg_scale=cfg_scale, seed=seed, context=context, context_latents=context_latents, **settings)
+    return begin(
+        model,
+        prompt,
+        block_latents,
+        cfg_scale=cfg_scale,
+        seed=seed,
+        context=context,
+        context_latents=context_latents,
+        **settings,
+    )
 
 
 def sampling(model: Model, steps: int = 16, temperature: float = 1.1, top_k: int = 40) -> dict:
@@ -52,11 +74,16 @@ def sampling(model: Model, steps: int = 16, temperature: float = 1.1, top_k: int
 
 def described(settings: dict) -> str:
     """Those of :func:`sampling` in words."""
-    return f"{settings['steps']} steps" if "steps" in settings else f"temperature {settings['temperature']:g}, top {settings['top_k']}"
+    return (
+        f"{settings['steps']} steps"
+        if "steps" in settings
+        else f"temperature {settings['temperature']:g}, top {settings['top_k']}"
+    )
 
 
 def untrained_like(model: Model, seed: int = 0) -> Model:
-    """A model of the same shape that has learnt nothing, with the codec of `model`: what it plays is where training began."""
+    """A model of the same shape that has learnt nothing, with the codec of `model`: what it plays is where
+    training began."""
     torch.manual_seed(seed)
     if isinstance(model, LMM):
         other = start_from(model.rvq, model.config)
@@ -67,7 +94,9 @@ def untrained_like(model: Model, seed: int = 0) -> Model:
     return other.eval().requires_grad_(False)
 
 
-def generate(model: Model, prompt: Prompt = "", seconds: float = 20.0, keep: bool = False, **settings) -> Tensor:
-    """`seconds` of music, (2, N) float32 at 44.1 kHz; settings as :func:`stream`. With `context`, what comes after it; with `keep`, the
-    context as the codec renders it comes first."""
+def generate(
+    model: Model, prompt: Prompt = "", seconds: float = 20.0, keep: bool = False, **settings
+) -> Tensor:
+    """`seconds` of music, (2, N) float32 at 44.1 kHz; settings as :func:`stream`. With `context`, what comes
+    after it; with `keep`, the context as the codec renders it comes first."""
     return take(stream(model, prompt, **settings), seconds, keep)

@@ -35,15 +35,17 @@ def onset_strength(audio: Tensor) -> Tensor:
 
 
 def tempo(audio: Tensor) -> tuple[float, float]:
-    """Beats a minute of audio (2, N), and how regular it is, 0 to 1. From the autocorrelation of onset strength at one,
-    two and four beats, weighted towards 110 bpm. Silence is (0, 0)."""
+    """Beats a minute of audio (2, N), and how regular it is, 0 to 1. From the autocorrelation of onset
+    strength at one, two and four beats, weighted towards 110 bpm. Silence is (0, 0)."""
     onsets = onset_strength(audio)
     if onsets.sum() < 1e-6 or len(onsets) < 400:
         return 0.0, 0.0
     onsets = onsets - onsets.mean()
     size = 2 * len(onsets)
     correlation = torch.fft.irfft(torch.fft.rfft(onsets, size).abs().square(), size)[: len(onsets)]
-    correlation = correlation / correlation[0] * len(onsets) / (len(onsets) - torch.arange(len(onsets))).clamp_min(100)
+    correlation = (
+        correlation / correlation[0] * len(onsets) / (len(onsets) - torch.arange(len(onsets))).clamp_min(100)
+    )
     bpm = torch.linspace(SLOWEST, FASTEST, 1451)
     lag = 60 * SAMPLE_RATE / HOP / bpm
 
@@ -60,7 +62,9 @@ def beat_phase(audio: Tensor, bpm: float) -> float:
     """Where in a beat, from 0 to 1, audio (2, N) ends if its tempo is `bpm`: by the phase of its onsets."""
     onsets = onset_strength(audio)
     beats = (torch.arange(len(onsets)) + 1) * HOP / SAMPLE_RATE * bpm / 60
-    first = torch.atan2((onsets * (2 * math.pi * beats).sin()).sum(), (onsets * (2 * math.pi * beats).cos()).sum()) / (2 * math.pi)
+    first = torch.atan2(
+        (onsets * (2 * math.pi * beats).sin()).sum(), (onsets * (2 * math.pi * beats).cos()).sum()
+    ) / (2 * math.pi)
     return float((audio.shape[-1] / SAMPLE_RATE * bpm / 60 - first) % 1)
 
 
@@ -75,7 +79,8 @@ def nearest_octave(bpm: float, wanted: float) -> float:
 
 
 def chroma(audio: Tensor) -> Tensor:
-    """How much each of the twelve notes sounds in audio (2, N), whatever the octave: (12,), the first is A."""
+    """How much each of the twelve notes sounds in audio (2, N), whatever the octave: (12,), the first is
+    A."""
     magnitude = spectrogram(audio, 8192)
     hertz = torch.arange(len(magnitude)) * SAMPLE_RATE / 8192
     inside = (hertz > 60) & (hertz < 4000)
@@ -85,7 +90,8 @@ def chroma(audio: Tensor) -> Tensor:
 
 
 def key_clarity(audio: Tensor) -> float:
-    """Largest correlation of the chroma of audio (2, N) with the 24 key profiles: about .9 for tonal music, .3 for noise."""
+    """Largest correlation of the chroma of audio (2, N) with the 24 key profiles: about .9 for tonal music,
+    .3 for noise."""
     profiles = torch.stack([torch.roll(profile, k) for profile in (MAJOR, MINOR) for k in range(12)])
     return float(torch.corrcoef(torch.cat([chroma(audio)[None], profiles]))[0, 1:].nan_to_num().max())
 
@@ -102,6 +108,7 @@ def silence_ratio(audio: Tensor, below_db: float = -50.0) -> float:
 
 
 def nearest_distance(windows: Tensor, bank: Tensor) -> Tensor:
-    """Root mean square distance of each latent window (B, 64, T) to the nearest of a bank (M, 64, T), (B,): 0 = a copy."""
+    """Root mean square distance of each latent window (B, 64, T) to the nearest of a bank (M, 64, T), (B,): 0
+    = a copy."""
     a, b = windows.flatten(1), bank.flatten(1)
     return torch.cdist(a, b).amin(1) / a.shape[1] ** 0.5

@@ -14,14 +14,22 @@ import nbformat
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
-    "--no-sandbox", "--mute-audio", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--disable-default-apps", "--no-first-run", "--disable-gpu", "--use-fake-device-for-media-stream",
+    "--no-sandbox",
+    "--mute-audio",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--no-first-run",
+    "--disable-gpu",
+    "--use-fake-device-for-media-stream",
 ]
 
 
 @contextlib.contextmanager
 def jupyter_lab(folder, app=("jupyter", "lab"), environment=None, theme="JupyterLab Light"):
-    """A server in `folder`; yields its address. app: the module that is run, with its first arguments; environment: for it alone."""
+    """A server in `folder`; yields its address. app: the module that is run, with its first arguments;
+    environment: for it alone."""
     assert CHROMIUM, "no Chromium is installed: apt-get install chromium"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -31,16 +39,29 @@ def jupyter_lab(folder, app=("jupyter", "lab"), environment=None, theme="Jupyter
     settings |= {"JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"), "OMP_NUM_THREADS": "1"}
     chosen = folder / "settings" / "@jupyterlab" / "apputils-extension"
     chosen.mkdir(parents=True)
-    (chosen / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')  # or a question covers the notebook
+    (chosen / "notification.jupyterlab-settings").write_text(
+        '{"fetchNews": "false", "checkForUpdates": false}'
+    )  # or a question covers the notebook
     (chosen / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
     with open(folder / "server.log", "wb") as log:
         server = subprocess.Popen(
             [
-                sys.executable, "-m", *app, "--no-browser", "--ip=127.0.0.1", f"--port={port}",
-                "--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}",
-                "--allow-root", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+                sys.executable,
+                "-m",
+                *app,
+                "--no-browser",
+                "--ip=127.0.0.1",
+                f"--port={port}",
+                "--ServerApp.port_retries=0",
+                "--IdentityProvider.token=",
+                f"--ServerApp.root_dir={folder}",
+                "--allow-root",
+                "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
             ],
-            env=os.environ | settings | (environment or {}), stdout=log, stderr=log, cwd=folder,
+            env=os.environ | settings | (environment or {}),
+            stdout=log,
+            stderr=log,
+            cwd=folder,
         )
     try:
         _wait_until_up(server, port, folder / "server.log")
@@ -82,7 +103,8 @@ def write_notebook(path, cells):
 
 @contextlib.contextmanager
 def open_notebook(lab, name, waits_for, flags=(), view="lab/tree", **page_options):
-    """A page with the notebook, all of whose cells were started; `waits_for` is there. view: the part of the address before the name."""
+    """A page with the notebook, all of whose cells were started; `waits_for` is there. view: the part of the
+    address before the name."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -101,10 +123,16 @@ def run_all(page, waits_for):
     from playwright.sync_api import Error as PlaywrightError
 
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=120_000)
-    for _ in range(10):  # a click that comes before the kernel is ready does nothing, silently, or what it has started is forgotten
+    for _ in range(
+        10
+        # a click that comes before the kernel is ready does nothing, silently, or what it has started is
+        # forgotten
+    ):
         try:
             for accept in page.query_selector_all(".jp-Dialog .jp-mod-accept"):
-                accept.click(timeout=3000)  # on a slow start JupyterLab asks which kernel, and lies over its own menu
+                accept.click(
+                    timeout=3000
+                )  # on a slow start JupyterLab asks which kernel, and lies over its own menu
             page.get_by_role("menuitem", name="Run", exact=True).click(timeout=3000)
             page.get_by_role("menuitem", name="Run All Cells", exact=True).click(timeout=3000)
             page.wait_for_selector(waits_for, timeout=30_000)

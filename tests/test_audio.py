@@ -26,7 +26,9 @@ def test_other_rates_are_resampled_and_say_so():
     assert np.abs(audio[0, middle].numpy() - sine()[middle]).max() < 0.01
 
 
-@pytest.mark.parametrize("kind, scale", [(np.int16, 32768), (np.int32, 2**31), (np.float64, 1), (np.float32, 1)])
+@pytest.mark.parametrize(
+    "kind, scale", [(np.int16, 32768), (np.int32, 2**31), (np.float64, 1), (np.float32, 1)]
+)
 def test_integers_and_doubles_are_scaled(kind, scale):
     audio = to_stereo((sine() * scale).astype(kind))
     assert audio.dtype == torch.float32

@@ -1,4 +1,5 @@
-"""The live player in a real browser: JupyterLab, headless Chromium, a click on Start, sound, a click on Stop."""
+"""The live player in a real browser: JupyterLab, headless Chromium, a click on Start, sound, a click on
+Stop."""
 
 import os
 
@@ -62,5 +63,7 @@ def test_plays_while_a_cell_is_running_and_stops(page):
     assert numbers(page, STRIP)["blocks"] == stopped["blocks"]
 
     page.click("button.lmdm-start")  # and again, from the beginning
-    again = wait_for(page, STRIP, lambda strip: strip["state"] == "playing" and 0.5 < float(strip["playedSeconds"]) < 3)
+    again = wait_for(
+        page, STRIP, lambda strip: strip["state"] == "playing" and 0.5 < float(strip["playedSeconds"]) < 3
+    )
     assert again["underruns"] == "0"

@@ -7,7 +7,17 @@ import pytest
 import soundfile
 import torch
 
-from lmdm_mini.clap import EMBEDDING, STYLES, Clap, embed_audio, embed_prompts, load_clap, log_mel, retrieval, train_clap
+from lmdm_mini.evaluation.judges import (
+    EMBEDDING,
+    STYLES,
+    Clap,
+    embed_audio,
+    embed_prompts,
+    load_clap,
+    log_mel,
+    retrieval,
+    train_clap,
+)
 
 
 @pytest.fixture
@@ -16,11 +26,28 @@ def corpus(tmp_path):
     rng, entries = np.random.default_rng(0), []
     time = np.arange(12 * 44100) / 44100
     for split in ("train", "valid", "test"):
-        for style, captions in (("ambient", ["a low hum", "deep drone"]), ("chiptune", ["bright hiss", "high noise"])):
-            sound = 0.1 * np.sin(2 * np.pi * 80 * time) if style == "ambient" else np.diff(rng.normal(0, 0.05, len(time) + 1))
+        for style, captions in (
+            ("ambient", ["a low hum", "deep drone"]),
+            ("chiptune", ["bright hiss", "high noise"]),
+        ):
+            sound = (
+                0.1 * np.sin(2 * np.pi * 80 * time)
+                if style == "ambient"
+                else np.diff(rng.normal(0, 0.05, len(time) + 1))
+            )
             name = f"{style}_{split}"
-            soundfile.write(tmp_path / f"{name}.flac", np.repeat(sound[:, None] / 4, 8, 1), 44100, subtype="PCM_16")
-            entries.append({"id": name, "audio": f"{name}.flac", "style": style, "split": split, "captions": {"mix": captions}})
+            soundfile.write(
+                tmp_path / f"{name}.flac", np.repeat(sound[:, None] / 4, 8, 1), 44100, subtype="PCM_16"
+            )
+            entries.append(
+                {
+                    "id": name,
+                    "audio": f"{name}.flac",
+                    "style": style,
+                    "split": split,
+                    "captions": {"mix": captions},
+                }
+            )
     (tmp_path / "manifest.json").write_text(json.dumps({"pieces": entries}))
     return tmp_path
 
@@ -33,13 +60,15 @@ def test_learns_to_tell_two_sounds_apart(corpus, tmp_path, capsys):
     assert set(clap.facts) >= {"recall_at_1", "recall_at_5", "style_accuracy", "steps", "minutes", "seed"}
     words = embed_prompts(clap, ["a low hum", "bright hiss"])
     assert words.shape == (2, EMBEDDING) and torch.allclose(words.norm(dim=1), torch.ones(2), atol=1e-4)
-    audio = torch.stack([0.1 * torch.sin(torch.arange(200000) * 0.0114).expand(2, -1), 0.05 * torch.randn(2, 200000)])
+    audio = torch.stack(
+        [0.1 * torch.sin(torch.arange(200000) * 0.0114).expand(2, -1), 0.05 * torch.randn(2, 200000)]
+    )
     assert embed_audio(clap, audio).shape == (2, EMBEDDING)
 
 
 def test_retrieval_of_a_perfect_judge_is_one(corpus):
     """A judge that knows the answer gets full marks, one that mixes the two up gets none."""
-    from lmdm_mini.clap import MelSet
+    from lmdm_mini.evaluation.judges import MelSet
 
     class Knows(Clap):
         def sound(self, mel):
@@ -56,7 +85,9 @@ def test_retrieval_of_a_perfect_judge_is_one(corpus):
 
 
 def test_mel_of_level_and_silence():
-    loud, quiet = (log_mel(a * torch.randn(1, 2, 44100, generator=torch.Generator().manual_seed(0))) for a in (0.3, 0.03))
+    loud, quiet = (
+        log_mel(a * torch.randn(1, 2, 44100, generator=torch.Generator().manual_seed(0))) for a in (0.3, 0.03)
+    )
     assert (loud - quiet).mean() == pytest.approx(np.log(100) / 7, abs=0.1)
     assert torch.isfinite(log_mel(torch.zeros(1, 2, 8192))).all() and len(STYLES) == 8
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lmdm_mini.codec import FRAME_SAMPLES, Codec, encoder_fingerprint, load_codec, save_codec
-from lmdm_mini.spectrum import overlap_add, stft
+from lmdm_mini.codec.spectrum import overlap_add, stft
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,9 @@ def test_looks_ahead_at_most_one_latent_frame(codec, music):
     other[..., 20:] += 1
     same = codec.decode(latents)[..., : 19 * FRAME_SAMPLES] - codec.decode(other)[..., : 19 * FRAME_SAMPLES]
     assert same.abs().max() == 0
-    assert (codec.encode(music) - codec.encode(changed))[..., 20:].abs().max() > 0.1  # and it does hear the change
+    assert (codec.encode(music) - codec.encode(changed))[
+        ..., 20:
+    ].abs().max() > 0.1  # and it does hear the change
 
 
 def test_stft_and_its_inverse_agree():

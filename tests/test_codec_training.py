@@ -8,13 +8,21 @@ import soundfile
 import torch
 
 from lmdm_mini.codec import Codec, CodecConfig, encoder_fingerprint, load_codec
-from lmdm_mini.codec_losses import pca_weight, sound_losses
-from lmdm_mini.codec_training import CodecLoss, crop_samples, train_codec
-from lmdm_mini.rvq import RVQ, RVQConfig
-from lmdm_mini.spectrum import FEATURE_SIZES, spectral_features, stft
+from lmdm_mini.codec.losses import pca_weight, sound_losses
+from lmdm_mini.codec.spectrum import FEATURE_SIZES, spectral_features, stft
+from lmdm_mini.codec.train import CodecLoss, crop_samples, train_codec
+from lmdm_mini.discrete.rvq import RVQ, RVQConfig
 from lmdm_mini.training import fast_dtype
 
-SMALL = CodecConfig(width=16, deep_width=24, encoder_blocks=1, encoder_deep_blocks=1, decoder_blocks=1, decoder_deep_blocks=1, head_width=16)
+SMALL = CodecConfig(
+    width=16,
+    deep_width=24,
+    encoder_blocks=1,
+    encoder_deep_blocks=1,
+    decoder_blocks=1,
+    decoder_deep_blocks=1,
+    head_width=16,
+)
 
 
 def noises(count, samples, seed=0):
@@ -79,7 +87,10 @@ def test_the_decoder_learns_to_play_codes(music, monkeypatch):
     made = load_codec(train_codec(music / "decoder", steps=1, start=start, rvq=rvq, **arguments))
     assert made.fingerprint == rvq.codec_fingerprint
     codec, audio = load_codec(start), noises(4, crop_samples(16))
-    plain, coded = ({name: loss.item() for name, loss in CodecLoss(codec, rvq=some)(audio, noise=0).items()} for some in (None, rvq))
+    plain, coded = (
+        {name: loss.item() for name, loss in CodecLoss(codec, rvq=some)(audio, noise=0).items()}
+        for some in (None, rvq)
+    )
     assert coded["magnitude"] > plain["magnitude"]  # half of it was decoded from two of four entries
 
 

@@ -14,14 +14,26 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import lmdm_mini as lm
-from lmdm_mini import bench, bench_systems, complexity, roofline, systems
 from lmdm_mini.codec import load_codec
-from lmdm_mini.dit import DiT, DiTConfig
-from lmdm_mini.kv_cache import CachedTarget, prefill
-from lmdm_mini.lmm import LMM, LMMConfig, start_from
-from lmdm_mini.lmm_cache import CachedBlock
-from lmdm_mini.lmm_streaming import stream_lmm
-from lmdm_mini.rvq import load_rvq
+from lmdm_mini.complexity import (
+    bench,
+    roofline,
+)
+from lmdm_mini.complexity import (
+    compare as bench_systems,
+)
+from lmdm_mini.complexity import (
+    counts as complexity,
+)
+from lmdm_mini.complexity import (
+    machines as systems,
+)
+from lmdm_mini.diffusion.dit import DiT, DiTConfig
+from lmdm_mini.diffusion.kv_cache import CachedTarget, prefill
+from lmdm_mini.discrete.cache import CachedBlock
+from lmdm_mini.discrete.lmm import LMM, LMMConfig, start_from
+from lmdm_mini.discrete.rvq import load_rvq
+from lmdm_mini.discrete.stream import stream_lmm
 from lmdm_mini.streaming import with_no_text
 
 
@@ -55,10 +67,29 @@ def test_rtf_and_time_to_first_audio():
 # ---------------------------------------------------------------- counts
 
 PROMPT = "funk, 110 bpm"
-SMALL_DISCRETE = LMMConfig(n_q=5, context_n_q=3, codebook_size=1024, width=64, heads=2, encoder_layers=1, temporal_layers=3, depth_width=32,
-                           depth_heads=2, depth_layers=1)
-SMALL = [*(DiTConfig(width=64, depth=2, heads=2, variant=variant) for variant in ("bidirectional", "enc_dec", "block_causal")), SMALL_DISCRETE]
-SHIPPED = [*(DiTConfig(variant=variant) for variant in ("bidirectional", "enc_dec", "block_causal")), LMMConfig()]
+SMALL_DISCRETE = LMMConfig(
+    n_q=5,
+    context_n_q=3,
+    codebook_size=1024,
+    width=64,
+    heads=2,
+    encoder_layers=1,
+    temporal_layers=3,
+    depth_width=32,
+    depth_heads=2,
+    depth_layers=1,
+)
+SMALL = [
+    *(
+        DiTConfig(width=64, depth=2, heads=2, variant=variant)
+        for variant in ("bidirectional", "enc_dec", "block_causal")
+    ),
+    SMALL_DISCRETE,
+]
+LATENTS = [
+    *(DiTConfig(variant=variant) for variant in ("bidirectional", "enc_dec", "block_causal")),
+    LMMConfig(),
+]
 TABLES = {"embedding", "index_select", "index"}  # take some rows of a table, not all of it
 PRODUCTS = {"linear", "matmul", "scaled_dot_product_attention", "conv1d"}
 
@@ -72,7 +103,9 @@ class Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        given, made = ([x for x in tree_leaves(tree) if isinstance(x, torch.Tensor)] for tree in ((args, kwargs), out))
+        given, made = (
+            [x for x in tree_leaves(tree) if isinstance(x, torch.Tensor)] for tree in ((args, kwargs), out)
+        )
         changes, kept = func._schema.is_mutable, {x.untyped_storage().data_ptr() for x in given}
         if made and not changes and all(x.untyped_storage().data_ptr() in kept for x in made):
             return out  # a view
@@ -80,14 +113,20 @@ class Counter(TorchDispatchMode):
         written = sum(x.numel() for x in made)
         self.operations += 1
         if name not in PRODUCTS:
-            self.moved += 2 * written if name in TABLES else sum(x.numel() for x in given) + (0 if changes else written)
+            self.moved += (
+                2 * written if name in TABLES else sum(x.numel() for x in given) + (0 if changes else written)
+            )
         return out
 
 
 @lru_cache
 def untrained(index, shipped):
-    config = (SHIPPED if shipped else SMALL)[index]
-    model = (start_from(load_rvq(), config) if config.variant == "lmm" else DiT(config)).eval().requires_grad_(False)
+    config = (LATENTS if shipped else SMALL)[index]
+    model = (
+        (start_from(load_rvq(), config) if config.variant == "lmm" else DiT(config))
+        .eval()
+        .requires_grad_(False)
+    )
     object.__setattr__(model, "codec", load_codec())
     return model
 
@@ -95,9 +134,15 @@ def untrained(index, shipped):
 def playing_and_passes(model, context, block, steps, guided):
     """A stream whose context is full, and what the next block should cost."""
     settings = {"block_latents": block, "cfg_scale": 2.0 if guided else 1.0, "context_latents": context}
-    playing = stream_lmm(model, PROMPT, **settings) if model.config.variant == "lmm" else lm.stream(model, PROMPT, steps=steps, **settings)
+    playing = (
+        stream_lmm(model, PROMPT, **settings)
+        if model.config.variant == "lmm"
+        else lm.stream(model, PROMPT, steps=steps, **settings)
+    )
     tokens = playing.text.tokens.shape[1] + 1
-    return bench.in_steady_state(playing, context), complexity.block_passes(model.config, context, block, steps, tokens, guided)
+    return bench.in_steady_state(playing, context), complexity.block_passes(
+        model.config, context, block, steps, tokens, guided
+    )
 
 
 def counted_flops(run):
@@ -107,15 +152,25 @@ def counted_flops(run):
     return counter.get_total_flops()
 
 
-SETTINGS = [(0, 48, 12, 2, True), (0, 36, 7, 1, False), (1, 48, 12, 3, True), (1, 192, 24, 1, False), (2, 48, 24, 2, True), (2, 96, 12, 3, False),
-            (3, 48, 7, 1, True), (3, 20, 13, 1, False)]
-SHIPPED_SETTINGS = [(index, 192, 12, 2, guided) for index in range(4) for guided in (False, True)]
+SETTINGS = [
+    (0, 48, 12, 2, True),
+    (0, 36, 7, 1, False),
+    (1, 48, 12, 3, True),
+    (1, 192, 24, 1, False),
+    (2, 48, 24, 2, True),
+    (2, 96, 12, 3, False),
+    (3, 48, 7, 1, True),
+    (3, 20, 13, 1, False),
+]
+LATENTS_SETTINGS = [(index, 192, 12, 2, guided) for index in range(4) for guided in (False, True)]
 
 
-@pytest.mark.parametrize("setting", [*SETTINGS, *((*setting, "shipped") for setting in SHIPPED_SETTINGS)], ids=str)
+@pytest.mark.parametrize(
+    "setting", [*SETTINGS, *((*setting, "shipped") for setting in LATENTS_SETTINGS)], ids=str
+)
 def test_a_block_costs_what_is_counted(setting):
-    """The steady block of a real stream against counts of PyTorch: exact for products and operations, less so for the numbers
-    that are moved between them."""
+    """The steady block of a real stream against counts of PyTorch: exact for products and operations, less so
+    for the numbers that are moved between them."""
     index, *rest = setting[:5]
     playing, passes = playing_and_passes(untrained(index, len(setting) == 6), *rest)
     assert complexity.flops(passes) == pytest.approx(counted_flops(lambda: next(playing)), rel=1e-6)
@@ -131,16 +186,24 @@ def test_each_part_costs_what_is_counted(index):
     part = {p.part: complexity.flops([p]) for p in passes}
     assert part["codec"] == counted_flops(lambda: playing.decoder(torch.randn(1, 64, 12)))
     if playing.cache is not None:
-        cost = counted_flops(lambda: prefill(playing.model, playing.cache, torch.randn(1, 64, 48 if index == 1 else 12)))
+        cost = counted_flops(
+            lambda: prefill(playing.model, playing.cache, torch.randn(1, 64, 48 if index == 1 else 12))
+        )
         assert part["context"] == cost and cost > 0
         text = playing.text
         target = CachedTarget(playing.model, playing.cache, 12, text)
         unguided = complexity.block_passes(playing.model.config, 48, 12, 1, text.tokens.shape[1] + 1)[-2]
-        assert complexity.flops([unguided]) == counted_flops(lambda: target(torch.randn(1, 64, 12), torch.ones(1)))
+        assert complexity.flops([unguided]) == counted_flops(
+            lambda: target(torch.randn(1, 64, 12), torch.ones(1))
+        )
     if index == 3:
         codes = playing.codes[..., -48:]
-        assert part["context"] == counted_flops(lambda: [keys(playing.model.encode(codes), playing.model.rope(torch.arange(48)))
-                                                         for keys in playing.model.context_keys]) - 2 * counted_flops(lambda: playing.model.encode(codes))
+        assert part["context"] == counted_flops(
+            lambda: [
+                keys(playing.model.encode(codes), playing.model.rope(torch.arange(48)))
+                for keys in playing.model.context_keys
+            ]
+        ) - 2 * counted_flops(lambda: playing.model.encode(codes))
         both = with_no_text(playing.text)
         block = CachedBlock(playing.model, playing.memory, codes, 12, both, torch.zeros(2, 12))
         cost = counted_flops(lambda: [block(lambda logits: logits[:1].argmax(-1)) for _ in range(12)])
@@ -148,22 +211,36 @@ def test_each_part_costs_what_is_counted(index):
 
 
 def test_what_follows_from_the_passes():
-    frames = {variant: complexity.frame_forwards(variant, 192, 48, 8, True) for variant in ("bidirectional", "enc_dec", "block_causal")}
+    frames = {
+        variant: complexity.frame_forwards(variant, 192, 48, 8, True)
+        for variant in ("bidirectional", "enc_dec", "block_causal")
+    }
     assert frames == {"bidirectional": 16 * 240, "enc_dec": 192 + 16 * 48, "block_causal": 48 + 16 * 48}
     passes = complexity.block_passes(DiTConfig(variant="enc_dec"), 192, 48, 8, 10, True)
     discrete = complexity.block_passes(LMMConfig(), 192, 48, 8, 10, True)
     assert complexity.sequential_steps(passes) == 1 + 8 and complexity.network_evaluations(passes) == 16
-    assert complexity.sequential_steps(discrete) == 1 + 48 + 48 * 12 and complexity.network_evaluations(discrete) == 2 * 48 * 12
+    assert (
+        complexity.sequential_steps(discrete) == 1 + 48 + 48 * 12
+        and complexity.network_evaluations(discrete) == 2 * 48 * 12
+    )
     step = [p for p in passes if p.part == "denoising"]
     layers = DiT(DiTConfig(variant="enc_dec")).layers
-    once = sum(m.weight.numel() for name, m in layers.named_modules() if isinstance(m, torch.nn.Linear) and not name.endswith("key_value"))
+    once = sum(
+        m.weight.numel()
+        for name, m in layers.named_modules()
+        if isinstance(m, torch.nn.Linear) and not name.endswith("key_value")
+    )
     ends = 2 * 64 * 224 + (256 + 224 + 6 * 224) * 224  # frames in and out, and the modulation
-    assert complexity.bytes_read(step, True) == 8 * 4 * (once + ends) == 2 * complexity.bytes_read(step, True, 2)
-    kept = 2 * 6 * 224 * 2 * (192 + 48 + 48 + 10)  # keys and values, layers, width, branches: context, slack and target; words
+    assert (
+        complexity.bytes_read(step, True) == 8 * 4 * (once + ends) == 2 * complexity.bytes_read(step, True, 2)
+    )
+    kept = (
+        2 * 6 * 224 * 2 * (192 + 48 + 48 + 10)
+    )  # keys and values, layers, width, branches: context, slack and target; words
     assert complexity.bytes_read(step, False) == 8 * 4 * kept
 
 
-@pytest.mark.parametrize("config", [*SMALL, *SHIPPED], ids=lambda config: f"{config.variant}-{config.width}")
+@pytest.mark.parametrize("config", [*SMALL, *LATENTS], ids=lambda config: f"{config.variant}-{config.width}")
 def test_parameters_are_counted_without_any(config):
     model = (LMM if config.variant == "lmm" else DiT)(config)
     assert complexity.parameter_count(config) == sum(p.numel() for p in model.parameters())
@@ -176,10 +253,14 @@ UNIT = roofline.Machine("unit", ((1, 1e9), (4, 4e9)), ((1, 1e9),), 1e9, 1e9, 1e-
 
 def test_the_slower_of_arithmetic_and_reading_counts():
     few, many = complexity.Product(1, 100, 100), complexity.Product(4, 100, 100)
-    assert roofline.product_seconds(few, UNIT) == pytest.approx(4e-5)  # 40 kB are read while 20 kFLOP are computed
+    assert roofline.product_seconds(few, UNIT) == pytest.approx(
+        4e-5
+    )  # 40 kB are read while 20 kFLOP are computed
     assert roofline.product_seconds(many, UNIT) == pytest.approx(4e-5)
     assert roofline.product_seconds(complexity.Product(40, 100, 100), UNIT) == pytest.approx(80e4 / 4e9)
-    assert roofline.rate(UNIT.products, 2) == pytest.approx(2.5e9) and roofline.rate(UNIT.products, 0.5) == 1e9
+    assert (
+        roofline.rate(UNIT.products, 2) == pytest.approx(2.5e9) and roofline.rate(UNIT.products, 0.5) == 1e9
+    )
     step = complexity.Pass("denoising", 3, 1, 1, (few,), 10, 250)
     assert roofline.predict([step], UNIT) == {"denoising": pytest.approx(3 * (4e-5 + 1e-5 + 1e-6))}
 
@@ -187,33 +268,61 @@ def test_the_slower_of_arithmetic_and_reading_counts():
 def test_predictions_follow_the_machine():
     passes = complexity.block_passes(DiTConfig(variant="enc_dec"), 192, 48, 8, 10, True)
     whole = sum(roofline.predict(passes, UNIT).values())
-    for better in ({"overhead": 0.0}, {"moving": 2e9}, {"products": ((1, 2e9), (4, 8e9))}, {"attention": ((1, 2e9),)}):
+    for better in (
+        {"overhead": 0.0},
+        {"moving": 2e9},
+        {"products": ((1, 2e9), (4, 8e9))},
+        {"attention": ((1, 2e9),)},
+    ):
         assert sum(roofline.predict(passes, replace(UNIT, **better)).values()) < whole
     low = roofline.saturating(8e12, 64)
-    assert roofline.rate(low, 64) == pytest.approx(4e12) and all(a[1] < b[1] < 8e12 for a, b in zip(low, low[1:]))
+    assert roofline.rate(low, 64) == pytest.approx(4e12) and all(
+        a[1] < b[1] < 8e12 for a, b in zip(low, low[1:])
+    )
 
 
 def test_a_machine_is_measured_and_predicts_this_one(capsys):
-    """Nothing here depends on how fast it is, but that the pieces fit: a busy machine may be a few times off."""
+    """Nothing here depends on how fast it is, but that the pieces fit: a busy machine may be a few times
+    off."""
     machine = roofline.measure_machine(seconds=1.0)
     assert 1e-7 < machine.overhead < 1e-3 and min(machine.bandwidth, machine.moving) > 1e8
     assert all(1e7 < speed < 1e13 for rates in (machine.products, machine.attention) for _, speed in rates)
     assert roofline.rate(machine.products, 96) > roofline.rate(machine.products, 1) / 2
-    rows = bench_systems.compare_predictions([untrained(1, False), untrained(3, False)], machine, (12,), (2,), (True,), 24, repeats=1)
-    assert [(row["system"], row["part"]) for row in rows] == [(system, part) for system in ("enc_dec", "lmm")
-                                                             for part in ("context", "network", "codec", "block")]
+    rows = bench_systems.compare_predictions(
+        [untrained(1, False), untrained(3, False)], machine, (12,), (2,), (True,), 24, repeats=1
+    )
+    assert [(row["system"], row["part"]) for row in rows] == [
+        (system, part) for system in ("enc_dec", "lmm") for part in ("context", "network", "codec", "block")
+    ]
     assert all(0.1 < row["predicted"] / row["measured"] < 10 for row in rows)
     assert "worst block" in capsys.readouterr().out
 
 
 def test_systems_side_by_side():
-    """Every system has a row a setting, the discrete one is what the others are compared with, and it speaks after a frame."""
-    rows = bench_systems.compare_systems([untrained(1, False), untrained(2, False), untrained(3, False)], 12, (2, 1), (True,), 24, repeats=1)
-    assert [(row["system"], row["steps"]) for row in rows] == [(system, 0 if system == "lmm" else steps) for steps in (2, 1)
-                                                              for system in ("enc_dec", "block_causal", "lmm")]
-    assert all(row["seconds"] == pytest.approx(sum(row[part] for part in ("context", "network", "codec", "rest"))) for row in rows)
-    assert rows[2]["lmm"] == 1 and rows[2]["first_frame"] < rows[2]["ttff"] and rows[0]["nfe"] == 4 and rows[0]["sequential"] == 3
-    held, layers = bench_systems.memory_of(untrained(1, False), lm.stream(untrained(1, False), context_latents=24)), untrained(1, False)
+    """Every system has a row a setting, the discrete one is what the others are compared with, and it speaks
+    after a frame."""
+    rows = bench_systems.compare_systems(
+        [untrained(1, False), untrained(2, False), untrained(3, False)], 12, (2, 1), (True,), 24, repeats=1
+    )
+    assert [(row["system"], row["steps"]) for row in rows] == [
+        (system, 0 if system == "lmm" else steps)
+        for steps in (2, 1)
+        for system in ("enc_dec", "block_causal", "lmm")
+    ]
+    assert all(
+        row["seconds"] == pytest.approx(sum(row[part] for part in ("context", "network", "codec", "rest")))
+        for row in rows
+    )
+    assert (
+        rows[2]["lmm"] == 1
+        and rows[2]["first_frame"] < rows[2]["ttff"]
+        and rows[0]["nfe"] == 4
+        and rows[0]["sequential"] == 3
+    )
+    held, layers = (
+        bench_systems.memory_of(untrained(1, False), lm.stream(untrained(1, False), context_latents=24)),
+        untrained(1, False),
+    )
     assert held > 4 * sum(p.numel() for p in layers.parameters())
     text = bench_systems.system_lines(rows)
     assert len(text) == 7 and "1st frame" in text[0] and "1.0x" in text[3]
@@ -221,13 +330,20 @@ def test_systems_side_by_side():
 
 def test_real_systems_have_their_size_and_their_order():
     for system in systems.REAL_SYSTEMS.values():
-        assert complexity.parameter_count(system.config) == pytest.approx(1e6 * system.million_parameters, rel=0.06)
+        assert complexity.parameter_count(system.config) == pytest.approx(
+            1e6 * system.million_parameters, rel=0.06
+        )
     chip, phone = systems.MACHINES["data centre (H100)"], systems.MACHINES["phone (A17 Pro)"]
     seconds = {name: system.seconds(chip) for name, system in systems.REAL_SYSTEMS.items()}
     published = {row.name: row.seconds for row in systems.PUBLISHED if row.name in seconds}
-    assert len(published) == 5 and seconds["LMDM BC+ARC"] < seconds["LMDM ED+ARC"] < seconds["LMDM ED"] < seconds["Magenta RealTime"]
+    assert (
+        len(published) == 5
+        and seconds["LMDM BC+ARC"] < seconds["LMDM ED+ARC"] < seconds["LMDM ED"] < seconds["Magenta RealTime"]
+    )
     assert all(1 / 4 < seconds[name] / published[name] < 4 for name in published if name.startswith("LMDM"))
-    real_time = {name: system.seconds(phone) < system.block_seconds for name, system in systems.REAL_SYSTEMS.items()}
+    real_time = {
+        name: system.seconds(phone) < system.block_seconds for name, system in systems.REAL_SYSTEMS.items()
+    }
     assert real_time["LMDM BC+ARC"] and not real_time["Magenta RealTime 2 base"]
 
 
@@ -245,7 +361,7 @@ def test_bench_codec_gives_a_table(capsys):
 
 
 def test_models_are_compared_setting_by_setting(capsys):
-    from lmdm_mini.dit import live_model
+    from lmdm_mini.diffusion.dit import live_model
 
     base = lm.load("bidirectional")
     live = live_model(base, "block_causal")

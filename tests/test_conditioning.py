@@ -5,8 +5,15 @@ import torch
 from safetensors.torch import load_file
 
 from lmdm_mini.conditioning import (
-    STYLE_READOUT, clean_mixture, clean_prompt, encode_text, fit_style_readout, no_text, parse_bpm, parse_mixture, stack_texts,
+    STYLE_READOUT,
+    encode_text,
+    fit_style_readout,
+    no_text,
+    parse_bpm,
+    parse_mixture,
+    stack_texts,
 )
+from lmdm_mini.conditioning.prompt import clean_mixture, clean_prompt
 
 
 def test_prompts_become_a_sentence_and_its_tokens():
@@ -18,7 +25,9 @@ def test_prompts_become_a_sentence_and_its_tokens():
 
 
 def test_sentences_that_mean_the_same_are_near():
-    a, b, c = encode_text(["mellow beats to study to", "lo-fi hip hop for studying", "a church organ chorale"]).tokens[:, 0]
+    a, b, c = encode_text(
+        ["mellow beats to study to", "lo-fi hip hop for studying", "a church organ chorale"]
+    ).tokens[:, 0]
     assert torch.cosine_similarity(a, b, 0) > torch.cosine_similarity(a, c, 0) + 0.1
 
 
@@ -32,9 +41,22 @@ def test_a_mixture_stands_side_by_side():
     assert mixed.bpm.item() == 100  # of the heaviest part that names one
 
 
-@pytest.mark.parametrize("words, bpm", [("lo-fi, 90 bpm", 90), ("house at 124.5 BPM", 124.5), ("funk, tempo 116", 116), ("80 beats per minute", 80),
-                                        ("a tempo of 72", 72), ("nothing said", 0), ("9 bpm", 0), ("in the year 1990", 0), ("999 bpm", 0),
-                                        ("up-tempo 8-bit, 140-bpm", 140), ("bpm 110", 110)])
+@pytest.mark.parametrize(
+    "words, bpm",
+    [
+        ("lo-fi, 90 bpm", 90),
+        ("house at 124.5 BPM", 124.5),
+        ("funk, tempo 116", 116),
+        ("80 beats per minute", 80),
+        ("a tempo of 72", 72),
+        ("nothing said", 0),
+        ("9 bpm", 0),
+        ("in the year 1990", 0),
+        ("999 bpm", 0),
+        ("up-tempo 8-bit, 140-bpm", 140),
+        ("bpm 110", 110),
+    ],
+)
 def test_a_tempo_is_read(words, bpm):
     assert parse_bpm(words) == bpm
 
@@ -54,7 +76,11 @@ def test_what_is_no_prompt_is_refused():
 def test_texts_stack():
     both = stack_texts([encode_text(["a long sentence about funk"]), no_text(2)])
     assert both.tokens.shape[0] == 3 and torch.isinf(both.log_weight[1:]).all() and both.bpm.shape == (3,)
-    assert both.sentence.shape == (3, 384) and both.sentence[0].square().mean() == pytest.approx(1) and not both.sentence[1:].any()
+    assert (
+        both.sentence.shape == (3, 384)
+        and both.sentence[0].square().mean() == pytest.approx(1)
+        and not both.sentence[1:].any()
+    )
 
 
 def test_a_mixture_has_the_weighted_sentence():
@@ -68,12 +94,23 @@ def test_a_mixture_in_one_line():
         assert parse_mixture(plain) == plain
 
 
-@pytest.mark.parametrize("words, bpm", [("driving club music for dancing", 124), ("a fiddle playing in a pub", 99), ("mellow beats to study to", 80),
-                                        ("retro video game theme", 149), ("funk, 97 bpm", 97), ("", 0)])
+@pytest.mark.parametrize(
+    "words, bpm",
+    [
+        ("driving club music for dancing", 124),
+        ("a fiddle playing in a pub", 99),
+        ("mellow beats to study to", 80),
+        ("retro video game theme", 149),
+        ("funk, 97 bpm", 97),
+        ("", 0),
+    ],
+)
 def test_without_a_tempo_a_usual_one_is_taken(words, bpm):
     assert encode_text([words]).bpm.item() == bpm
 
 
 def test_the_readout_in_its_file_is_what_the_words_give():
     kept, fitted = load_file(STYLE_READOUT)["weight"], fit_style_readout()
-    assert torch.allclose(kept, fitted, atol=1e-3), "captions have changed: run `python -m lmdm_mini.conditioning`"
+    assert torch.allclose(kept, fitted, atol=1e-3), (
+        "captions have changed: run `python -m lmdm_mini.conditioning.text`"
+    )

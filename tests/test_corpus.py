@@ -10,15 +10,24 @@ import torch
 
 from lmdm_mini.audio import SAMPLE_RATE, loudness
 from lmdm_mini.corpus import build, data, render
-from lmdm_mini.corpus.captions import HELD_OUT_WORDING, MOODS, PARAPHRASES, STEM_WORDS, STYLE_WORDS, USES, captions
+from lmdm_mini.corpus.captions import (
+    HELD_OUT_WORDING,
+    MOODS,
+    PARAPHRASES,
+    STEM_WORDS,
+    STYLE_WORDS,
+    USES,
+    captions,
+)
 from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Section, Track
 from lmdm_mini.corpus.scores import CACHE_VERSION, COLLECTIONS
 
 CEILING = 10 ** (-1 / 20)
 
 
-def toy_piece(rng: random.Random, index: int, style: str = "lofi", seconds: float = 37.0,
-              drums: bool = True) -> Piece:
+def toy_piece(
+    rng: random.Random, index: int, style: str = "lofi", seconds: float = 37.0, drums: bool = True
+) -> Piece:
     """A beat, a bass, a chord and a scale: enough of a piece to be rendered and described."""
     bpm = rng.choice((90.0, 120.0))
     beats = int(seconds * bpm / 60) + 1
@@ -29,11 +38,27 @@ def toy_piece(rng: random.Random, index: int, style: str = "lofi", seconds: floa
         stems["bass"].append(Note(beat, 3.5, 36 + root, 90))
         stems["chords"] += [Note(beat, 3.8, 60 + root + step, 70) for step in (0, 4, 7)]
         stems["lead"].append(Note(beat + 1, 1.0, 72 + rng.choice((0, 2, 4)), 90))
-    tracks = {"drums": {"main": Track(0, "drums")}, "bass": {"main": Track(33, "bass guitar")},
-              "chords": {"main": Track(4, "electric piano", pan=-0.3)},
-              "lead": {"main": Track(73, "flute", pan=0.3)}}
-    return Piece(style, f"{style}/{index:06d}", "Toy", bpm, 4, root, "major", beats, stems, tracks,
-                 [Chord(0, beats, root, "maj")], [Section(0, "A")], ["mellow", "warm"])
+    tracks = {
+        "drums": {"main": Track(0, "drums")},
+        "bass": {"main": Track(33, "bass guitar")},
+        "chords": {"main": Track(4, "electric piano", pan=-0.3)},
+        "lead": {"main": Track(73, "flute", pan=0.3)},
+    }
+    return Piece(
+        style,
+        f"{style}/{index:06d}",
+        "Toy",
+        bpm,
+        4,
+        root,
+        "major",
+        beats,
+        stems,
+        tracks,
+        [Chord(0, beats, root, "maj")],
+        [Section(0, "A")],
+        ["mellow", "warm"],
+    )
 
 
 @pytest.fixture
@@ -49,12 +74,15 @@ def font():
 @pytest.fixture
 def toy_styles(monkeypatch):
     """The styles of the corpus, each with the toy arranger: planning needs no scores, rendering is short."""
+
     def arranger(style):
         return lambda rng, index: toy_piece(rng, index, style)
+
     monkeypatch.setattr(build, "STYLES", {style: (arranger(style), ()) for style in build.STYLES})
 
 
 # --- rendering -------------------------------------------------------------------------------------
+
 
 def test_mix_is_the_sum_of_stems_at_the_right_level(font):
     stems = render.render(toy_piece(random.Random(0), 0, seconds=8), font)
@@ -116,6 +144,7 @@ def test_a_silent_piece_and_missing_fonts_are_refused(font, monkeypatch):
 
 # --- captions --------------------------------------------------------------------------------------
 
+
 def test_captions_cover_mix_and_stems_and_vary():
     piece = toy_piece(random.Random(0), 0)
     found = captions(piece, random.Random(7))
@@ -143,12 +172,15 @@ def test_paraphrases_do_not_know_the_held_out_words():
         return {word for phrase in phrases for word in re.findall("[a-z]+", phrase.lower())}
 
     assert set(PARAPHRASES) == set(STYLE_WORDS) and all(len(set(some)) >= 20 for some in PARAPHRASES.values())
-    known = set().union(*(words([*STYLE_WORDS[style], *USES[style], *MOODS[style]]) for style in STYLE_WORDS)) | {"and"}
+    known = set().union(
+        *(words([*STYLE_WORDS[style], *USES[style], *MOODS[style]]) for style in STYLE_WORDS)
+    ) | {"and"}
     for style, phrases in HELD_OUT_WORDING.items():
         assert not (words(phrases) - known) & words(sum(PARAPHRASES.values(), []))
 
 
 # --- planning --------------------------------------------------------------------------------------
+
 
 def test_no_group_stands_in_two_splits_in_twelve_hours(toy_styles):
     jobs = build.plan_corpus(12.0, seed=0)
@@ -184,10 +216,18 @@ def test_tunes_of_one_group_share_a_split_through_all_takes(monkeypatch):
 
 def test_a_tune_of_a_chorale_is_not_played_by_the_folk_band(monkeypatch):
     names = [f"ryan/{k:02d}" for k in range(60)]
-    monkeypatch.setattr(build, "_scores", lambda collections: {
-        name: name for name in names + ["bach/00"] * ("bach" in collections)})
-    monkeypatch.setattr(build, "tune_group", lambda found: {
-        name: "bach/00" if name == "ryan/07" and "bach/00" in found else name for name in found})
+    monkeypatch.setattr(
+        build,
+        "_scores",
+        lambda collections: {name: name for name in names + ["bach/00"] * ("bach" in collections)},
+    )
+    monkeypatch.setattr(
+        build,
+        "tune_group",
+        lambda found: {
+            name: "bach/00" if name == "ryan/07" and "bach/00" in found else name for name in found
+        },
+    )
     arranger = lambda rng, score: toy_piece(rng, 0, "folk")
     monkeypatch.setattr(build, "STYLES", {"folk": (arranger, ("ryan", "oneill"))})
     assert {job.tune for job in build.plan_corpus(1.0)} == set(names) - {"ryan/07"}
@@ -221,9 +261,11 @@ def test_plans_are_deterministic_and_grow_at_their_end(toy_styles):
 
 # --- building and reading --------------------------------------------------------------------------
 
+
 def build_toy(out, hours=0.011):
-    return build.build_corpus(out, hours, seed=0, workers=1, styles=["lofi"],
-                              soundfonts=render.installed_soundfonts()[:1])
+    return build.build_corpus(
+        out, hours, seed=0, workers=1, styles=["lofi"], soundfonts=render.installed_soundfonts()[:1]
+    )
 
 
 def test_build_resume_and_read(font, toy_styles, tmp_path, monkeypatch, capsys):
@@ -232,9 +274,27 @@ def test_build_resume_and_read(font, toy_styles, tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.rglob("*.part"))
     loaded = data.load_manifest(tmp_path)
     entry = loaded["pieces"][0]
-    for key in ("style", "tune_id", "group", "split", "title", "bpm", "key", "mode", "moods", "instruments",
-                "chords", "beat_times", "sections", "captions", "seconds", "soundfont", "source", "peak_db",
-                "loudness_lufs"):
+    for key in (
+        "style",
+        "tune_id",
+        "group",
+        "split",
+        "title",
+        "bpm",
+        "key",
+        "mode",
+        "moods",
+        "instruments",
+        "chords",
+        "beat_times",
+        "sections",
+        "captions",
+        "seconds",
+        "soundfont",
+        "source",
+        "peak_db",
+        "loudness_lufs",
+    ):
         assert key in entry
     assert abs(entry["beat_times"][1] - 60 / entry["bpm"]) < 1e-3
     assert entry["peak_db"] < -1 and abs(entry["loudness_lufs"] + 16) < 1
@@ -248,7 +308,7 @@ def test_build_resume_and_read(font, toy_styles, tmp_path, monkeypatch, capsys):
     assert (whole - stems).abs().max() <= 1.01 / 32768
     stretch = data.read_piece(entry, start=10.0, seconds=2.0)
     assert torch.equal(stretch["mix"], sum(stretch[stem] for stem in STEMS))
-    assert torch.equal(stretch["bass"], whole[1][:, 441_000:441_000 + 88_200])
+    assert torch.equal(stretch["bass"], whole[1][:, 441_000 : 441_000 + 88_200])
     assert stretch["mix"].abs().max() < CEILING
 
     # a second call renders nothing; a lost piece, and only that, comes back as it was
@@ -271,6 +331,7 @@ def test_an_interrupted_build_leaves_a_manifest_of_what_is_done(font, toy_styles
         if len(count) == 2:
             raise KeyboardInterrupt
         return make(item)
+
     monkeypatch.setattr(build, "_make", stop_at_second)
     with pytest.raises(KeyboardInterrupt):
         build_toy(tmp_path)

@@ -8,9 +8,9 @@ import torch
 import lmdm_mini as lm
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec import FRAME_SAMPLES
+from lmdm_mini.diffusion.stream import Stream
 from lmdm_mini.live.engine import MARGIN, Engine, soft_limit
 from lmdm_mini.live.microphone import GAP_SECONDS, Microphone, get_ring, put_ring
-from lmdm_mini.streaming import Stream
 
 CLIP = Path(__file__).parent.parent / "data" / "clips" / "house-1.flac"
 FAST = {"steps": 2, "block_latents": 12, "cfg_scale": 1.0}
@@ -75,7 +75,9 @@ def test_the_context_is_both_as_the_codec_hears_them(name, primed, player):
     mine = torch.cat([before, *(block.audio for block in play_along(engine, player, 7))], 1)
     theirs = torch.cat([torch.zeros_like(before), player], 1)
     known = before.shape[1] + engine.encoded
-    expected = model.codec.encode((mine + theirs[:, : mine.shape[1]])[None, :, :known])[..., : engine.before + engine.final]
+    expected = model.codec.encode((mine + theirs[:, : mine.shape[1]])[None, :, :known])[
+        ..., : engine.before + engine.final
+    ]
     count = min(expected.shape[-1] - engine.before, engine.final)
     context = engine.stream.context[..., -engine.frames :]  # what was made in this session, corrected and not
     assert count > 3 * 12 and engine.frames - engine.final >= 6
@@ -109,8 +111,16 @@ def clicks(bpm: float, seconds: float) -> torch.Tensor:
     return (0.5 * torch.exp(-60 * since) * torch.sin(2 * torch.pi * 900 * since)).expand(2, -1)
 
 
-@pytest.mark.parametrize("prompt, own, expected", [("", 0, 97), ("house", 124, 97), ("ambient pads", 64, 48.5), ("house, 98 bpm", 98, 97),
-                                                   ("house, 130 bpm", 130, 130)])
+@pytest.mark.parametrize(
+    "prompt, own, expected",
+    [
+        ("", 0, 97),
+        ("house", 124, 97),
+        ("ambient pads", 64, 48.5),
+        ("house, 98 bpm", 98, 97),
+        ("house, 130 bpm", 130, 130),
+    ],
+)
 def test_the_clock_takes_up_the_players_beat_unless_the_prompt_names_another(model, prompt, own, expected):
     engine = Engine(model, prompt=prompt, **FAST)
     blocks = play_along(engine, clicks(97, 15), 24)
@@ -118,19 +128,25 @@ def test_the_clock_takes_up_the_players_beat_unless_the_prompt_names_another(mod
     made = blocks[-1]
     assert made.bpm == pytest.approx(expected, rel=0.01) and made.follows == (expected != 130)
     if made.follows:
-        off = (engine.stream.beat - engine.samples / SAMPLE_RATE * made.bpm / 60) / min(1, round(made.bpm / 97, 1))  # in clicks
+        off = (engine.stream.beat - engine.samples / SAMPLE_RATE * made.bpm / 60) / min(
+            1, round(made.bpm / 97, 1)
+        )  # in clicks
         assert abs((off + 0.5) % 1 - 0.5) < 0.12
     engine.set(follow=False)
     assert engine.next_block().bpm == own
 
 
 def test_who_has_no_beat_or_is_not_heard_is_not_followed(model):
-    for sound, settings in ((0.1 * torch.randn(2, 12 * SAMPLE_RATE), {}), (clicks(97, 12), {"mic_level": 0.0})):
+    for sound, settings in (
+        (0.1 * torch.randn(2, 12 * SAMPLE_RATE), {}),
+        (clicks(97, 12), {"mic_level": 0.0}),
+    ):
         assert not any(block.follows for block in play_along(Engine(model, **settings, **FAST), sound, 20))
 
 
 def test_a_microphone_that_stops_is_not_waited_for(model, player):
-    """Context older than what the cache can take back becomes final, and pieces for it are dropped; nobody waits."""
+    """Context older than what the cache can take back becomes final, and pieces for it are dropped; nobody
+    waits."""
     engine = Engine(model, prompt="house", **FAST)
     play_along(engine, player[:, : SAMPLE_RATE // 2], 14)
     assert engine.frames - engine.final <= 36 + 2 * 12 and engine.mic.gaps == 0
@@ -151,8 +167,16 @@ def test_blocks_of_48_with_a_player(model, player):
 def test_what_is_wrong_is_refused_and_changes_nothing(model):
     engine = Engine(model, prompt="house", **FAST)
     before = engine.settings
-    for wrong in ({"volume": 1}, {"mic_level": -1}, {"output_level": float("nan")}, {"block_latents": 13}, {"steps": 0}, {"frozen": True},
-                  {"seed": 0.5}, {"prompt": "funk", "cfg_scale": float("inf")}):
+    for wrong in (
+        {"volume": 1},
+        {"mic_level": -1},
+        {"output_level": float("nan")},
+        {"block_latents": 13},
+        {"steps": 0},
+        {"frozen": True},
+        {"seed": 0.5},
+        {"prompt": "funk", "cfg_scale": float("inf")},
+    ):
         with pytest.raises(ValueError):
             engine.set(**wrong)
         assert engine.settings == before and engine.stream.prompt == "house"
@@ -317,7 +341,9 @@ def test_a_microphone_at_48_khz_is_heard_at_the_right_time():
 
 def test_together_they_do_not_become_louder_and_louder(model, player):
     engine = Engine(model, prompt="house", **FAST | {"steps": 4, "mic_level": 2.0})
-    made = torch.cat([block.audio for block in play_along(engine, (4 * player).clamp(-1, 1).repeat(1, 3), 24)], 1)
+    made = torch.cat(
+        [block.audio for block in play_along(engine, (4 * player).clamp(-1, 1).repeat(1, 3), 24)], 1
+    )
     assert engine.gain < 0.5 and made.abs().max() <= 1
     assert made[:, -3 * SAMPLE_RATE :].square().mean().sqrt() < 0.35
 
@@ -338,7 +364,9 @@ def test_lead_grows_when_it_was_not_enough_and_old_reports_count_as_old(model):
     engine.report(0.1, True, at=9.8)
     assert engine.lead() == pytest.approx(engine.samples / SAMPLE_RATE - 0.3)
     engine.report(0.1, True, at=1e9, left=MARGIN - 0.1)
-    assert engine.lead() == pytest.approx(engine.samples / SAMPLE_RATE - 0.1) and engine.lead_seconds == pytest.approx(0.4)
+    assert engine.lead() == pytest.approx(
+        engine.samples / SAMPLE_RATE - 0.1
+    ) and engine.lead_seconds == pytest.approx(0.4)
     engine.report(0.1, True)  # no block came
     assert engine.lead_seconds == pytest.approx(0.4)
     for _ in range(20):

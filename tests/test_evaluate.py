@@ -7,8 +7,11 @@ import pytest
 import torch
 import torchaudio.functional as AF
 
-from lmdm_mini import complexity, evaluate, metrics, reference_codecs
-from lmdm_mini.rvq import RVQ, RVQConfig
+from lmdm_mini.complexity import counts as complexity
+from lmdm_mini.discrete.rvq import RVQ, RVQConfig
+from lmdm_mini.evaluation import codec as evaluate
+from lmdm_mini.evaluation import metrics
+from lmdm_mini.evaluation import other_codecs as reference_codecs
 
 RATE = 44100
 LENGTH = int(2.2 * RATE)
@@ -25,8 +28,10 @@ def music():
     """2.2 s of plucked notes, left and right a little apart, with a noisy beat: (2, N)."""
     time_axis = torch.arange(LENGTH) / RATE
     generator = torch.Generator().manual_seed(1)
-    notes = [torch.sin(6.2832 * hz * time_axis) * torch.exp(-8 * ((time_axis + shift) % 0.5))
-             for hz, shift in ((110, 0.0), (220, 0.1), (330, 0.2), (555, 0.3), (1760, 0.15), (4000, 0.25))]
+    notes = [
+        torch.sin(6.2832 * hz * time_axis) * torch.exp(-8 * ((time_axis + shift) % 0.5))
+        for hz, shift in ((110, 0.0), (220, 0.1), (330, 0.2), (555, 0.3), (1760, 0.15), (4000, 0.25))
+    ]
     beat = 0.1 * torch.randn(2, LENGTH, generator=generator) * torch.exp(-30 * (time_axis % 0.25))
     left = notes[0] + notes[1] + 0.3 * notes[2] + notes[4]
     right = notes[0] + 0.3 * notes[1] + notes[2] + notes[3] + 0.5 * notes[5]
@@ -132,7 +137,8 @@ def test_alignment_refuses_another_recording(music, noise):
 
 
 class PlainCodec(torch.nn.Module):
-    """Stands in for the codec: 64 samples a channel are kept of every frame's 2,048, and the frame is held."""
+    """Stands in for the codec: 64 samples a channel are kept of every frame's 2,048, and the frame is
+    held."""
 
     def __init__(self):
         super().__init__()
@@ -163,11 +169,20 @@ def test_look_ahead_is_measured():
 def test_table_is_made_written_and_cached(music, tmp_path, monkeypatch):
     if not _has_ffmpeg():
         pytest.skip("no ffmpeg with Opus and MP3 here")
+
     def table():
         return evaluate.evaluate_codec(
-            PlainCodec(), {"real": [("plucked", music[:, : 2 * RATE])]}, tmp_path / "results" / "codec.json",
-            references=("Opus 16 kbit/s", "MP3 128 kbit/s"), source="made here", cache=tmp_path / "cache",
-            workers=1, health=False, progress=False, rvq=two_codes)
+            PlainCodec(),
+            {"real": [("plucked", music[:, : 2 * RATE])]},
+            tmp_path / "results" / "codec.json",
+            references=("Opus 16 kbit/s", "MP3 128 kbit/s"),
+            source="made here",
+            cache=tmp_path / "cache",
+            workers=1,
+            health=False,
+            progress=False,
+            rvq=two_codes,
+        )
 
     two_codes = RVQ(RVQConfig(n_q=2, codebook_size=8))
     two_codes.codebooks.normal_(std=0.05, generator=torch.Generator().manual_seed(0))
@@ -177,7 +192,9 @@ def test_table_is_made_written_and_cached(music, tmp_path, monkeypatch):
     assert list(rows) == ["ours", "ours, 2 codes", "features alone", "Opus 16 kbit/s", "MP3 128 kbit/s"]
     assert rows["features alone"]["mel"]["mean"] < 0.5 * rows["ours"]["mel"]["mean"]
     assert rows["ours, 2 codes"]["mel"]["mean"] > rows["ours"]["mel"]["mean"]
-    assert rows["ours"]["kbps"] is None and rows["ours, 2 codes"]["kbps"] == pytest.approx(2 * 3 * 44.1 / 2048)
+    assert rows["ours"]["kbps"] is None and rows["ours, 2 codes"]["kbps"] == pytest.approx(
+        2 * 3 * 44.1 / 2048
+    )
     mel = {name: row["mel"]["mean"] for name, row in rows.items()}
     assert mel["MP3 128 kbit/s"] < mel["Opus 16 kbit/s"] < mel["ours"]
     assert rows["ours"]["visqol"]["mean"] < rows["Opus 16 kbit/s"]["visqol"]["mean"]
@@ -185,7 +202,9 @@ def test_table_is_made_written_and_cached(music, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "results" / "codec.json").read_text()) == first
     assert "| Opus 16 kbit/s |" in (tmp_path / "results" / "codec.md").read_text()
 
-    monkeypatch.setattr(evaluate, "through_ffmpeg", lambda *_: pytest.fail("a score on disk was computed again"))
+    monkeypatch.setattr(
+        evaluate, "through_ffmpeg", lambda *_: pytest.fail("a score on disk was computed again")
+    )
     assert table()["sets"]["real"]["rows"][3]["clips"] == rows["Opus 16 kbit/s"]["clips"]
     with pytest.raises(ValueError, match="at least one clip"):
         evaluate.evaluate_codec(PlainCodec(), {"real": []})

@@ -5,7 +5,7 @@ import torch
 
 import lmdm_mini as lm
 from lmdm_mini.__main__ import main
-from lmdm_mini.evaluate_hearing import _agreement, judge_hearing, recordings
+from lmdm_mini.evaluation.hearing import _agreement, judge_hearing, recordings
 
 
 def test_a_model_that_is_deaf_agrees_with_all_alike():
@@ -18,10 +18,16 @@ def test_a_model_that_is_deaf_agrees_with_all_alike():
 
 def test_agreement_is_that_of_the_diagonal():
     found = _agreement(torch.eye(4) + 0.1 * torch.arange(4)[:, None])
-    assert found["heard"] - found["others"] == pytest.approx(1.0) and found["effect"] > 100 and found["more_often"] == 1.0
+    assert (
+        found["heard"] - found["others"] == pytest.approx(1.0)
+        and found["effect"] > 100
+        and found["more_often"] == 1.0
+    )
 
 
-@pytest.mark.parametrize(("option", "value", "complaint"), [("--clips", "2", "at least 3"), ("--seconds", "4", "at least 15")])
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"), [("--clips", "2", "at least 3"), ("--seconds", "4", "at least 15")]
+)
 def test_what_cannot_be_judged_is_refused(option, value, complaint, capsys):
     assert main(["evaluate", "hearing", option, value]) == 2
     assert complaint in capsys.readouterr().err

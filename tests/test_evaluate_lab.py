@@ -5,11 +5,11 @@ import json
 import pytest
 import soundfile
 import torch
-from test_evaluate_rollouts import reference, small  # noqa: F401: a fixture
+from test_evaluate_rollouts import small  # noqa: F401
 
-from lmdm_mini import evaluate_lab as labs
 from lmdm_mini.__main__ import main
-from lmdm_mini.clap import STYLES, Clap
+from lmdm_mini.evaluation import lab as labs
+from lmdm_mini.evaluation.judges import STYLES, Clap
 
 
 def test_points_of_small_models(reference, tmp_path, monkeypatch):  # noqa: F811
@@ -17,11 +17,17 @@ def test_points_of_small_models(reference, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(labs, "load_clap", lambda: clap)
     monkeypatch.setattr(labs, "load_reference", lambda *args: reference)
     monkeypatch.setattr(labs, "load", small)
-    monkeypatch.setattr(labs, "primes", lambda test, count: [(torch.randn(1, 64, 192), f"{style} music", style) for style in STYLES[:count]])
+    monkeypatch.setattr(
+        labs,
+        "primes",
+        lambda test, count: [(torch.randn(1, 64, 192), f"{style} music", style) for style in STYLES[:count]],
+    )
     points = (("block_causal", 12, 1), ("lmm", 48, 0))
     out, sounds = tmp_path / "lab.json", tmp_path / "sounds"
     rows = labs.evaluate_lab(points, rollouts=2, out=out, sounds=sounds)
-    assert [row["key"] for row in rows] == ["block_causal-12-1", "lmm-48"] and rows[0]["label"] == "block 12, K = 1"
+    assert [row["key"] for row in rows] == ["block_causal-12-1", "lmm-48"] and rows[0][
+        "label"
+    ] == "block 12, K = 1"
     assert all(row["ttff"] > 0 and row["rtf"] > 0 and row["fd_clap"] > 0 for row in rows)
     read = labs.read_points(out, sounds)
     assert [row["floor"] for row in read] == 2 * [json.loads(out.read_text())["floor"]["fd_clap"]]

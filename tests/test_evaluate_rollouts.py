@@ -5,20 +5,23 @@ import json
 import pytest
 import torch
 
-from lmdm_mini import evaluate_rollouts as rollouts
-from lmdm_mini.clap import STYLES, Clap
 from lmdm_mini.codec import load_codec
-from lmdm_mini.corpus.latents import LatentPiece
-from lmdm_mini.dit import DiT, DiTConfig
-from lmdm_mini.lmm import LMMConfig, start_from
+from lmdm_mini.diffusion.dit import DiT, DiTConfig
+from lmdm_mini.discrete.lmm import LMMConfig, start_from
+from lmdm_mini.discrete.rvq import load_rvq
+from lmdm_mini.evaluation import rollouts as rollouts
+from lmdm_mini.evaluation.judges import STYLES, Clap
+from lmdm_mini.evaluation.real_music import Reference
+from lmdm_mini.latents import LatentPiece
 from lmdm_mini.models import sampling
-from lmdm_mini.reference import Reference
-from lmdm_mini.rvq import load_rvq
 
 
 def embeddings(count, shift=0.0):
     generator = torch.Generator().manual_seed(count)
-    return {name: shift + torch.randn(count, size, generator=generator) for name, size in (("clap", 128), ("crepe", 64))}
+    return {
+        name: shift + torch.randn(count, size, generator=generator)
+        for name, size in (("clap", 128), ("crepe", 64))
+    }
 
 
 def second_embeddings(clips, shift=0.0):
@@ -28,8 +31,18 @@ def second_embeddings(clips, shift=0.0):
 @pytest.fixture
 def reference():
     wanted = torch.arange(16) % len(STYLES)
-    return Reference(embeddings(40), second_embeddings(225), second_embeddings(175), {}, ["a prompt"] * 16, wanted,
-                     torch.eye(len(STYLES))[wanted].clamp_min(1e-4).log(), torch.zeros(16), {}, {})
+    return Reference(
+        embeddings(40),
+        second_embeddings(225),
+        second_embeddings(175),
+        {},
+        ["a prompt"] * 16,
+        wanted,
+        torch.eye(len(STYLES))[wanted].clamp_min(1e-4).log(),
+        torch.zeros(16),
+        {},
+        {},
+    )
 
 
 def test_roll_outs_begin_in_every_style_and_not_at_the_end():
@@ -55,8 +68,20 @@ def test_the_floor_is_lower_for_more_seconds_and_higher_for_other_music(referenc
 def small(variant):
     torch.manual_seed(0)
     if variant == "lmm":
-        model = start_from(load_rvq(), LMMConfig(n_q=2, context_n_q=1, width=48, heads=2, encoder_layers=1, temporal_layers=1, depth_width=32,
-                                                 depth_heads=1, depth_layers=1))
+        model = start_from(
+            load_rvq(),
+            LMMConfig(
+                n_q=2,
+                context_n_q=1,
+                width=48,
+                heads=2,
+                encoder_layers=1,
+                temporal_layers=1,
+                depth_width=32,
+                depth_heads=1,
+                depth_layers=1,
+            ),
+        )
     else:
         model = DiT(DiTConfig(width=48, depth=1, heads=2, variant=variant))
     object.__setattr__(model, "codec", load_codec())
@@ -74,14 +99,24 @@ def test_the_table_of_a_small_model_is_complete(variant, reference, tmp_path, mo
     monkeypatch.setattr(rollouts, "load_clap", lambda: clap)
     monkeypatch.setattr(rollouts, "primes", lambda test, count: given[:count])
     monkeypatch.setattr(rollouts, "judge_rollouts", lambda *args, **kwargs: row)
-    monkeypatch.setattr(rollouts, "drift_curve", lambda *args, **kwargs: [{"second": 0, "fd_clap": 1.0, "fd_crepe": 1.0}])
-    table = rollouts.evaluate_rollouts(model, [settings], rollouts=2, long=2, out=tmp_path / "table.json", reference=reference)
+    monkeypatch.setattr(
+        rollouts, "drift_curve", lambda *args, **kwargs: [{"second": 0, "fd_clap": 1.0, "fd_crepe": 1.0}]
+    )
+    table = rollouts.evaluate_rollouts(
+        model, [settings], rollouts=2, long=2, out=tmp_path / "table.json", reference=reference
+    )
     assert json.loads((tmp_path / "table.json").read_text())["rows"][1]["primed"] is True
     assert table["change"]["seconds"][:3] == [0, 0.5, 1.0] and len(table["change"]["clap_score"]) > 20
     text = "\n".join(rollouts.lines(table))
-    assert f"primed, {'temperature 1.2, top 40' if variant == 'lmm' else '1 steps'}" in text and "from nothing" in text and "floor" in text
+    assert (
+        f"primed, {'temperature 1.2, top 40' if variant == 'lmm' else '1 steps'}" in text
+        and "from nothing" in text
+        and "floor" in text
+    )
     short = rollouts.evaluate_rollouts(model, [settings], rollouts=2, long=0, reference=reference)
-    assert "drift" not in short and "change" not in short and text.startswith("\n".join(rollouts.lines(short)))
+    assert (
+        "drift" not in short and "change" not in short and text.startswith("\n".join(rollouts.lines(short)))
+    )
 
 
 def test_a_change_of_the_prompt_needs_two_styles():
@@ -91,5 +126,7 @@ def test_a_change_of_the_prompt_needs_two_styles():
 
 def test_drift_is_counted_in_bins_of_ten_seconds(reference):
     clap, given = Clap().eval().requires_grad_(False), [(torch.randn(1, 64, 192), "x", "jazz")]
-    curve = rollouts.drift_curve(small("bidirectional"), clap, reference, given, seconds=20, steps=1, cfg_scale=1.0)
+    curve = rollouts.drift_curve(
+        small("bidirectional"), clap, reference, given, seconds=20, steps=1, cfg_scale=1.0
+    )
     assert [point["second"] for point in curve] == [0, 10] and all(point["fd_clap"] > 0 for point in curve)

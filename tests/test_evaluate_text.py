@@ -1,4 +1,5 @@
-"""The table of a text-to-music model: complete, its controls come out worse than music, and it needs no corpus."""
+"""The table of a text-to-music model: complete, its controls come out worse than music, and it needs no
+corpus."""
 
 import json
 
@@ -9,13 +10,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_evaluate_rollouts import small
 
-from lmdm_mini import evaluate_text
-from lmdm_mini import reference as references
-from lmdm_mini.clap import STYLES, Clap, load_clap
 from lmdm_mini.codec import load_codec
-from lmdm_mini.corpus.latents import LatentPiece
+from lmdm_mini.evaluation import real_music as references
+from lmdm_mini.evaluation import text as evaluate_text
+from lmdm_mini.evaluation.judges import STYLES, Clap, load_clap
+from lmdm_mini.evaluation.real_music import (
+    REFERENCE,
+    build_reference,
+    load_reference,
+    real_windows,
+    save_reference,
+)
+from lmdm_mini.latents import LatentPiece
 from lmdm_mini.models import sampling
-from lmdm_mini.reference import REFERENCE, build_reference, load_reference, real_windows, save_reference
 
 FRAMES = 112
 
@@ -29,12 +36,26 @@ def corpus(tmp_path, monkeypatch):
     time = np.arange(6 * 44100) / 44100
     for number, style in enumerate(STYLES):
         for shift, split in enumerate(("train", "test")):
-            chord = sum(np.sin(2 * np.pi * 110 * 2 ** ((number * 2 + step) / 12) * (1 + 0.002 * shift) * time) for step in (0, 4, 7))
+            chord = sum(
+                np.sin(2 * np.pi * 110 * 2 ** ((number * 2 + step) / 12) * (1 + 0.002 * shift) * time)
+                for step in (0, 4, 7)
+            )
             sound = 0.02 * chord * np.exp(-3 * (time % 0.5))
             name = f"{style}_{split}"
-            soundfile.write(tmp_path / f"{name}.flac", np.repeat(sound[:, None], 8, 1), 44100, subtype="PCM_16")
-            entries.append({"id": name, "audio": f"{name}.flac", "style": style, "split": split, "bpm": 120.0, "frames": len(time),
-                            "captions": {"mix": [f"{style} music, 120 bpm"]}})
+            soundfile.write(
+                tmp_path / f"{name}.flac", np.repeat(sound[:, None], 8, 1), 44100, subtype="PCM_16"
+            )
+            entries.append(
+                {
+                    "id": name,
+                    "audio": f"{name}.flac",
+                    "style": style,
+                    "split": split,
+                    "bpm": 120.0,
+                    "frames": len(time),
+                    "captions": {"mix": [f"{style} music, 120 bpm"]},
+                }
+            )
     (tmp_path / "manifest.json").write_text(json.dumps({"pieces": entries}))
     return tmp_path
 
@@ -60,8 +81,19 @@ def test_the_table_is_complete_and_its_controls_are_worse(variant, corpus, judge
     table = evaluate_text.evaluate_text(model, **sampling(model, steps=2), out=out, reference=reference)
     assert json.loads(out.read_text())["clips"] == 16
     rows = table["rows"]
-    assert list(rows) == ["real", "codec", "real, shuffled in time", "white-noise latents", "untrained", "made"]
-    assert all(np.isfinite(row[key]) for row in rows.values() for key in ("fd_clap", "fd_crepe", "kl", "clap_score", "beat", "key_clarity"))
+    assert list(rows) == [
+        "real",
+        "codec",
+        "real, shuffled in time",
+        "white-noise latents",
+        "untrained",
+        "made",
+    ]
+    assert all(
+        np.isfinite(row[key])
+        for row in rows.values()
+        for key in ("fd_clap", "fd_crepe", "kl", "clap_score", "beat", "key_clarity")
+    )
     assert rows["real"]["fd_crepe"] < rows["codec"]["fd_crepe"] < rows["white-noise latents"]["fd_crepe"]
     assert rows["real"]["key_clarity"] > rows["white-noise latents"]["key_clarity"]
     assert rows["real"]["tempo_right"] == 1.0
@@ -72,7 +104,11 @@ def test_the_table_is_complete_and_its_controls_are_worse(variant, corpus, judge
 def test_endings_are_not_heard(corpus, monkeypatch):
     """Windows are cut from where at least the ending follows."""
     starts = []
-    monkeypatch.setattr(references, "read_piece", lambda entry, start, seconds: starts.append((start, seconds)) or {"mix": torch.zeros(2, 9)})
+    monkeypatch.setattr(
+        references,
+        "read_piece",
+        lambda entry, start, seconds: starts.append((start, seconds)) or {"mix": torch.zeros(2, 9)},
+    )
     monkeypatch.setattr(references, "ENDING", 10)
     entries, audio = real_windows(corpus, ("train",), 5)
     assert len(entries) == 40 and sum(len(batch) for batch in audio) == 40
@@ -98,7 +134,8 @@ def test_a_reference_of_another_judge_or_none_says_what_to_do(judge, tmp_path):
 
 
 def test_the_shipped_reference_tells_music_from_noise():
-    """The judge and what it heard belong together, and real music is nearer to real music than the same out of order."""
+    """The judge and what it heard belong together, and real music is nearer to real music than the same out
+    of order."""
     rows = load_reference(load_clap(), load_codec()).rows
     for name in ("fd_clap", "fd_crepe"):
         assert rows["real"][name] <= rows["codec"][name] < rows["real, shuffled in time"][name]

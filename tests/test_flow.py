@@ -6,9 +6,11 @@ import pytest
 import torch
 
 import lmdm_mini as lm
+from lmdm_mini.checkpoints import save_model
 from lmdm_mini.conditioning import Text, no_text
-from lmdm_mini.dit import SKETCH_CHANNELS, DiT, DiTConfig, load_dit, save_model
-from lmdm_mini.flow import euler, find_sampler, noised_sample, pingpong, schedule
+from lmdm_mini.conditioning.sketch import SKETCH_CHANNELS
+from lmdm_mini.diffusion.dit import DiT, DiTConfig, load_dit
+from lmdm_mini.diffusion.flow import euler, find_sampler, noised_sample, pingpong, schedule
 
 SMALL = DiTConfig(width=48, depth=2, heads=2, window=48)
 
@@ -41,7 +43,9 @@ def test_samplers_find_the_data_of_an_exact_model(sampler):
     """With one data point the exact velocity is (x - x0) / t: every sampler must end there."""
     torch.manual_seed(0)
     x0 = torch.randn(1, 64, 6)
-    made = sampler(lambda x, t: (x - x0) / t, torch.randn(1, 64, 6), schedule(8), torch.Generator().manual_seed(0))
+    made = sampler(
+        lambda x, t: (x - x0) / t, torch.randn(1, 64, 6), schedule(8), torch.Generator().manual_seed(0)
+    )
     assert (made - x0).abs().max() < 1e-4
 
 
@@ -63,7 +67,9 @@ def test_model_shapes_and_masked_tokens():
     model, text = model_and_text()
     x = torch.randn(2, 64, 20)
     v = model(x, torch.tensor([0.5, 0.9]), text)
-    assert v.shape == x.shape and model(x, torch.zeros(2), text, return_hidden=1).shape == model(x, torch.zeros(2), text, return_hidden=2).shape == (2, 20, 48)
+    assert v.shape == x.shape and model(x, torch.zeros(2), text, return_hidden=1).shape == model(
+        x, torch.zeros(2), text, return_hidden=2
+    ).shape == (2, 20, 48)
     assert torch.allclose(v, model(x, torch.tensor([[0.5], [0.9]]).expand(2, 20), text), atol=1e-5)
     hidden = Text(text.tokens.clone(), text.log_weight, text.bpm, text.sentence)
     hidden.tokens[0, 2] = 100.0  # a token that is not there
@@ -75,16 +81,21 @@ def test_weights_and_tempo_change_what_is_played():
     model, text = model_and_text()
     x, t = torch.randn(2, 64, 20), torch.tensor([0.5, 0.9])
     v = model(x, t, text)
-    doubled = Text(text.tokens.repeat(1, 2, 1), text.log_weight.repeat(1, 2) + math.log(0.5), text.bpm, text.sentence)
+    doubled = Text(
+        text.tokens.repeat(1, 2, 1), text.log_weight.repeat(1, 2) + math.log(0.5), text.bpm, text.sentence
+    )
     assert torch.allclose(v, model(x, t, doubled), atol=1e-4)  # half of everything, twice
     other = model(x, t, Text(text.tokens, text.log_weight, torch.tensor([0.0, 90.0]), text.sentence))
     assert torch.allclose(v[0], other[0], atol=1e-5) and not torch.allclose(v[1], other[1], atol=1e-4)
-    other = model(x, t, Text(text.tokens, text.log_weight, text.bpm, text.sentence * torch.tensor([[1.0], [0.5]])))
+    other = model(
+        x, t, Text(text.tokens, text.log_weight, text.bpm, text.sentence * torch.tensor([[1.0], [0.5]]))
+    )
     assert torch.allclose(v[0], other[0], atol=1e-5) and not torch.allclose(v[1], other[1], atol=1e-4)
 
 
 def test_context_hears_sound_alone():
-    """In the first layer (deeper ones hear the target) no context frame depends on t, prompt, tempo or sketch."""
+    """In the first layer (deeper ones hear the target) no context frame depends on t, prompt, tempo or
+    sketch."""
     model, text = model_and_text()
     x, mask = torch.randn(2, 64, 20), torch.zeros(2, 20)
     mask[:, :12] = 1
@@ -93,10 +104,16 @@ def test_context_hears_sound_alone():
     def modulated(t, text, sketch):
         seen = []
         handle = model.layers[0].cross.register_forward_hook(lambda module, given, made: seen.append(made))
-        gate = model.layers[0].register_forward_hook(lambda module, given, made: seen.extend([given[0], given[1], made]))
+        gate = model.layers[0].register_forward_hook(
+            lambda module, given, made: seen.extend([given[0], given[1], made])
+        )
         model(x, t, text, mask, sketch=sketch)
         handle.remove(), gate.remove()
-        return seen[1][:, :12], seen[2][:, :12], seen[3][:, 12:]  # input and modulation of the context, output of the target
+        return (
+            seen[1][:, :12],
+            seen[2][:, :12],
+            seen[3][:, 12:],
+        )  # input and modulation of the context, output of the target
 
     first = modulated(torch.tensor([0.5, 0.9]), text, sketch)
     second = modulated(torch.tensor([0.1, 0.2]), no_text(2), -sketch)
@@ -108,9 +125,15 @@ def test_context_hears_sound_alone():
 
 
 def test_a_clock_runs_where_a_tempo_is_given():
-    """It moves with the beats of target frames, four beats later it is the same, and without a tempo it is silent."""
+    """It moves with the beats of target frames, four beats later it is the same, and without a tempo it is
+    silent."""
     model, text = model_and_text()  # the second item has a tempo
-    x, t, mask, beats = torch.randn(2, 64, 20), torch.tensor([0.3, 0.8]), torch.zeros(2, 20), torch.linspace(0, 2, 20)[None]
+    x, t, mask, beats = (
+        torch.randn(2, 64, 20),
+        torch.tensor([0.3, 0.8]),
+        torch.zeros(2, 20),
+        torch.linspace(0, 2, 20)[None],
+    )
     plain, later, bar = (model(x, t, text, beats=b) for b in (beats, beats + 0.3, beats + 4))
     assert torch.equal(plain[0], later[0]) and not torch.allclose(plain[1], later[1], atol=1e-3)
     assert torch.allclose(plain, bar, atol=1e-3)

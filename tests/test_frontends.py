@@ -1,4 +1,5 @@
-"""JamSession in other front ends and with other kernels than the ones that are installed: each is put into a folder of its own."""
+"""JamSession in other front ends and with other kernels than the ones that are installed: each is put into a
+folder of its own."""
 
 import os
 import subprocess
@@ -15,9 +16,14 @@ CELL = "from lmdm_mini.live import JamSession\njam = JamSession(seed=1, steps=4)
 def installed(folder, *packages, dependencies=True):
     """Packages in `folder`, and the environment in which Python and Jupyter find them there first."""
     plain = [] if dependencies else ["--no-deps"]
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", folder, *plain, *packages], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--target", folder, *plain, *packages], check=True
+    )
     paths = {"PYTHONPATH": ".", "JUPYTER_PATH": "share/jupyter", "JUPYTER_CONFIG_PATH": "etc/jupyter"}
-    return {name: os.pathsep.join(filter(None, [str(folder / where), os.environ.get(name)])) for name, where in paths.items()}
+    return {
+        name: os.pathsep.join(filter(None, [str(folder / where), os.environ.get(name)]))
+        for name, where in paths.items()
+    }
 
 
 def play(page, seconds=20):
@@ -35,19 +41,31 @@ def play(page, seconds=20):
 @pytest.mark.parametrize("version", ["6.31.*", "7.3.*"])
 def test_kernels(tmp_path, version):
     environment = installed(tmp_path / "packages", f"ipykernel=={version}", dependencies=False)
-    write_notebook(tmp_path / "jam.ipynb", [CELL, "import ipykernel; print('ipykernel', ipykernel.__version__)\n" + BUSY.format(seconds=25)])
-    with (jupyter_lab(tmp_path, environment=environment) as lab,
-          open_notebook(lab, "jam.ipynb", JAM, microphone(tmp_path)) as page):
+    write_notebook(
+        tmp_path / "jam.ipynb",
+        [CELL, "import ipykernel; print('ipykernel', ipykernel.__version__)\n" + BUSY.format(seconds=25)],
+    )
+    with (
+        jupyter_lab(tmp_path, environment=environment) as lab,
+        open_notebook(lab, "jam.ipynb", JAM, microphone(tmp_path)) as page,
+    ):
         play(page)
-        assert page.get_by_text(f"ipykernel {version[:-1]}").count() or page.wait_for_selector(f"text=ipykernel {version[:-1]}", timeout=60_000)
+        assert page.get_by_text(f"ipykernel {version[:-1]}").count() or page.wait_for_selector(
+            f"text=ipykernel {version[:-1]}", timeout=60_000
+        )
         # 6.31 hands on no message of the page while a cell runs, so the player is heard when it is over
         wait_for(page, JAM, lambda jam: int(jam["heard"]) / 44100 > float(jam["playedSeconds"]) - 2, 60)
 
 
-@pytest.mark.parametrize(("app", "view", "package"), [(("notebook",), "notebooks", "notebook>=7.5"), (("jupyter", "lab"), "voila/render", "voila>=0.5")])
+@pytest.mark.parametrize(
+    ("app", "view", "package"),
+    [(("notebook",), "notebooks", "notebook>=7.5"), (("jupyter", "lab"), "voila/render", "voila>=0.5")],
+)
 def test_front_ends(tmp_path, app, view, package):
     environment = installed(tmp_path / "packages", package)
     write_notebook(tmp_path / "jam.ipynb", [CELL])
-    with (jupyter_lab(tmp_path, app, environment) as server,
-          open_notebook(server, "jam.ipynb", JAM, microphone(tmp_path), view) as page):
+    with (
+        jupyter_lab(tmp_path, app, environment) as server,
+        open_notebook(server, "jam.ipynb", JAM, microphone(tmp_path), view) as page,
+    ):
         assert int(play(page)["heard"]) > 10 * 44100

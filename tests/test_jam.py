@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from lmdm_mini.audio import SAMPLE_RATE
-from lmdm_mini.live import JamSession
-from lmdm_mini.live.jam import PageClock
+from lmdm_mini.widgets import JamSession
+from lmdm_mini.widgets.jam import PageClock
 
 FAST = {"steps": 2, "cfg_scale": 1.0}
 START = {"prompt": [["house", 0.7], ["", 0.1], ["choir", 0.2]], "steps": 2}
@@ -57,7 +57,17 @@ def play(jam, sent, run, seconds=2.0):
     begun, number = time.monotonic(), 0
     while time.monotonic() - begun < seconds:
         heard = time.monotonic() - begun
-        jam._heard({"kind": "report", "run": run, "played": heard, "at": 100 + heard, "moving": True, "underruns": 0, "left": None})
+        jam._heard(
+            {
+                "kind": "report",
+                "run": run,
+                "played": heard,
+                "at": 100 + heard,
+                "moving": True,
+                "underruns": 0,
+                "left": None,
+            }
+        )
         while (number + 1) * 0.05 < heard:
             piece = np.full((2, 2205), 3000, np.int16)
             jam._heard({"kind": "sound", "start": number * 2205, "rate": SAMPLE_RATE}, [piece.tobytes()])
@@ -79,15 +89,24 @@ def test_a_start_a_jam_a_recording(jam, sent):
     assert len(blocks) >= 4 and [sound["seq"] for sound in sounds] == list(range(len(sounds)))
     assert sum(sound["samples"] for sound in sounds) == sum(block["samples"] for block in blocks)
     assert blocks[-1]["heard"] > SAMPLE_RATE / 2 and jam.playing and len(jam.blocks) == len(blocks)
-    assert jam.blocks[0].settings.prompt == [("house", 0.7), ("choir", 0.2)], "a prompt without words is left out"
+    assert jam.blocks[0].settings.prompt == [("house", 0.7), ("choir", 0.2)], (
+        "a prompt without words is left out"
+    )
     jam._heard({"kind": "save"})
     wait_for(lambda: [content for content, _ in sent if content["kind"] == "saved"])
     saved = [content for content, _ in sent if content["kind"] == "saved"][-1]
     wav, mp3, page = saved["names"]
     sound = soundfile.read(jam.folder / wav)[0]
-    assert (sound[: SAMPLE_RATE // 4, 2:] == 3000 / 32768).all() and json.loads((jam.folder / page).read_text())["model"] == "block_causal"
+    assert (sound[: SAMPLE_RATE // 4, 2:] == 3000 / 32768).all() and json.loads(
+        (jam.folder / page).read_text()
+    )["model"] == "block_causal"
     jam._heard({"kind": "fetch", "name": mp3})
-    wait_for(lambda: sum(len(buffers[0]) for content, buffers in sent if content["kind"] == "file") == (jam.folder / mp3).stat().st_size)
+    wait_for(
+        lambda: (
+            sum(len(buffers[0]) for content, buffers in sent if content["kind"] == "file")
+            == (jam.folder / mp3).stat().st_size
+        )
+    )
     parts = [buffers[0] for content, buffers in sent if content["kind"] == "file"]
     assert b"".join(parts) == (jam.folder / mp3).read_bytes()
     jam._heard({"kind": "fetch", "name": "../secret"})
@@ -108,7 +127,12 @@ def test_what_cannot_be_set_comes_back(jam, sent):
     jam.set(mic_level=0.5)
     assert jam.settings["mic_level"] == 0.5
     jam.set(steps=0)
-    wait_for(lambda: [content for content, _ in sent if content["kind"] == "refused" and "steps is 0" in content["text"]], 5)
+    wait_for(
+        lambda: [
+            content for content, _ in sent if content["kind"] == "refused" and "steps is 0" in content["text"]
+        ],
+        5,
+    )
     wait_for(lambda: jam.settings["steps"] == 2, 5)
 
 
@@ -150,10 +174,16 @@ def test_one_session_at_a_time_and_none_is_left_behind(sent, tmp_path):
     assert gone() is None, "a closed session is not kept"
 
 
-@pytest.mark.parametrize(("arguments", "complaint"), [
-    ({"prompts": ()}, "1 to 8 sentences"), ({"prompts": (3,)}, "1 to 8 sentences"), ({"colour": 1}, "no setting 'colour'"),
-    ({"prompt": "house"}, "given as `prompts`"), ({"sound": "nowhere.wav"}, "nowhere.wav"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"prompts": ()}, "1 to 8 sentences"),
+        ({"prompts": (3,)}, "1 to 8 sentences"),
+        ({"colour": 1}, "no setting 'colour'"),
+        ({"prompt": "house"}, "given as `prompts`"),
+        ({"sound": "nowhere.wav"}, "nowhere.wav"),
+    ],
+)
 def test_what_cannot_be_played_is_refused_before_anything_starts(arguments, complaint):
     with pytest.raises((ValueError, OSError), match=complaint):
         JamSession(**arguments)

@@ -1,4 +1,5 @@
-"""JamSession in a real browser: JupyterLab, headless Chromium with a microphone that plays a recording, cells that run meanwhile."""
+"""JamSession in a real browser: JupyterLab, headless Chromium with a microphone that plays a recording, cells
+that run meanwhile."""
 
 import os
 import time
@@ -31,7 +32,10 @@ def microphone(folder, clip="funk-1.flac"):
     """Flags for a fake microphone that plays a clip, and is allowed."""
     sound, rate = soundfile.read(CLIPS / clip)
     soundfile.write(folder / "microphone.wav", sound, rate, "PCM_16")
-    return ["--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={folder / 'microphone.wav'}"]
+    return [
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-audio-capture={folder / 'microphone.wav'}",
+    ]
 
 
 def engines():
@@ -48,7 +52,8 @@ def engines():
 
 
 def jam_for(page, seconds):
-    """Plays for so long, moving the puck every ten seconds; returns the counters two seconds after the start, and at the end."""
+    """Plays for so long, moving the puck every ten seconds; returns the counters two seconds after the start,
+    and at the end."""
     page.click("button.lmdm-start")
     begun = wait_for(page, JAM, lambda jam: float(jam["playedSeconds"]) > 2, 30)
     page.focus(".lmdm-puck")
@@ -62,7 +67,12 @@ def jam_for(page, seconds):
 
 
 def check_jam(begun, played, seconds, underruns):
-    print({key: played[key] for key in ("playedSeconds", "underruns", "answerMs", "leadMs", "firstSoundMs", "rtf")})
+    print(
+        {
+            key: played[key]
+            for key in ("playedSeconds", "underruns", "answerMs", "leadMs", "firstSoundMs", "rtf")
+        }
+    )
     assert float(played["playedSeconds"]) > 0.95 * seconds
     assert int(played["underruns"]) - int(begun["underruns"]) <= underruns, "it ran out of sound"
     assert int(played["firstSoundMs"]) < 3000
@@ -73,14 +83,24 @@ def check_jam(begun, played, seconds, underruns):
 
 def test_a_jam_while_cells_run(tmp_path):
     seconds = 110
-    write_notebook(tmp_path / "jam.ipynb", ["from lmdm_mini.live import JamSession\njam = JamSession(seed=1)\njam", BUSY.format(seconds=seconds)])
-    with jupyter_lab(tmp_path) as lab, open_notebook(lab, "jam.ipynb", JAM, microphone(tmp_path), accept_downloads=True) as page:
+    write_notebook(
+        tmp_path / "jam.ipynb",
+        [
+            "from lmdm_mini.live import JamSession\njam = JamSession(seed=1)\njam",
+            BUSY.format(seconds=seconds),
+        ],
+    )
+    with (
+        jupyter_lab(tmp_path) as lab,
+        open_notebook(lab, "jam.ipynb", JAM, microphone(tmp_path), accept_downloads=True) as page,
+    ):
         wait_for(page, JAM, lambda jam: jam["engine"] == "ready", 90)
         assert len(engines()) == 1
         page.click(".lmdm-mic")
         wait_for(page, JAM, lambda jam: jam["mic"] == "on" and float(jam["micDb"]) > -40, 20)
         begun, played = jam_for(page, 75)
-        # none is wanted; but a page that is painted by the processor, cells and the model share two cores with whoever else is there
+        # none is wanted; but a page that is painted by the processor, cells and the model share two cores
+        # with whoever else is there
         check_jam(begun, played, 75, underruns=3)
         assert played["follows"] == "true" and abs(float(played["bpm"]) / FUNK_BPM - 1) < 0.05
         if os.environ.get("LMDM_SCREENSHOT"):
@@ -107,7 +127,9 @@ def test_a_jam_while_cells_run(tmp_path):
 
         page.click(".lmdm-save")
         names = wait_for(page, JAM, lambda jam: jam["saved"])["saved"].split()
-        assert [Path(name).suffix for name in names] == [".wav", ".mp3", ".json"] and all((tmp_path / name).exists() for name in names)
+        assert [Path(name).suffix for name in names] == [".wav", ".mp3", ".json"] and all(
+            (tmp_path / name).exists() for name in names
+        )
         with page.expect_download() as download:
             page.get_by_role("button", name=names[1]).click()
         download.value.save_as(tmp_path / "shared.mp3")
@@ -116,7 +138,10 @@ def test_a_jam_while_cells_run(tmp_path):
 
 @pytest.mark.slow
 def test_a_page_that_is_loaded_again_and_cells_that_are_run_again(tmp_path):
-    write_notebook(tmp_path / "jam.ipynb", ["from lmdm_mini.live import JamSession\njam = JamSession(seed=1, steps=4)\njam"])
+    write_notebook(
+        tmp_path / "jam.ipynb",
+        ["from lmdm_mini.live import JamSession\njam = JamSession(seed=1, steps=4)\njam"],
+    )
     with jupyter_lab(tmp_path) as lab, open_notebook(lab, "jam.ipynb", JAM, microphone(tmp_path)) as page:
         wait_for(page, JAM, lambda jam: jam["engine"] == "ready", 90)
         # the page is loaded again: the widget is there, and plays
@@ -143,13 +168,22 @@ def test_a_page_that_is_loaded_again_and_cells_that_are_run_again(tmp_path):
 
 def test_without_a_microphone_and_with_a_loop_back(tmp_path):
     clip = f"sound={str(CLIPS / 'house-1.flac')!r}"
-    write_notebook(tmp_path / "jam.ipynb", [f"from lmdm_mini.live import JamSession\njam = JamSession({clip}, steps=4)\njam"])
+    write_notebook(
+        tmp_path / "jam.ipynb",
+        [f"from lmdm_mini.live import JamSession\njam = JamSession({clip}, steps=4)\njam"],
+    )
     dark = jupyter_lab(tmp_path, theme="JupyterLab Dark")
-    with dark as lab, open_notebook(lab, "jam.ipynb", JAM, ["--deny-permission-prompts"], color_scheme="dark") as page:
-        ink, paper = page.eval_on_selector(JAM, """root => {
+    with (
+        dark as lab,
+        open_notebook(lab, "jam.ipynb", JAM, ["--deny-permission-prompts"], color_scheme="dark") as page,
+    ):
+        ink, paper = page.eval_on_selector(
+            JAM,
+            """root => {
             const style = getComputedStyle(root);
             return [style.color, style.backgroundColor].map((color) => Math.max(...color.match(/\\d+/g).slice(0, 3).map(Number)));
-        }""")
+        }""",
+        )
         assert ink > 180 and paper < 60, "light on dark"
         page.click(".lmdm-mic")
         wait_for(page, JAM, lambda jam: jam["mic"] == "failed", 30)
@@ -170,20 +204,25 @@ def test_without_a_microphone_and_with_a_loop_back(tmp_path):
         page.keyboard.up("a")
         page.keyboard.up("d")
         wait_for(page, JAM, lambda jam: float(jam["micDb"]) < -50)
-        assert len(page.query_selector_all(".jp-Cell")) == cells, "keys are notes here, not commands to the notebook"
+        assert len(page.query_selector_all(".jp-Cell")) == cells, (
+            "keys are notes here, not commands to the notebook"
+        )
         if os.environ.get("LMDM_SCREENSHOT_DARK"):
             page.locator(JAM).screenshot(path=os.environ["LMDM_SCREENSHOT_DARK"])
         page.click("button.lmdm-start")
         wait_for(page, JAM, lambda jam: jam["state"] == "idle")
 
         # a microphone that hears the speaker 80 ms later: the chirp finds that out
-        page.eval_on_selector(JAM, """root => {
+        page.eval_on_selector(
+            JAM,
+            """root => {
             const context = root.jam.context(), ear = new MediaStreamAudioDestinationNode(context);
             const air = new DelayNode(context, { maxDelayTime: 1, delayTime: 0.08 });
             air.connect(ear);
             root.jam.loopback = air;
             navigator.mediaDevices.getUserMedia = async () => ear.stream;
-        }""")
+        }""",
+        )
         page.click(".lmdm-mic")
         wait_for(page, JAM, lambda jam: jam["mic"] == "on")
         page.click(".lmdm-delay")
@@ -193,7 +232,10 @@ def test_without_a_microphone_and_with_a_loop_back(tmp_path):
 
 @pytest.mark.slow
 def test_ten_minutes(tmp_path):
-    write_notebook(tmp_path / "jam.ipynb", ["from lmdm_mini.live import JamSession\njam = JamSession(seed=1)\njam", BUSY.format(seconds=640)])
+    write_notebook(
+        tmp_path / "jam.ipynb",
+        ["from lmdm_mini.live import JamSession\njam = JamSession(seed=1)\njam", BUSY.format(seconds=640)],
+    )
     with jupyter_lab(tmp_path) as lab, open_notebook(lab, "jam.ipynb", JAM, microphone(tmp_path)) as page:
         wait_for(page, JAM, lambda jam: jam["engine"] == "ready", 90)
         page.click(".lmdm-mic")

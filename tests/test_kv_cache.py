@@ -1,14 +1,16 @@
-"""Caches are exact: cached equals uncached for every block, prompt and length, and context hears clean sound alone."""
+"""Caches are exact: cached equals uncached for every block, prompt and length, and context hears clean sound
+alone."""
 
 import math
 
 import pytest
 import torch
 
-from lmdm_mini.attention import GRANULE, WINDOW, block_causal_mask, enc_dec_mask
 from lmdm_mini.conditioning import Text
-from lmdm_mini.dit import DiT, DiTConfig
-from lmdm_mini.kv_cache import SLACK, CachedTarget, KVCache, prefill
+from lmdm_mini.diffusion.dit import DiT, DiTConfig
+from lmdm_mini.diffusion.kv_cache import SLACK, CachedTarget, KVCache, prefill
+from lmdm_mini.diffusion.masks import block_causal_mask, enc_dec_mask
+from lmdm_mini.transformer import GRANULE, WINDOW
 
 
 def model_of(variant, seed=0):
@@ -23,7 +25,10 @@ def words(batch, seed=0):
     generator = torch.Generator().manual_seed(seed)
     log_weight = torch.zeros(batch, 4)
     log_weight[0, 2:] = -math.inf
-    tokens, sentence = torch.randn(batch, 4, 384, generator=generator), torch.randn(batch, 384, generator=generator)
+    tokens, sentence = (
+        torch.randn(batch, 4, 384, generator=generator),
+        torch.randn(batch, 384, generator=generator),
+    )
     return Text(tokens, log_weight, torch.tensor([90.0, 0.0])[:batch], sentence)
 
 
@@ -65,15 +70,21 @@ def test_enc_dec_cached_equals_the_window(block, known):
     model, generator = model_of("enc_dec"), torch.Generator().manual_seed(2)
     cache = KVCache(model)
     for seed in range(2):  # the second context replaces the first
-        context, x = torch.randn(1, 64, known, generator=generator), torch.randn(2, 64, block, generator=generator)
+        context, x = (
+            torch.randn(1, 64, known, generator=generator),
+            torch.randn(2, 64, block, generator=generator),
+        )
         prefill(model, cache, context)
         t, text = torch.rand(2, generator=generator), words(2, seed)
-        assert (CachedTarget(model, cache, x.shape[-1], text)(x, t) - uncached(model, context, x, t, text)).abs().max() < 1e-4
+        assert (
+            CachedTarget(model, cache, x.shape[-1], text)(x, t) - uncached(model, context, x, t, text)
+        ).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("variant", ["enc_dec", "block_causal"])
 def test_context_hears_nothing_but_clean_sound(variant):
-    """By gradient: no hidden state of the context depends on noise level, noise, prompt or target, in any layer."""
+    """By gradient: no hidden state of the context depends on noise level, noise, prompt or target, in any
+    layer."""
     model, known, block = model_of(variant), 48, 24
     x, t, text = torch.randn(1, 64, known + block), torch.tensor([0.7]), words(1)
     mask = torch.cat([torch.ones(1, known), torch.zeros(1, block)], 1)
@@ -83,8 +94,13 @@ def test_context_hears_nothing_but_clean_sound(variant):
     for leaf in (x, t, text.tokens):
         leaf.requires_grad_(True)
     hidden = model(x, t, text, mask, attention_mask=attention, return_hidden=2)
-    gradients = torch.autograd.grad(hidden[:, :known].square().sum(), (x, t, text.tokens), allow_unused=True, retain_graph=True)
-    assert gradients[0][..., known:].abs().max() == 0 and gradients[0][..., :known].abs().min(-1).values.max() > 0
+    gradients = torch.autograd.grad(
+        hidden[:, :known].square().sum(), (x, t, text.tokens), allow_unused=True, retain_graph=True
+    )
+    assert (
+        gradients[0][..., known:].abs().max() == 0
+        and gradients[0][..., :known].abs().min(-1).values.max() > 0
+    )
     assert all(g is None or g.abs().max() == 0 for g in gradients[1:])
     gradients = torch.autograd.grad(hidden[:, known:].square().sum(), (x, t, text.tokens))
     assert all(g.abs().max() > 0 for g in gradients)  # the target hears it all
@@ -103,13 +119,20 @@ def test_no_clean_frame_looks_at_noise_and_windows_end():
 def test_the_hour_is_like_the_minute():
     """Positions only count as differences: the same music an hour later gives the same numbers."""
     model, generator = model_of("block_causal"), torch.Generator().manual_seed(3)
-    clean, x, t, text = torch.randn(1, 64, 240, generator=generator), torch.randn(2, 64, 24, generator=generator), torch.rand(2), words(2)
+    clean, x, t, text = (
+        torch.randn(1, 64, 240, generator=generator),
+        torch.randn(2, 64, 24, generator=generator),
+        torch.rand(2),
+        words(2),
+    )
     made = []
     for start in (0, 77_520):
         cache = KVCache(model)
         cache.clear(start)
         prefill(model, cache, clean)
-        made.append(CachedTarget(model, cache, x.shape[-1], text, torch.linspace(0, 1, x.shape[-1])[None])(x, t))
+        made.append(
+            CachedTarget(model, cache, x.shape[-1], text, torch.linspace(0, 1, x.shape[-1])[None])(x, t)
+        )
     assert (made[0] - made[1]).abs().max() < 1e-4
 
 
@@ -129,7 +152,10 @@ def test_late_context_comes_again():
     late.rollback(300)
     for cache in (late, straight):
         prefill(model, cache, right)
-    assert (CachedTarget(model, late, x.shape[-1], text)(x, t) - CachedTarget(model, straight, x.shape[-1], text)(x, t)).abs().max() < 1e-5
+    assert (
+        CachedTarget(model, late, x.shape[-1], text)(x, t)
+        - CachedTarget(model, straight, x.shape[-1], text)(x, t)
+    ).abs().max() < 1e-5
     for frame in (324 - SLACK - GRANULE, 336):
         with pytest.raises(ValueError, match="cannot go back"):
             late.rollback(frame)

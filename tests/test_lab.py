@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from lmdm_mini.attention import WINDOW
-from lmdm_mini.evaluate_lab import read_points
-from lmdm_mini.live import lab as labs
-from lmdm_mini.live import lab_views as views
-from lmdm_mini.live.chart import Chart, Scale, picture
-from lmdm_mini.live.lab_views import OURS, SYSTEMS, Setting
-from lmdm_mini.roofline import Machine, saturating
-from lmdm_mini.systems import MACHINES
+from lmdm_mini.complexity.machines import MACHINES
+from lmdm_mini.complexity.roofline import Machine, saturating
+from lmdm_mini.evaluation.lab import read_points
+from lmdm_mini.transformer import WINDOW
+from lmdm_mini.widgets import lab as labs
+from lmdm_mini.widgets import lab_views as views
+from lmdm_mini.widgets.chart import Chart, Scale, picture
+from lmdm_mini.widgets.lab_views import OURS, SYSTEMS, Setting
 
 FAST = Machine("this machine", saturating(4e11, 8), saturating(1e11, 8), 2e10, 2e10, 5e-6)
 
@@ -58,13 +58,23 @@ def test_what_no_model_can_play_is_refused():
 @pytest.mark.parametrize("machine", [FAST, *MACHINES.values()], ids=lambda m: m.name)
 @pytest.mark.parametrize("size", views.SIZES)
 def test_every_view_is_a_picture_for_every_machine_and_size(machine, size):
-    for setting in (Setting(size=size), Setting(768, 96, 50, 24, False, size), Setting(12, 12, 1, 1, True, size)):
-        for svg in (views.cost_view(setting, machine, {}), views.against_view(setting, machine), views.timeline_view(setting, machine)):
+    for setting in (
+        Setting(size=size),
+        Setting(768, 96, 50, 24, False, size),
+        Setting(12, 12, 1, 1, True, size),
+    ):
+        for svg in (
+            views.cost_view(setting, machine, {}),
+            views.against_view(setting, machine),
+            views.timeline_view(setting, machine),
+        ):
             ET.fromstring(svg)
             assert "nan" not in svg and "inf" not in svg
         costs = {system: sum(views.seconds_of(setting, system, machine).values()) for system in SYSTEMS}
         assert all(0 < cost < 1e5 for cost in costs.values())
-        assert costs["block_causal"] <= costs["enc_dec"] * (1 if setting.context_latents > setting.block_latents else 2)
+        assert costs["block_causal"] <= costs["enc_dec"] * (
+            1 if setting.context_latents > setting.block_latents else 2
+        )
 
 
 def test_a_setting_changes_what_it_should():
@@ -75,11 +85,18 @@ def test_a_setting_changes_what_it_should():
         assert cost(system, steps=16) > 1.5 * cost(system) and cost(system, n_q=4) == cost(system)
         assert cost(system, guided=False) < cost(system)
     assert cost("lmm", steps=16) == cost("lmm") and cost("lmm", n_q=4) < 0.7 * cost("lmm")
-    assert cost("bidirectional", context_latents=384) > cost("enc_dec", context_latents=384) > cost("block_causal", context_latents=384)
+    assert (
+        cost("bidirectional", context_latents=384)
+        > cost("enc_dec", context_latents=384)
+        > cost("block_causal", context_latents=384)
+    )
 
 
 def test_the_first_frame_is_there_before_the_first_block():
-    frame, block = views.first_frame_seconds(Setting(), FAST), sum(views.first_seconds(Setting(), "lmm", FAST).values())
+    frame, block = (
+        views.first_frame_seconds(Setting(), FAST),
+        sum(views.first_seconds(Setting(), "lmm", FAST).values()),
+    )
     assert 0 < frame < block / 10
 
 
@@ -91,7 +108,7 @@ def test_crossings_are_where_curves_meet():
 def test_measured_points_are_rings():
     told = {"system": "lmm", "setting": "192 + 48", "measured": 0.4, "predicted": 0.38}
     drawn = circles(views.agreement_view([told, told | {"here": True}]))
-    assert [("fill=\"none\"" in circle) for circle in drawn] == [False, True]
+    assert [('fill="none"' in circle) for circle in drawn] == [False, True]
     assert "measured 123 ms" in views.cost_view(Setting(), FAST, {"lmm": {"depth": 0.123}})
 
 
@@ -114,7 +131,13 @@ def test_missing_points_say_what_to_do(tmp_path):
 
 def test_sliders_redraw(lab):
     seen = {lab.picture.svg}
-    for name, value in (("context_latents", 96), ("block_latents", 24), ("steps", 2), ("guided", False), ("machine", next(iter(MACHINES)))):
+    for name, value in (
+        ("context_latents", 96),
+        ("block_latents", 24),
+        ("steps", 2),
+        ("guided", False),
+        ("machine", next(iter(MACHINES))),
+    ):
         lab.controls[name].value = value
         assert lab.picture.svg not in seen, name
         seen.add(lab.picture.svg)
@@ -125,8 +148,16 @@ def test_sliders_redraw(lab):
             ET.fromstring(lab.picture.svg)
 
 
-@pytest.mark.parametrize("name, value, says", [("block_latents", 36, "not of 36"), ("context_latents", WINDOW + 12, "not 204"), ("n_q", 13, "not 13"),
-                                                ("machine", next(iter(MACHINES)), "this machine"), ("size", list(views.SIZES)[1], OURS)])
+@pytest.mark.parametrize(
+    "name, value, says",
+    [
+        ("block_latents", 36, "not of 36"),
+        ("context_latents", WINDOW + 12, "not 204"),
+        ("n_q", 13, "not 13"),
+        ("machine", next(iter(MACHINES)), "this machine"),
+        ("size", list(views.SIZES)[1], OURS),
+    ],
+)
 def test_what_cannot_be_measured_is_explained(lab, name, value, says):
     lab.controls[name].value = value
     assert says in lab.picture.note and lab.measure() is None and not lab.picture.measuring

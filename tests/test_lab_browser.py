@@ -1,4 +1,5 @@
-"""The complexity lab in a real browser: sliders moved, figures changed, a measurement taken, a sound played, and how fast it redraws."""
+"""The complexity lab in a real browser: sliders moved, figures changed, a measurement taken, a sound played,
+and how fast it redraws."""
 
 import os
 import statistics
@@ -6,7 +7,10 @@ import statistics
 from browser import jupyter_lab, numbers, open_notebook, wait_for, write_notebook
 
 LAB = ".lmdm-lab"
-CELLS = ["from lmdm_mini.live.lab import ComplexityLab\nlab = ComplexityLab()\nlab", "import time\ntime.sleep(20 if globals().get('again') else 0)\nagain = True"]  # the second one is busy when it is run again
+CELLS = [
+    "from lmdm_mini.widgets.lab import ComplexityLab\nlab = ComplexityLab()\nlab",
+    "import time\ntime.sleep(20 if globals().get('again') else 0)\nagain = True",
+]  # the second one is busy when it is run again
 # from the key that moves a slider to the next frame of the page that shows another picture
 WATCH = """() => {
   window.redraws = [];
@@ -35,7 +39,11 @@ def test_the_lab(tmp_path):
         for i in range(50):
             before = page.inner_html(".lmdm-lab-picture")
             handle.press("ArrowRight" if i < 25 else "ArrowLeft")
-            page.wait_for_function("before => document.querySelector('.lmdm-lab-picture').innerHTML != before", arg=before, timeout=5000)
+            page.wait_for_function(
+                "before => document.querySelector('.lmdm-lab-picture').innerHTML != before",
+                arg=before,
+                timeout=5000,
+            )
         page.wait_for_function("() => window.redraws.length >= 50", timeout=5000)
         median = statistics.median(page.evaluate("() => window.redraws"))
         print(f"redrawn in {median:.0f} ms (median of 50 moves)")
@@ -45,12 +53,21 @@ def test_the_lab(tmp_path):
             view(page, name)
             before = page.inner_html(".lmdm-lab-picture")
             handle.press("ArrowRight")
-            page.wait_for_function("before => document.querySelector('.lmdm-lab-picture').innerHTML != before", arg=before, timeout=5000)
+            page.wait_for_function(
+                "before => document.querySelector('.lmdm-lab-picture').innerHTML != before",
+                arg=before,
+                timeout=5000,
+            )
             if os.environ.get("LMDM_SCREENSHOT"):
-                page.locator(".jp-OutputArea").first.screenshot(path=os.environ["LMDM_SCREENSHOT"].replace(".", f"-{name.split()[0]}.", 1))
+                page.locator(".jp-OutputArea").first.screenshot(
+                    path=os.environ["LMDM_SCREENSHOT"].replace(".", f"-{name.split()[0]}.", 1)
+                )
 
         page.click(".lmdm-lab-measure")
-        page.wait_for_function("() => document.querySelector('.lmdm-lab-note').textContent.startsWith('measured / predicted')", timeout=120_000)
+        page.wait_for_function(
+            "() => document.querySelector('.lmdm-lab-note').textContent.startsWith('measured / predicted')",
+            timeout=120_000,
+        )
         assert page.text_content(".lmdm-lab-picture").count(", measured") == 4
 
         view(page, "Latency and quality")
@@ -67,4 +84,7 @@ def test_the_lab(tmp_path):
         page.keyboard.press("Control+Enter")
         page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="busy"]', timeout=10_000)
         page.click(".lmdm-lab-measure")
-        page.wait_for_function("() => document.querySelector('.lmdm-lab-note').textContent.includes('A cell is running')", timeout=8_000)
+        page.wait_for_function(
+            "() => document.querySelector('.lmdm-lab-note').textContent.includes('A cell is running')",
+            timeout=8_000,
+        )

@@ -10,8 +10,10 @@ from safetensors.torch import save_file
 
 from lmdm_mini.codec import Codec
 from lmdm_mini.corpus.data import load_manifest
-from lmdm_mini.corpus.latents import encode_corpus, find_latents, latent_path, pack_splits, read_latents, read_packed, views_of
 from lmdm_mini.corpus.piece import STEMS
+from lmdm_mini.latents import encode_corpus, find_latents, read_latents, read_packed
+from lmdm_mini.latents.encode import latent_path, views_of
+from lmdm_mini.latents.packed import pack_splits
 
 
 @pytest.fixture
@@ -19,7 +21,9 @@ def corpus(tmp_path):
     """A corpus of one second: four stems of noise in one file."""
     stems = np.random.default_rng(0).normal(0, 0.1, (44100, 8))
     soundfile.write(tmp_path / "one.flac", stems, 44100, subtype="PCM_16")
-    (tmp_path / "manifest.json").write_text(json.dumps({"pieces": [{"id": "one", "audio": "one.flac", "style": "jazz", "split": "test"}]}))
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({"pieces": [{"id": "one", "audio": "one.flac", "style": "jazz", "split": "test"}]})
+    )
     return tmp_path
 
 
@@ -45,7 +49,9 @@ def test_encodes_what_is_missing_and_no_more(corpus, codec):
     entry = load_manifest(corpus)["pieces"][0]
     stems = torch.from_numpy(soundfile.read(corpus / "one.flac", dtype="float32")[0].T.copy()).view(4, 2, -1)
     expected = codec.encode(views_of(stems, ["minus_lead"]))[0]
-    assert torch.allclose(read_latents(entry, "minus_lead", "a"), expected, atol=5e-3)  # kept in half precision
+    assert torch.allclose(
+        read_latents(entry, "minus_lead", "a"), expected, atol=5e-3
+    )  # kept in half precision
 
 
 def test_another_encoder_and_missing_latents_are_refused(corpus, codec):
@@ -67,9 +73,21 @@ def test_another_encoder_and_missing_latents_are_refused(corpus, codec):
 def test_packed_latents_are_the_same_but_for_a_little(tmp_path, codec):
     """Eight bits a number: every split packed, hours limited for train, styles in turn, read back close."""
     entries = []
-    for number, (style, split) in enumerate([("jazz", "train"), ("jazz", "train"), ("house", "train"), ("house", "valid"), ("jazz", "test")]):
+    for number, (style, split) in enumerate(
+        [("jazz", "train"), ("jazz", "train"), ("house", "train"), ("house", "valid"), ("jazz", "test")]
+    ):
         name = f"{style}_{number}"
-        entries.append({"id": name, "audio": "none", "style": style, "split": split, "seconds": 360.0, "bpm": 100.0, "captions": {"mix": [style]}})
+        entries.append(
+            {
+                "id": name,
+                "audio": "none",
+                "style": style,
+                "split": split,
+                "seconds": 360.0,
+                "bpm": 100.0,
+                "captions": {"mix": [style]},
+            }
+        )
         latents = {"mix": torch.randn(64, 40).half()}
         (tmp_path / "latents").mkdir(exist_ok=True)
         save_file(latents, str(tmp_path / "latents" / f"{name}.safetensors"), metadata={"codec": "a"})

@@ -10,25 +10,35 @@ import torch
 from test_kv_cache import words
 
 import lmdm_mini as lm
-from lmdm_mini import latent_batches, lmm_training
-from lmdm_mini.attention import BLOCKS
 from lmdm_mini.codec import load_codec
 from lmdm_mini.complexity import block_passes, forwards
 from lmdm_mini.conditioning import Text, no_text
-from lmdm_mini.corpus.latents import LatentPiece
-from lmdm_mini.dit import DiT
-from lmdm_mini.latent_batches import LatentSet
-from lmdm_mini.lmm import LMM, LMMConfig, load_lmm, parameters, save_lmm, start_from
-from lmdm_mini.lmm_cache import CachedBlock, LMMCache
-from lmdm_mini.lmm_streaming import LMM_SETTINGS, LMMStream, sample_code, stream_lmm
-from lmdm_mini.lmm_training import as_codes, by_group, code_loss, draw_codes, train_lmm
+from lmdm_mini.diffusion import batches as latent_batches
+from lmdm_mini.diffusion.dit import DiT
+from lmdm_mini.discrete import train as lmm_training
+from lmdm_mini.discrete.cache import CachedBlock, LMMCache
+from lmdm_mini.discrete.lmm import LMM, LMMConfig, load_lmm, parameters, save_lmm, start_from
+from lmdm_mini.discrete.rvq import RVQ, RVQConfig, load_rvq, save_rvq
+from lmdm_mini.discrete.stream import LMM_SETTINGS, LMMStream, sample_code, stream_lmm
+from lmdm_mini.discrete.train import as_codes, by_group, code_loss, draw_codes, train_lmm
+from lmdm_mini.latents import LatentPiece, LatentSet
 from lmdm_mini.models import sampling
-from lmdm_mini.rvq import RVQ, RVQConfig, load_rvq, save_rvq
 from lmdm_mini.streaming import beats_from
+from lmdm_mini.transformer import BLOCKS
 
 CODES, ENTRIES = 5, 32
-SMALL = LMMConfig(n_q=CODES, context_n_q=3, codebook_size=ENTRIES, width=48, heads=2, encoder_layers=2, temporal_layers=2, depth_width=32,
-                  depth_heads=2, depth_layers=2)
+SMALL = LMMConfig(
+    n_q=CODES,
+    context_n_q=3,
+    codebook_size=ENTRIES,
+    width=48,
+    heads=2,
+    encoder_layers=2,
+    temporal_layers=2,
+    depth_width=32,
+    depth_heads=2,
+    depth_layers=2,
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +87,8 @@ def greedy(logits):
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_cached_equals_uncached(model, block):
-    """Many blocks, prompts changing in between, the context growing up to the window and then sliding: same logits, same tokens."""
+    """Many blocks, prompts changing in between, the context growing up to the window and then sliding: same
+    logits, same tokens."""
     cache, history, beat = LMMCache(model), codes_of(0), 0.0
     for number in range(288 // block):
         text, context = words(2, number // 3), history[..., -192:]
@@ -93,7 +104,9 @@ def test_cached_equals_uncached(model, block):
 def test_every_length_of_context_and_one_branch(model, known):
     text, context = words(1, known), codes_of(known, 1)
     cache = LMMCache(model)
-    played(model, cache, codes_of(192, 2), 48, words(2), 0.0, greedy)  # what another block left behind is not heard
+    played(
+        model, cache, codes_of(192, 2), 48, words(2), 0.0, greedy
+    )  # what another block left behind is not heard
     codes, logits = played(model, cache, context, 9, text, 1.0, greedy)
     assert (logits - uncached(model, context, codes, text, 1.0)).abs().max() < 1e-4
 
@@ -124,16 +137,23 @@ def test_nobody_hears_what_is_said_later(model):
     for frame, q in ((12, 2), (10, 0), (15, CODES - 1), (13, CODES - 1)):
         changed = codes.clone()
         changed[0, q, frame] = (codes[0, q, frame] + 1) % ENTRIES
-        moved = (model(changed, known, text) - before)[0].abs().amax(-1).flatten() > 1e-6  # in the order in which codes are said
+        moved = (model(changed, known, text) - before)[0].abs().amax(
+            -1
+        ).flatten() > 1e-6  # in the order in which codes are said
         place = (frame - known) * CODES + q
         assert not moved[: place + 1].any() and moved[place + 1 :].all()
 
 
 def test_of_the_context_few_codes_are_heard(model):
-    """The encoder is given the first codes of a frame; only the newest frame is told whole, to the first that comes."""
+    """The encoder is given the first codes of a frame; only the newest frame is told whole, to the first that
+    comes."""
     text, known, codes = words(1), 10, codes_of(14, 5)
     before = model(codes, known, text)
-    for frame, q, heard in ((3, SMALL.context_n_q - 1, True), (3, SMALL.context_n_q, False), (known - 1, CODES - 1, True)):
+    for frame, q, heard in (
+        (3, SMALL.context_n_q - 1, True),
+        (3, SMALL.context_n_q, False),
+        (known - 1, CODES - 1, True),
+    ):
         changed = codes.clone()
         changed[0, q, frame] = (codes[0, q, frame] + 1) % ENTRIES
         assert bool(((model(changed, known, text) - before).abs() > 1e-6).any()) == heard
@@ -145,7 +165,12 @@ def test_missing_context_is_as_if_it_had_never_been(model):
     there = torch.arange(40) >= torch.tensor([[24], [40]])
     masked = model(codes, 40, text, beats, there)
     for row, missing in ((0, 24), (1, 40)):
-        alone = model(codes[row : row + 1, :, missing:], 40 - missing, text[row : row + 1], beats[row : row + 1, missing:])
+        alone = model(
+            codes[row : row + 1, :, missing:],
+            40 - missing,
+            text[row : row + 1],
+            beats[row : row + 1, missing:],
+        )
         assert (masked[row] - alone[0]).abs().max() < 1e-4
     assert (masked - model(codes, 40, text, beats)).abs().max() > 1e-2
 
@@ -156,13 +181,19 @@ def test_prompt_tempo_and_clock_are_heard(model):
     beats = torch.linspace(0, 3, 30)[None]
     before = model(codes, 20, text, beats)
     other = words(1, 9)
-    for changed in (replace(text, tokens=other.tokens), replace(text, sentence=other.sentence), replace(text, bpm=torch.tensor([140.0])),
-                    no_text(1)):
+    for changed in (
+        replace(text, tokens=other.tokens),
+        replace(text, sentence=other.sentence),
+        replace(text, bpm=torch.tensor([140.0])),
+        no_text(1),
+    ):
         assert (model(codes, 20, changed, beats) - before).abs().max() > 1e-4
     shifted = beats + 0.5
     assert (model(codes, 20, text, shifted) - before).abs().max() > 1e-4
     free = no_text(1)
-    assert torch.equal(model(codes, 20, free, shifted), model(codes, 20, free, beats))  # without a tempo there is no clock
+    assert torch.equal(
+        model(codes, 20, free, shifted), model(codes, 20, free, beats)
+    )  # without a tempo there is no clock
 
 
 # ---------------------------------------------------------------- size and cost
@@ -178,8 +209,12 @@ def test_as_large_as_ours():
 def test_a_block_costs_what_the_table_says(model):
     """Context once, then o temporal and o * n_q depth forwards, with both branches of guidance in one."""
     rows: dict[str, list] = {"encoder": [], "temporal": [], "depth": []}
-    handles = [getattr(model, name)[0].register_forward_hook(lambda m, args, out, calls=calls: calls.append(tuple(args[0].shape[:2])))
-               for name, calls in rows.items()]
+    handles = [
+        getattr(model, name)[0].register_forward_hook(
+            lambda m, args, out, calls=calls: calls.append(tuple(args[0].shape[:2]))
+        )
+        for name, calls in rows.items()
+    ]
     played(model, LMMCache(model), codes_of(60), 12, words(2), 0.0, greedy)
     for handle in handles:
         handle.remove()
@@ -237,20 +272,29 @@ def test_stream_repeats_steers_and_joins(model):
     assert latents.shape == (64, 60) and torch.equal(latents, torch.cat([b.latents for b in play(0)[1]], -1))
     assert not torch.allclose(latents, torch.cat([b.latents for b in play(1)[1]], -1), atol=1e-2)
     assert (audio - model.codec.decode(latents)[:, : audio.shape[-1]]).abs().max() < 1e-4
-    assert torch.equal(model.rvq.decode(playing.codes)[0], latents) and torch.equal(playing.context[0], latents)
+    assert torch.equal(model.rvq.decode(playing.codes)[0], latents) and torch.equal(
+        playing.context[0], latents
+    )
     parts = blocks[0].seconds_of
-    assert set(parts) == {"context", "network", "codec"} and 0 < sum(parts.values()) <= blocks[0].seconds_to_make
+    assert (
+        set(parts) == {"context", "network", "codec"} and 0 < sum(parts.values()) <= blocks[0].seconds_to_make
+    )
 
 
 def test_stream_plays_what_the_model_says(model):
-    """The stream's second block is the greedy continuation of its first, with guidance and the clock where it should be."""
+    """The stream's second block is the greedy continuation of its first, with guidance and the clock where it
+    should be."""
     playing = stream_lmm(model, "funk, 100 bpm", cfg_scale=1.5, **FAST | {"top_k": 1})
     first, beat = next(playing), playing.beat
     assert beat == pytest.approx(12 * 2048 / 44100 * 100 / 60)
     context = playing.codes.clone()
     next(playing)
-    both = Text(*(torch.cat([getattr(playing.text, name), torch.zeros_like(getattr(playing.text, name))]) for name in
-                  ("tokens", "log_weight", "bpm", "sentence")))
+    both = Text(
+        *(
+            torch.cat([getattr(playing.text, name), torch.zeros_like(getattr(playing.text, name))])
+            for name in ("tokens", "log_weight", "bpm", "sentence")
+        )
+    )
     both.log_weight[1] = -math.inf
     logits = uncached(model, context, playing.codes[..., 12:], both, beat)
     assert first.latents.shape == (64, 12)
@@ -266,8 +310,13 @@ def test_codes_follow_the_context(model):
     late = torch.randn(1, 64, 10)
     playing.correct(late, 15)
     kept = torch.cat([given, made.latents[None]], -1)
-    assert torch.equal(playing.codes[..., -15:-5], model.rvq.encode(late)) and torch.equal(playing.context[..., -15:-5], late)
-    assert torch.equal(playing.codes[..., :47], model.rvq.encode(kept)[..., :47]) and playing.codes.shape[-1] == 62
+    assert torch.equal(playing.codes[..., -15:-5], model.rvq.encode(late)) and torch.equal(
+        playing.context[..., -15:-5], late
+    )
+    assert (
+        torch.equal(playing.codes[..., :47], model.rvq.encode(kept)[..., :47])
+        and playing.codes.shape[-1] == 62
+    )
     with pytest.raises(ValueError, match="cannot be corrected"):
         playing.correct(late, 5)
     playing.play(late)
@@ -282,28 +331,56 @@ def test_codes_follow_the_context(model):
 def test_one_surface_and_settings_of_ones_own(model):
     """`lm.stream` is the same for every model; what only the other kind has is refused."""
     diffusion = lm.load("block_causal")
-    assert isinstance(lm.stream(model, top_k=1), LMMStream) and not isinstance(lm.stream(diffusion), LMMStream)
-    for one, setting in ((model, "steps"), (model, "sampler"), (diffusion, "temperature"), (diffusion, "top_k")):
+    assert isinstance(lm.stream(model, top_k=1), LMMStream) and not isinstance(
+        lm.stream(diffusion), LMMStream
+    )
+    for one, setting in (
+        (model, "steps"),
+        (model, "sampler"),
+        (diffusion, "temperature"),
+        (diffusion, "top_k"),
+    ):
         with pytest.raises(TypeError, match=setting):
             lm.stream(one, **{setting: 1})
-    assert sampling(model, steps=3, top_k=5) == {"temperature": 1.1, "top_k": 5} and sampling(diffusion, steps=3, top_k=5) == {"steps": 3}
+    assert sampling(model, steps=3, top_k=5) == {"temperature": 1.1, "top_k": 5} and sampling(
+        diffusion, steps=3, top_k=5
+    ) == {"steps": 3}
 
 
 def test_goes_on_from_sound_and_gives_the_length_asked_for(model):
     sound = 0.1 * torch.randn(2, 44100, generator=torch.Generator().manual_seed(0))
     audio = lm.generate(model, "", seconds=0.7, context=sound, keep=True, **FAST)
     heard = stream_lmm(model, "", context=sound, **FAST).heard
-    assert audio.shape == (2, heard.shape[-1] + int(0.7 * 44100)) and torch.equal(audio[:, : heard.shape[-1]], heard)
-    assert not torch.allclose(audio[:, heard.shape[-1] :], lm.generate(model, "", seconds=0.7, **FAST), atol=1e-3)
+    assert audio.shape == (2, heard.shape[-1] + int(0.7 * 44100)) and torch.equal(
+        audio[:, : heard.shape[-1]], heard
+    )
+    assert not torch.allclose(
+        audio[:, heard.shape[-1] :], lm.generate(model, "", seconds=0.7, **FAST), atol=1e-3
+    )
 
 
 def test_bad_requests_are_refused(model):
     playing = stream_lmm(model, "", **FAST)
-    for bad in ({"temperature": 0.0}, {"temperature": -1.0}, {"temperature": math.nan}, {"top_k": 0}, {"top_k": 2.5},
-                {"top_k": ENTRIES + 1}, {"cfg_scale": math.inf}, {"block_latents": 0}, {"block_latents": 49}, {"steps": 8}):
+    for bad in (
+        {"temperature": 0.0},
+        {"temperature": -1.0},
+        {"temperature": math.nan},
+        {"top_k": 0},
+        {"top_k": 2.5},
+        {"top_k": ENTRIES + 1},
+        {"cfg_scale": math.inf},
+        {"block_latents": 0},
+        {"block_latents": 49},
+        {"steps": 8},
+    ):
         with pytest.raises(ValueError, match="|".join([*bad, *LMM_SETTINGS])):
             playing.set(**bad)
-    assert (playing.temperature, playing.top_k, playing.block_latents, playing.cfg_scale) == (1.1, 10, 12, 2.0)  # nothing has changed
+    assert (playing.temperature, playing.top_k, playing.block_latents, playing.cfg_scale) == (
+        1.1,
+        10,
+        12,
+        2.0,
+    )  # nothing has changed
     with pytest.raises(TypeError, match="prompt"):
         playing.set(prompt=3)
     with pytest.raises(ValueError, match="context_latents"):
@@ -339,7 +416,10 @@ def pieces(corpus=None, split="train", fingerprint=""):
     """A few bars that come again and again: something that can be learned."""
     generator = torch.Generator().manual_seed(0)
     bar = torch.randn(64, 20, generator=generator)
-    return [LatentPiece(str(i), "house", 120.0, ["house, 120 bpm"], bar.repeat(1, 26).roll(i, 1).half()) for i in range(3)]
+    return [
+        LatentPiece(str(i), "house", 120.0, ["house, 120 bpm"], bar.repeat(1, 26).roll(i, 1).half())
+        for i in range(3)
+    ]
 
 
 @pytest.fixture
@@ -356,20 +436,28 @@ def test_what_is_drawn(model, few_words):
     missing = (~batch.there).sum(1)
     assert 0.1 < (missing == 192).float().mean() < 0.32 and 0.4 < (missing == 0).float().mean() < 0.65
     whole = model.rvq.encode(pieces()[0].latents.float())
-    windows = {tuple(whole[:, i : i + 48].flatten().tolist()) for i in range(21)}  # all there are, as bars come again
+    windows = {
+        tuple(whole[:, i : i + 48].flatten().tolist()) for i in range(21)
+    }  # all there are, as bars come again
     assert all(tuple(row[:, 192:].flatten().tolist()) in windows for row in batch.codes[:20])
     half = batch.part(slice(0, 3), lambda x: x)
     assert torch.equal(half.codes, batch.codes[:3]) and len(half.text.bpm) == 3 and half.known == 192
 
 
 def test_the_loss_is_cross_entropy_where_it_weighs(model, few_words, monkeypatch):
-    monkeypatch.setattr(lmm_training, "fast_autocast", lambda device: nullcontext())  # exact on processors with bfloat16, too
+    monkeypatch.setattr(
+        lmm_training, "fast_autocast", lambda device: nullcontext()
+    )  # exact on processors with bfloat16, too
     untrained = start_from(model.rvq, SMALL)
     batch = draw_codes(LatentSet(as_codes(pieces(), model.rvq, CODES), 0), 3, 60, random.Random(0))
-    assert torch.allclose(code_loss(untrained, batch), torch.full((CODES,), math.log(ENTRIES)), atol=1e-4)  # it says nothing yet
+    assert torch.allclose(
+        code_loss(untrained, batch), torch.full((CODES,), math.log(ENTRIES)), atol=1e-4
+    )  # it says nothing yet
     batch.weight[:, 30:] = 0
     logits = model(batch.codes, batch.known, batch.text, batch.beats, batch.there).log_softmax(-1)
-    right = logits.gather(-1, batch.codes[..., batch.known :].transpose(1, 2)[..., None])[..., 0]  # (B, T, CODES)
+    right = logits.gather(-1, batch.codes[..., batch.known :].transpose(1, 2)[..., None])[
+        ..., 0
+    ]  # (B, T, CODES)
     assert torch.allclose(code_loss(model, batch), -right[:, :30].mean((0, 1)), atol=1e-5)
     assert torch.equal(untrained.code_embeddings, model.rvq.codebooks)
     groups = by_group(torch.arange(12.0))
@@ -399,7 +487,11 @@ def test_training_learns_goes_on_and_is_loaded(model, few_words, tmp_path):
     assert [row["step"] for row in log] == [*range(1, 11), *range(12, 41, 4)]  # ten rows a run
     assert log[0]["nats"] == pytest.approx(math.log(ENTRIES), abs=1e-3) and log[-1]["valid_all"] < 0.5
     loaded = load_lmm(path, tmp_path / "rvq.safetensors")
-    assert loaded.facts["steps"] == 40 and loaded.config == config and loaded.codec.fingerprint == codec.fingerprint
+    assert (
+        loaded.facts["steps"] == 40
+        and loaded.config == config
+        and loaded.codec.fingerprint == codec.fingerprint
+    )
     assert loaded.rvq.fingerprint == load_rvq(tmp_path / "rvq.safetensors").fingerprint
     assert next(stream_lmm(loaded, "", 12, top_k=1)).latents.shape == (64, 12)
     with pytest.raises(ValueError, match="begun with"):
@@ -416,7 +508,10 @@ def test_wrong_files_are_refused(model, tmp_path):
     with pytest.raises(FileNotFoundError, match="no quantiser"):
         load_lmm(path, tmp_path / "none.safetensors")
     loaded = load_lmm(path, quantiser)
-    assert all((loaded.state_dict()[name] - value).abs().max() < 2e-3 for name, value in untrained.state_dict().items())
+    assert all(
+        (loaded.state_dict()[name] - value).abs().max() < 2e-3
+        for name, value in untrained.state_dict().items()
+    )
     other = RVQ(model.rvq.config)
     other.codebooks.copy_(model.rvq.codebooks + 0.1)
     save_rvq(other, tmp_path / "other.safetensors", codec.fingerprint)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from lmdm_mini import musical
-from lmdm_mini.corpus.latents import LatentPiece
-from lmdm_mini.metrics import frechet_distance
-from lmdm_mini.reference import novelty, shuffle_time
+from lmdm_mini.evaluation.metrics import frechet_distance
+from lmdm_mini.evaluation.real_music import novelty, shuffle_time
+from lmdm_mini.latents import LatentPiece
 
 RATE = 44100
 
@@ -41,7 +41,10 @@ def test_noise_and_silence_have_no_beat():
     assert musical.tempo(torch.zeros(2, 10 * RATE)) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("found, right", [(100, True), (103, True), (50.5, True), (199, True), (108, False), (150, False), (0, False)])
+@pytest.mark.parametrize(
+    "found, right",
+    [(100, True), (103, True), (50.5, True), (199, True), (108, False), (150, False), (0, False)],
+)
 def test_tempi_agree_up_to_an_octave(found, right):
     assert musical.same_tempo(found, 100) is right
 
@@ -60,7 +63,10 @@ def test_level_and_silence():
 
 def test_a_copy_is_found_even_a_little_off():
     generator = torch.Generator().manual_seed(3)
-    train = [LatentPiece(str(i), "jazz", 100.0, [], torch.randn(64, 400, generator=generator).half()) for i in range(3)]
+    train = [
+        LatentPiece(str(i), "jazz", 100.0, [], torch.randn(64, 400, generator=generator).half())
+        for i in range(3)
+    ]
     copy, fresh = train[1].latents[None, :, 101:341].float(), torch.randn(1, 64, 240, generator=generator)
     smooth = torch.nn.functional.avg_pool1d(copy, 5, 1, 2)
     near = novelty(torch.cat([copy, fresh, smooth]), train)
@@ -70,7 +76,9 @@ def test_a_copy_is_found_even_a_little_off():
 def test_shuffling_keeps_the_sounds():
     audio = torch.randn(2, 2, RATE)
     shuffled = shuffle_time(audio)
-    assert shuffled.shape[-1] == RATE // 4410 * 4410 and not torch.equal(shuffled, audio[..., : shuffled.shape[-1]])
+    assert shuffled.shape[-1] == RATE // 4410 * 4410 and not torch.equal(
+        shuffled, audio[..., : shuffled.shape[-1]]
+    )
     assert torch.allclose(shuffled.square().sum(), audio[..., : shuffled.shape[-1]].square().sum())
 
 
@@ -79,7 +87,9 @@ def test_frechet_distance_of_known_gaussians():
     a = torch.randn(20000, 3, generator=generator)
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
     # means 2 apart in one dimension; deviations 1 and 3 in another: 4 + (3 - 1) squared
-    b = torch.randn(20000, 3, generator=generator) * torch.tensor([1.0, 3.0, 1.0]) + torch.tensor([2.0, 0.0, 0.0])
+    b = torch.randn(20000, 3, generator=generator) * torch.tensor([1.0, 3.0, 1.0]) + torch.tensor(
+        [2.0, 0.0, 0.0]
+    )
     assert frechet_distance(a, b) == pytest.approx(8, rel=0.05)
     for bad in (torch.zeros(1, 3), torch.zeros(5, 4), torch.zeros(5)):
         with pytest.raises(ValueError, match="embeddings are"):

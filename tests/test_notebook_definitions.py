@@ -1,4 +1,5 @@
-"""What a notebook builds is what the package has: definitions are taken out of its cells and held against the package's."""
+"""What a notebook builds is what the package has: definitions are taken out of its cells and held against the
+package's."""
 
 import ast
 from functools import partial
@@ -9,25 +10,31 @@ import pytest
 import torch
 import torch.nn.functional as F
 from test_kv_cache import words
-from test_lmm import codes_of, model, played  # noqa: F401: a fixture
-from test_rvq import latents_of, learner, quantiser  # noqa: F401: fixtures
+from test_lmm import codes_of, played  # noqa: F401
+from test_rvq import latents_of  # noqa: F401
 from torch import nn
 
-from lmdm_mini.lmm import DepthLayer
-from lmdm_mini.lmm_cache import LMMCache
-from lmdm_mini.lmm_streaming import sample_code
-from lmdm_mini.rvq import RVQConfig
-from lmdm_mini.rvq_training import RVQLearner
+from lmdm_mini.discrete.cache import LMMCache
+from lmdm_mini.discrete.lmm import DepthLayer
+from lmdm_mini.discrete.rvq import RVQConfig
+from lmdm_mini.discrete.stream import sample_code
+from lmdm_mini.discrete.train_rvq import RVQLearner
 from lmdm_mini.streaming import beats_from
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 
 def definitions(chapter: str, *names: str, **given) -> dict:
-    """Functions and classes of these names from the code cells of a chapter, with the usual imports and what is given around them."""
+    """Functions and classes of these names from the code cells of a chapter, with the usual imports and what
+    is given around them."""
     cells = nbformat.read(NOTEBOOKS / f"{chapter}.ipynb", as_version=4).cells
-    nodes = {node.name: node for cell in cells if cell.cell_type == "code" for node in ast.parse(cell.source).body
-             if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    nodes = {
+        node.name: node
+        for cell in cells
+        if cell.cell_type == "code"
+        for node in ast.parse(cell.source).body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
     missing = [name for name in names if name not in nodes]
     assert not missing, f"chapter {chapter} does not define {missing}"
     space = {"torch": torch, "nn": nn, "F": F, "partial": partial, **given}
@@ -43,7 +50,9 @@ def test_residual_quantisation(quantiser):  # noqa: F811
     codes = built["encode"](frames, quantiser.codebooks)
     assert torch.equal(codes.T, quantiser.encode(frames.T))
     for n in range(1, 5):
-        assert torch.allclose(built["decode"](codes[:, :n], quantiser.codebooks).T, quantiser.decode(codes[:, :n].T), atol=1e-6)
+        assert torch.allclose(
+            built["decode"](codes[:, :n], quantiser.codebooks).T, quantiser.decode(codes[:, :n].T), atol=1e-6
+        )
 
 
 def test_k_means_comes_as_near_as_the_quantisers():
@@ -53,7 +62,10 @@ def test_k_means_comes_as_near_as_the_quantisers():
     torch.manual_seed(0)
     one = RVQLearner(RVQConfig(1, 32))
     one.init_from(frames)
-    errors = [(frames - book[built["nearest"](frames, book)]).square().mean().item() for book in (mine, one.rvq().codebooks[0])]
+    errors = [
+        (frames - book[built["nearest"](frames, book)]).square().mean().item()
+        for book in (mine, one.rvq().codebooks[0])
+    ]
     assert errors[0] == pytest.approx(errors[1], rel=0.1)
 
 
@@ -61,12 +73,16 @@ def test_depth_layer():
     built, theirs = in_chapter_07("CausalLayer"), DepthLayer(32, 2, 8 / 3)
     mine, x = built["CausalLayer"](32, 2), torch.randn(3, 7, 32)
     mine.load_state_dict(theirs.state_dict())
-    assert torch.allclose(mine(x), theirs(x, partial(F.scaled_dot_product_attention, is_causal=True)), atol=1e-5)
+    assert torch.allclose(
+        mine(x), theirs(x, partial(F.scaled_dot_product_attention, is_causal=True)), atol=1e-5
+    )
 
 
 def test_depth_transformer_said_code_by_code(model):  # noqa: F811
     built = in_chapter_07("CausalLayer", "say_frame", model=model, c=model.config)
-    built["by_hand_layers"] = [built["CausalLayer"](model.config.depth_width, model.config.depth_heads) for _ in model.depth]
+    built["by_hand_layers"] = [
+        built["CausalLayer"](model.config.depth_width, model.config.depth_heads) for _ in model.depth
+    ]
     for mine, theirs in zip(built["by_hand_layers"], model.depth):
         mine.load_state_dict(theirs.state_dict())
     h = torch.randn(model.config.width, generator=torch.Generator().manual_seed(0))
@@ -77,19 +93,35 @@ def test_depth_transformer_said_code_by_code(model):  # noqa: F811
 
 def test_regenerating_all_equals_the_cache(model):  # noqa: F811
     text, context, count = words(2), codes_of(20, 3), 3
-    built = in_chapter_07("naive", "picker", "seeded", model=model, c=model.config, text=text, context=context, s=20,
-                          beats_from=beats_from, sample_code=sample_code)
+    built = in_chapter_07(
+        "naive",
+        "picker",
+        "seeded",
+        model=model,
+        c=model.config,
+        text=text,
+        context=context,
+        s=20,
+        beats_from=beats_from,
+        sample_code=sample_code,
+    )
     codes, logits = built["naive"](count, built["picker"](seed=1, top_k=10))
-    cached, theirs = played(model, LMMCache(model), context, count, text, 0.0, built["picker"](seed=1, top_k=10))
+    cached, theirs = played(
+        model, LMMCache(model), context, count, text, 0.0, built["picker"](seed=1, top_k=10)
+    )
     assert torch.equal(codes, cached[0]) and (logits - theirs).abs().max() < 1e-4
 
 
 def test_temporal_and_depth_hear_what_the_package_hears():
-    """A code that changes is heard by all codes after it and none before it; all at once, by all later frames."""
+    """A code that changes is heard by all codes after it and none before it; all at once, by all later
+    frames."""
     built = in_chapter_07("CausalLayer", "AllAtOnce", "TemporalAndDepth")
     torch.manual_seed(0)
     codes = torch.randint(16, (1, 4, 5))
-    for kind, later in (("TemporalAndDepth", lambda place: place + 1), ("AllAtOnce", lambda place: 4 * (place // 4 + 1))):
+    for kind, later in (
+        ("TemporalAndDepth", lambda place: place + 1),
+        ("AllAtOnce", lambda place: 4 * (place // 4 + 1)),
+    ):
         net = built[kind](4, 16)
         for frame, q in ((1, 0), (2, 3), (0, 1)):
             changed = codes.clone()

@@ -139,8 +139,11 @@ def test_links_lead_somewhere(path):
 
 
 def test_chapters_are_those_of_the_map():
-    """The first chapter has a map of all that are there or planned; the last, the jam session, came before some in between."""
-    chapters = next(cell.source for cell in code_cells(read(NOTEBOOKS[0])) if cell.source.startswith("CHAPTERS = "))
+    """The first chapter has a map of all that are there or planned; the last, the jam session, came before
+    some in between."""
+    chapters = next(
+        cell.source for cell in code_cells(read(NOTEBOOKS[0])) if cell.source.startswith("CHAPTERS = ")
+    )
     planned = re.findall(r'"(\d\d_\w+): ', chapters)
     assert [name[:2] for name in planned] == [f"{n:02d}" for n in range(15)]
     assert {path.stem for path in NOTEBOOKS} <= set(planned)

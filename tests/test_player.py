@@ -14,8 +14,8 @@ import pytest
 import soundfile
 import torch
 
-from lmdm_mini.live import StreamPlayer, as_blocks, listen, mp3_data_uri, spectrogram
-from lmdm_mini.live.player import SAMPLE_RATE
+from lmdm_mini.widgets import StreamPlayer, as_blocks, listen, mp3_data_uri, spectrogram
+from lmdm_mini.widgets.player import SAMPLE_RATE
 
 
 def tone(seconds, hertz=440.0):
@@ -62,7 +62,9 @@ def no_thread_is_left():
 def sent(monkeypatch):
     """Every message to the browser, as (content, buffers)."""
     messages = []
-    monkeypatch.setattr(StreamPlayer, "send", lambda self, content, buffers=None: messages.append((content, buffers)))
+    monkeypatch.setattr(
+        StreamPlayer, "send", lambda self, content, buffers=None: messages.append((content, buffers))
+    )
     return messages
 
 

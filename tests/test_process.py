@@ -36,7 +36,9 @@ def test_it_keeps_its_lead_hears_and_obeys(process):
     assert first.number == 0 and first.audio.shape == (2, first.samples) and first.audio.dtype == np.float32
     time.sleep(1.0)
     more = process.events(0.5)
-    assert len(more) == 1 and not process.events(0.5), "nobody has heard the first yet, so there is no need of more than another"
+    assert len(more) == 1 and not process.events(0.5), (
+        "nobody has heard the first yet, so there is no need of more than another"
+    )
     process.stop()
     process.start()
     blocks, begun, sent = [], None, 0

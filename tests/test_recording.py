@@ -10,8 +10,8 @@ import torch
 
 import lmdm_mini as lm
 from lmdm_mini.audio import SAMPLE_RATE
-from lmdm_mini.live import replay
 from lmdm_mini.live import recording as home
+from lmdm_mini.live import replay
 from lmdm_mini.live.engine import Engine
 from lmdm_mini.live.recording import Recording, from_16_bit, to_16_bit
 
@@ -25,15 +25,26 @@ def as_arrays(block):
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    """A short session with a player, a context, turns of the controls, and pieces that never came; and what it played, (2, N)."""
+    """A short session with a player, a context, turns of the controls, and pieces that never came; and what
+    it played, (2, N)."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the process of a session
     folder, generator = tmp_path_factory.mktemp("jam"), torch.Generator().manual_seed(0)
-    sound = torch.from_numpy(from_16_bit(to_16_bit(0.3 * torch.randn(2, 10 * SAMPLE_RATE, generator=generator).numpy())))
+    sound = torch.from_numpy(
+        from_16_bit(to_16_bit(0.3 * torch.randn(2, 10 * SAMPLE_RATE, generator=generator).numpy()))
+    )
     context = lm.read_audio("data/clips/funk-1.flac")[:, : 3 * SAMPLE_RATE]
-    engine, made, sent = Engine(lm.load("block_causal"), seed=5, context=context, prompt=[("house", 0.5), ("choir", 0.5)], **FAST), [], 0
+    engine, made, sent = (
+        Engine(
+            lm.load("block_causal"), seed=5, context=context, prompt=[("house", 0.5), ("choir", 0.5)], **FAST
+        ),
+        [],
+        0,
+    )
     settings = {"prompt": [["house", 0.5], ["choir", 0.5]], **FAST}
-    recording = Recording({"model": "block_causal", "checkpoint": None, "seed": 5, "settings": settings}, context)
+    recording = Recording(
+        {"model": "block_causal", "checkpoint": None, "seed": 5, "settings": settings}, context
+    )
     for number in range(9):
         while sent + PIECE < engine.samples - 0.4 * SAMPLE_RATE:
             if sent // PIECE % 7:
@@ -57,13 +68,20 @@ def session(tmp_path_factory):
 def test_wav_has_both_and_mp3_is_the_mix(session):
     recording, (wav, mp3, page, context), made = session
     sound, rate = soundfile.read(wav)
-    assert rate == SAMPLE_RATE and sound.shape == (made.shape[1], 4) and recording.seconds == pytest.approx(made.shape[1] / SAMPLE_RATE)
+    assert (
+        rate == SAMPLE_RATE
+        and sound.shape == (made.shape[1], 4)
+        and recording.seconds == pytest.approx(made.shape[1] / SAMPLE_RATE)
+    )
     assert np.abs(sound[:, :2].T - made.numpy()).max() <= 0.5 / 32768 + 1e-6
     assert sound[:, 2:].any() and mp3.stat().st_size < wav.stat().st_size / 10
     mix = soundfile.read(mp3)[0]
     assert np.abs(mix).max() > 0.1 and abs(len(mix) - len(sound)) < 3000
     told = json.loads(page.read_text())
-    assert told["blocks"][3]["turned"] == [["set", {"prompt": "funk", "mic_level": 0.5}]] and context.name == told["context"]
+    assert (
+        told["blocks"][3]["turned"] == [["set", {"prompt": "funk", "mic_level": 0.5}]]
+        and context.name == told["context"]
+    )
 
 
 def test_a_replay_is_the_same_music(session):

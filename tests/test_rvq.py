@@ -5,11 +5,13 @@ import copy
 import pytest
 import torch
 
-from lmdm_mini import dit, rvq as rvq_module, rvq_training
 from lmdm_mini.codec import load_codec
-from lmdm_mini.corpus.latents import ENDING, SHIPPED, LatentPiece, read_packed
-from lmdm_mini.rvq import RVQ, RVQConfig, load_rvq, round_trip_error, save_rvq
-from lmdm_mini.rvq_training import RVQLearner, all_frames, train_rvq
+from lmdm_mini.diffusion import dit
+from lmdm_mini.discrete import rvq as rvq_module
+from lmdm_mini.discrete import train_rvq as rvq_training
+from lmdm_mini.discrete.rvq import RVQ, RVQConfig, load_rvq, round_trip_error, save_rvq
+from lmdm_mini.discrete.train_rvq import RVQLearner, all_frames, train_rvq
+from lmdm_mini.latents import ENDING, LATENTS, LatentPiece, read_packed
 
 SMALL = RVQConfig(n_q=4, codebook_size=32)
 
@@ -18,7 +20,9 @@ def latents_of(frames=600, seed=0):
     """Latents whose channels have something in common, as real ones have: (1, 64, frames)."""
     generator = torch.Generator().manual_seed(seed)
     mix = torch.randn(64, 6, generator=torch.Generator().manual_seed(7)) / 6**0.5
-    return (mix @ torch.randn(6, frames, generator=generator) + 0.1 * torch.randn(64, frames, generator=generator))[None]
+    return (
+        mix @ torch.randn(6, frames, generator=generator) + 0.1 * torch.randn(64, frames, generator=generator)
+    )[None]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +43,9 @@ def test_codes_have_their_shape_and_more_codes_keep_more(quantiser):
     codes = quantiser.encode(z)
     assert codes.shape == (2, 4, 600) and codes.dtype == torch.int64 and len(codes.unique()) == 32
     assert quantiser.decode(codes).shape == z.shape
-    assert torch.equal(quantiser.encode(z[0]), codes[0]) and torch.equal(quantiser.decode(codes[0]), quantiser.decode(codes)[0])
+    assert torch.equal(quantiser.encode(z[0]), codes[0]) and torch.equal(
+        quantiser.decode(codes[0]), quantiser.decode(codes)[0]
+    )
     assert torch.equal(quantiser.encode(z, 2), codes[:, :2])
     error = round_trip_error(quantiser, z)
     assert error.shape == (4,) and (error[1:] < error[:-1]).all() and 0.01 < error[-1] < 0.5 < 1 > error[0]
@@ -67,8 +73,12 @@ def test_training_and_encoding_mean_the_same_codes(learner, quantiser):
     learner = copy.deepcopy(learner).eval()
     made, codes, _ = learner.quantiser(z.transpose(1, 2))
     codes = codes.transpose(1, 2)
-    assert torch.equal(codes, quantiser.encode(z)) and torch.allclose(made.transpose(1, 2), quantiser.decode(codes), atol=1e-5)
-    assert torch.allclose(learner.train()(z[0].T)[-1], (quantiser.decode(quantiser.encode(z)) - z).square().mean(), rtol=1e-3)
+    assert torch.equal(codes, quantiser.encode(z)) and torch.allclose(
+        made.transpose(1, 2), quantiser.decode(codes), atol=1e-5
+    )
+    assert torch.allclose(
+        learner.train()(z[0].T)[-1], (quantiser.decode(quantiser.encode(z)) - z).square().mean(), rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("dropout", [False, True])
@@ -85,12 +95,18 @@ def test_gradients_of_a_codebook_are_its_own():
     learner, frames = RVQLearner(SMALL), latents_of()[0].T
     learner.init_from(frames)
     learner(frames)[1].backward()
-    reached = [layer._codebook.embed.grad is not None and bool(layer._codebook.embed.grad.any()) for layer in learner.quantiser.layers]
+    reached = [
+        layer._codebook.embed.grad is not None and bool(layer._codebook.embed.grad.any())
+        for layer in learner.quantiser.layers
+    ]
     assert reached == [False, True, False, False]
 
 
 def pieces(corpus, split, fingerprint):
-    return [LatentPiece(str(i), "house", 120.0, ["house"], latents_of(500 + ENDING, i)[0].half()) for i in range(2)]
+    return [
+        LatentPiece(str(i), "house", 120.0, ["house"], latents_of(500 + ENDING, i)[0].half())
+        for i in range(2)
+    ]
 
 
 def test_training_learns_and_goes_on(tmp_path, monkeypatch):
@@ -118,8 +134,14 @@ def test_a_file_gives_back_the_codebooks(quantiser, tmp_path, monkeypatch):
     path = tmp_path / "rvq.safetensors"
     save_rvq(quantiser, path, load_codec().fingerprint, steps=3)
     loaded = load_rvq(path)
-    assert (loaded.codebooks - quantiser.codebooks).abs().max() < 2e-3 and loaded.facts == {"steps": 3} and loaded.n_q == 4
-    assert torch.equal(loaded.encode(loaded.decode(loaded.encode(latents_of(20), 1)), 1), loaded.encode(latents_of(20), 1))
+    assert (
+        (loaded.codebooks - quantiser.codebooks).abs().max() < 2e-3
+        and loaded.facts == {"steps": 3}
+        and loaded.n_q == 4
+    )
+    assert torch.equal(
+        loaded.encode(loaded.decode(loaded.encode(latents_of(20), 1)), 1), loaded.encode(latents_of(20), 1)
+    )
     assert loaded.fingerprint == load_rvq(path).fingerprint and len(loaded.fingerprint) == 16
     quantiser_of_others = RVQ(SMALL)
     quantiser_of_others.codebooks.copy_(quantiser.codebooks + 0.01)
@@ -145,7 +167,7 @@ def test_wrong_files_are_refused(quantiser, tmp_path):
     with pytest.raises(ValueError, match="damaged"):
         load_rvq(path)
     with pytest.raises(ValueError, match="damaged"):
-        load_rvq(SHIPPED / "test.safetensors")
+        load_rvq(LATENTS / "test.safetensors")
 
 
 def test_bad_requests_are_refused(quantiser):
@@ -171,7 +193,7 @@ def test_bad_requests_are_refused(quantiser):
 
 def test_real_latents_keep_more_with_more_codes():
     """Of the shipped latents, a quantiser of k-means alone keeps a good part."""
-    frames = all_frames(read_packed(SHIPPED / "test.safetensors", load_codec().fingerprint)).float()
+    frames = all_frames(read_packed(LATENTS / "test.safetensors", load_codec().fingerprint)).float()
     torch.manual_seed(0)
     learner = RVQLearner(RVQConfig(n_q=3, codebook_size=128))
     learner.init_from(frames[torch.randint(len(frames), (3000,))])
@@ -180,6 +202,6 @@ def test_real_latents_keep_more_with_more_codes():
 
 
 def test_the_shipped_quantiser_keeps_what_its_row_in_readme_says():
-    frames = all_frames(read_packed(SHIPPED / "test.safetensors", load_codec().fingerprint)).float()
+    frames = all_frames(read_packed(LATENTS / "test.safetensors", load_codec().fingerprint)).float()
     error = round_trip_error(load_rvq(), frames[::20].T[None])
     assert (error.diff() < 0).all() and error[0] < 0.6 and error[7] < 0.17 and error[11] < 0.09

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from lmdm_mini.corpus.ambient import ambient
-from lmdm_mini.corpus.chiptune import chiptune
-from lmdm_mini.corpus.chorale import chorale
-from lmdm_mini.corpus.folk import folk
 from lmdm_mini.corpus.piece import STEMS
 from lmdm_mini.corpus.scores import Score, read_scores, tune_group
-from lmdm_mini.corpus.theory import QUALITIES, SCALES, chord_at, chord_tones, nearest
+from lmdm_mini.corpus.styles.ambient import ambient
+from lmdm_mini.corpus.styles.chiptune import chiptune
+from lmdm_mini.corpus.styles.chorale import chorale
+from lmdm_mini.corpus.styles.folk import folk
+from lmdm_mini.corpus.styles.theory import QUALITIES, SCALES, chord_at, chord_tones, nearest
 
 
 def line(seed: int, count: int, pitches=(60, 62, 64, 65, 67, 69, 71, 72, 74, 76)) -> list[int]:
@@ -24,11 +24,9 @@ def line(seed: int, count: int, pitches=(60, 62, 64, 65, 67, 69, 71, 72, 74, 76)
     return found
 
 
-def hymn(seed: int,
-         tune_id: str = "bach/test",
-         shift: int = 0,
-         harmony: int = 0,
-         decorate: bool = False) -> Score:
+def hymn(
+    seed: int, tune_id: str = "bach/test", shift: int = 0, harmony: int = 0, decorate: bool = False
+) -> Score:
     """Sixteen bars in four voices; `harmony` picks other lower voices, `decorate` adds passing notes."""
     melody = line(seed, 64)
     soprano = []
@@ -36,41 +34,53 @@ def hymn(seed: int,
         soprano.append((float(beat), 0.5 if decorate and beat % 3 == 0 else 1.0, pitch + shift))
         if decorate and beat % 3 == 0:
             soprano.append((beat + 0.5, 0.5, pitch + 2 + shift))
-    lower = [[(float(beat), 1.0, nearest(centre, [melody[beat] + (harmony * voice * 5) % 12], 36, 70) + shift)
-              for beat in range(64)] for voice, centre in enumerate((62, 56, 47), start=1)]
-    return Score(tune_id,
-                 f"hymn {tune_id}",
-                 "4/4",
-                 shift % 12,
-                 "major",
-                 64.0,
-                 0.0, [soprano, *lower],
-                 phrase_ends=[16.0, 32.0, 48.0, 64.0],
-                 kind="chorale")
+    lower = [
+        [
+            (float(beat), 1.0, nearest(centre, [melody[beat] + (harmony * voice * 5) % 12], 36, 70) + shift)
+            for beat in range(64)
+        ]
+        for voice, centre in enumerate((62, 56, 47), start=1)
+    ]
+    return Score(
+        tune_id,
+        f"hymn {tune_id}",
+        "4/4",
+        shift % 12,
+        "major",
+        64.0,
+        0.0,
+        [soprano, *lower],
+        phrase_ends=[16.0, 32.0, 48.0, 64.0],
+        kind="chorale",
+    )
 
 
-def fiddle(seed: int,
-           tune_id: str = "ryan/test",
-           signature: str = "2/4",
-           kind: str = "reel",
-           shift: int = 0) -> Score:
+def fiddle(
+    seed: int, tune_id: str = "ryan/test", signature: str = "2/4", kind: str = "reel", shift: int = 0
+) -> Score:
     """A A B B of eight bars each: sixteenths in 2/4, eighths in 6/8 and 2/2."""
     over, under = map(int, signature.split("/"))
     bar, step = over * 4 / under, 0.25 if signature == "2/4" else 0.5
     count = round(8 * bar / step)
     strains = [line(seed * 2 + k, count) for k in (0, 1)]
-    voice = [(turn * 8 * bar + i * step, step, p + shift) for turn, k in enumerate((0, 0, 1, 1))
-             for i, p in enumerate(strains[k])]
+    voice = [
+        (turn * 8 * bar + i * step, step, p + shift)
+        for turn, k in enumerate((0, 0, 1, 1))
+        for i, p in enumerate(strains[k])
+    ]
     sections = [(turn * 8 * bar, name) for turn, name in enumerate("AABB")]
-    return Score(tune_id,
-                 f"tune {tune_id}",
-                 signature,
-                 shift % 12,
-                 "major",
-                 32 * bar,
-                 0.0, [voice],
-                 sections,
-                 kind=kind)
+    return Score(
+        tune_id,
+        f"tune {tune_id}",
+        signature,
+        shift % 12,
+        "major",
+        32 * bar,
+        0.0,
+        [voice],
+        sections,
+        kind=kind,
+    )
 
 
 MAKERS = {
@@ -103,8 +113,9 @@ def test_pieces_are_valid_and_come_from_the_seed(name):
         assert piece.chords[0].start == 0 and all(c.quality in QUALITIES for c in piece.chords)
         assert sum(c.duration for c in piece.chords) == pytest.approx(piece.length)
         starts = [s.start for s in piece.sections]
-        assert starts[0] == 0 and starts == sorted(starts) and all(s % piece.beats_per_bar == 0
-                                                                   for s in starts)
+        assert (
+            starts[0] == 0 and starts == sorted(starts) and all(s % piece.beats_per_bar == 0 for s in starts)
+        )
 
 
 def test_other_seeds_give_other_pieces():
@@ -139,7 +150,7 @@ def test_tune_group_finds_the_same_tune_in_disguise():
         fiddle(7, "ryan/x"),
         fiddle(7, "oneill/0001", signature="2/2", shift=5),
         fiddle(8, "ryan/y"),
-        fiddle(9, "ryan/z", signature="6/8", kind="jig")
+        fiddle(9, "ryan/z", signature="6/8", kind="jig"),
     ]
     group = tune_group(scores)
     assert len({group[t] for t in ("bach/a", "bach/b", "bach/c", "bach/d")}) == 1
@@ -150,14 +161,14 @@ def test_tune_group_finds_the_same_tune_in_disguise():
 def test_one_name_is_one_group():
     scores = [
         replace(fiddle(1, "ryan/a"), title="The Rakes of Mallow Reel"),
-        replace(fiddle(2, "oneill/0002"), title="Rakes of Mallow")
+        replace(fiddle(2, "oneill/0002"), title="Rakes of Mallow"),
     ]
     assert len(set(tune_group(scores).values())) == 1
 
 
 def test_bad_arguments():
     with pytest.raises(ValueError, match="Unknown score collections"):
-        read_scores("nowhere", ("essen", ))
+        read_scores("nowhere", ("essen",))
     with pytest.raises(ValueError, match="needs four"):
         chorale(random.Random(0), fiddle(1))
     with pytest.raises(ValueError, match="strains"):
@@ -167,14 +178,19 @@ def test_bad_arguments():
 def test_reading_real_scores():
     music21 = pytest.importorskip("music21")
     from lmdm_mini.corpus.score_reading import _chorale, _fiddle_tune
+
     bach = _chorale(music21.corpus.parse("bach/bwv66.6"), "bwv66.6", "bwv66.6")
     assert len(bach.voices) == 4 and (bach.key_root, bach.key_mode) == (6, "minor") and bach.pickup == 1.0
     assert bach.length % 4 == 0 and len(bach.phrase_ends) >= 4
     tune = _fiddle_tune(
         music21.converter.parse(
-            "X:1\nT:Test\nM:C|\nL:1/8\nK:D\nA2|:" + "d2fd Adfd|e2ed cdef|" * 3 +
-            "d2fd Adfd|1 d2d2 d2A2:|2 d2d2 d4|]\n",
-            format="abc"), "ryan/Test")
+            "X:1\nT:Test\nM:C|\nL:1/8\nK:D\nA2|:"
+            + "d2fd Adfd|e2ed cdef|" * 3
+            + "d2fd Adfd|1 d2d2 d2A2:|2 d2d2 d4|]\n",
+            format="abc",
+        ),
+        "ryan/Test",
+    )
     assert [name for _, name in tune.sections] == ["A", "A"] and tune.length == 68 and tune.pickup == 1.0
     assert tune.sections[0][0] == 4.0 and tune.voices[0][0] == (3.0, 1.0, 69)
     assert max(s + d for s, d, _ in tune.voices[0]) == 68.0

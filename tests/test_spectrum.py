@@ -3,8 +3,19 @@
 import pytest
 import torch
 
-from lmdm_mini.codec_losses import ERB_WEIGHT, codec_losses, pca_weight
-from lmdm_mini.spectrum import BINS, FEATURES, HOP, compress, decompress, overlap_add, spectral_features, split_features, stft, synthesise
+from lmdm_mini.codec.losses import ERB_WEIGHT, codec_losses, pca_weight
+from lmdm_mini.codec.spectrum import (
+    BINS,
+    FEATURES,
+    HOP,
+    compress,
+    decompress,
+    overlap_add,
+    spectral_features,
+    split_features,
+    stft,
+    synthesise,
+)
 
 
 def tones(*hertz, seconds=1.5, pan=0.0):
@@ -53,7 +64,10 @@ def test_features_do_not_change_when_a_tone_is_moved_in_time():
     audio = tones(440.0)
     here, there = features_of(audio), features_of(audio[..., 77:])
     loud = split_features(here).magnitude[0, 10] > 0.5
-    for a, b in ((split_features(here).magnitude, split_features(there).magnitude), (split_features(here).inst_freq, split_features(there).inst_freq)):
+    for a, b in (
+        (split_features(here).magnitude, split_features(there).magnitude),
+        (split_features(here).inst_freq, split_features(there).inst_freq),
+    ):
         assert (a[0, 10][..., loud[: a.shape[-1]]] - b[0, 10][..., loud[: b.shape[-1]]]).abs().max() < 0.02
 
 
@@ -67,7 +81,8 @@ def test_a_hit_stays_sharp():
 
 
 def test_synthesis_piece_by_piece_is_the_same():
-    """Pieces are padded to tiles of one length, so that every product has the same shape however the music is cut."""
+    """Pieces are padded to tiles of one length, so that every product has the same shape however the music is
+    cut."""
     noise = 0.1 * torch.randn(1, 2, 66150, generator=torch.Generator().manual_seed(1))
     features = features_of(tones(220.0, 331.0) + noise)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import lmdm_mini as lm
-from lmdm_mini.bench import counted_frames
 from lmdm_mini.complexity import frame_forwards
-from lmdm_mini.dit import DiT, DiTConfig
-from lmdm_mini.streaming import SETTINGS
+from lmdm_mini.complexity.bench import counted_frames
+from lmdm_mini.diffusion.dit import DiT, DiTConfig
+from lmdm_mini.diffusion.stream import SETTINGS
 
 RECORDINGS = sorted((Path(__file__).parent.parent / "data" / "recordings").glob("*.flac"))
 FAST = {"steps": 2, "block_latents": 12, "context_latents": 36}
@@ -101,7 +101,11 @@ def test_live_variants_cost_what_the_formula_says(live):
     with counted_frames(live) as frames:
         blocks = [next(stream) for _ in range(2)]
     assert frames[0] == 2 * frame_forwards(live.config.variant, 192, 24, 3, guided=True)
-    assert blocks[0].seconds_of["context"] > 0 and set(blocks[0].seconds_of) == {"context", "network", "codec"}
+    assert blocks[0].seconds_of["context"] > 0 and set(blocks[0].seconds_of) == {
+        "context",
+        "network",
+        "codec",
+    }
 
 
 def test_live_variants_stream_steer_and_repeat(live):
@@ -111,7 +115,11 @@ def test_live_variants_stream_steer_and_repeat(live):
         stream.set(block_latents=48, prompt="")
         return torch.cat([b.latents for b in [*blocks, next(stream), next(stream)]], -1)
 
-    assert play(0).shape == (64, 108) and torch.equal(play(0), play(0)) and not torch.allclose(play(0), play(1), atol=1e-2)
+    assert (
+        play(0).shape == (64, 108)
+        and torch.equal(play(0), play(0))
+        and not torch.allclose(play(0), play(1), atol=1e-2)
+    )
     with pytest.raises(ValueError, match="blocks of"):
         lm.stream(live, block_latents=36)
     with pytest.raises(ValueError, match="context_latents"):
@@ -162,7 +170,9 @@ def test_a_recording_is_heard_to_its_end_and_no_further(model):
     whole = model.codec.encode(recording[:, start:][None])[..., :frames]
     assert (stream.context - whole).abs().max() < 1e-4
     kept = lm.generate(model, context=recording[:, : 3 * 44100], seconds=1, keep=True, **FAST)
-    assert kept.shape[-1] == 44100 + frames * 2048 - 256 and torch.equal(kept[:, : stream.heard.shape[-1]], stream.heard)
+    assert kept.shape[-1] == 44100 + frames * 2048 - 256 and torch.equal(
+        kept[:, : stream.heard.shape[-1]], stream.heard
+    )
 
 
 def test_of_a_long_recording_the_end_is_used_and_said_so(model):
@@ -175,7 +185,10 @@ def test_of_a_long_recording_the_end_is_used_and_said_so(model):
 
 def test_the_two_ways_of_outpainting(model):
     recording = lm.read_audio(RECORDINGS[0])[:, : 2 * 44100]
-    mask, replaced = (next(lm.stream(model, context=recording, outpainting=way, **FAST)).latents for way in ("mask", "replace"))
+    mask, replaced = (
+        next(lm.stream(model, context=recording, outpainting=way, **FAST)).latents
+        for way in ("mask", "replace")
+    )
     assert mask.shape == replaced.shape and not torch.allclose(mask, replaced, atol=1e-2)
     with pytest.raises(ValueError, match="mask, replace"):
         lm.stream(model, outpainting="magic")

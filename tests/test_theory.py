@@ -4,13 +4,13 @@ import random
 
 import pytest
 
-from lmdm_mini.corpus import patterns as pt
-from lmdm_mini.corpus import theory as th
-from lmdm_mini.corpus.funk import funk
-from lmdm_mini.corpus.house import house
-from lmdm_mini.corpus.jazz import jazz
-from lmdm_mini.corpus.lofi import lofi
 from lmdm_mini.corpus.piece import STEMS, Chord, Note
+from lmdm_mini.corpus.styles import patterns as pt
+from lmdm_mini.corpus.styles import theory as th
+from lmdm_mini.corpus.styles.funk import funk
+from lmdm_mini.corpus.styles.house import house
+from lmdm_mini.corpus.styles.jazz import jazz
+from lmdm_mini.corpus.styles.lofi import lofi
 
 STYLES = (lofi, house, funk, jazz)
 SEEDS = range(8)
@@ -84,7 +84,9 @@ def test_pieces_are_whole(style):
             assert {n.track for n in notes} == set(piece.tracks[stem])
             for note in notes:
                 assert 0 <= note.pitch <= 127 and 1 <= note.velocity <= 127 and note.duration > 0
-                assert 0 <= note.start < piece.length and note.start + note.duration <= piece.length + 1.0 + 1e-6
+                assert (
+                    0 <= note.start < piece.length and note.start + note.duration <= piece.length + 1.0 + 1e-6
+                )
 
 
 @pytest.mark.parametrize("style", STYLES, ids=lambda f: f.__name__)
@@ -99,7 +101,9 @@ def test_bass_plays_roots_where_chords_start(style):
     for seed in SEEDS:
         piece = style(random.Random(seed), seed)
         for chord in piece.chords:
-            first = next((n for n in piece.stems["bass"] if chord.start - 0.1 <= n.start < chord.start + 0.9), None)
+            first = next(
+                (n for n in piece.stems["bass"] if chord.start - 0.1 <= n.start < chord.start + 0.9), None
+            )
             if first:
                 on_root.append(first.pitch % 12 == chord.root)
     assert len(on_root) > 20 and sum(on_root) / len(on_root) > 0.85

@@ -9,16 +9,18 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from lmdm_mini import latent_training
 from lmdm_mini.codec import load_codec
 from lmdm_mini.conditioning import no_text
-from lmdm_mini.corpus.latents import SHIPPED, LatentPiece, find_latents, read_packed
-from lmdm_mini.dit import DiT, DiTConfig, live_model
-from lmdm_mini.flow import noised_sample
-from lmdm_mini.latent_batches import DRAWS, FlowBatch, LatentSet, draw_context, draw_context_dropout, draw_frames, draw_levels
-from lmdm_mini.latent_training import base_velocity, flow_loss
-from lmdm_mini.muon import Muon, orthogonalize
+from lmdm_mini.diffusion import train as latent_training
+from lmdm_mini.diffusion.batches import DRAWS, FlowBatch, draw_context, draw_frames, draw_levels
+from lmdm_mini.diffusion.distil import base_velocity
+from lmdm_mini.diffusion.dit import DiT, DiTConfig, live_model
+from lmdm_mini.diffusion.flow import noised_sample
+from lmdm_mini.diffusion.train import flow_loss
+from lmdm_mini.latents import LATENTS, LatentPiece, LatentSet, find_latents, read_packed
+from lmdm_mini.latents.windows import draw_context_dropout
 from lmdm_mini.training import Run
+from lmdm_mini.training.muon import Muon, orthogonalize
 
 SMALL = DiTConfig(width=48, depth=2, heads=2, window=48)
 
@@ -34,24 +36,34 @@ def test_batches_stay_of_one_size():
     drawn = [draw_frames(16, 240, rng) for _ in range(300)]
     lengths = [frames for _, frames in drawn]
     assert lengths.count(240) > 150 and max(lengths) > 600 and min(lengths) < 60
-    assert all(items * frames <= 16 * 240 and (items == 16 or items * frames > 8 * 240) for items, frames in drawn)
+    assert all(
+        items * frames <= 16 * 240 and (items == 16 or items * frames > 8 * 240) for items, frames in drawn
+    )
 
 
 def test_all_levels_of_the_schedule_are_learned():
     """Samplers start at t = 1 and take half of their steps above .95: levels that training has to know."""
     t = draw_levels((20_000, 1), torch.Generator().manual_seed(0))
-    assert 0.02 < (t == 1).float().mean() < 0.04 and (t > 0.953).float().mean() > 0.15 and (t < 0.1).float().mean() > 0.02
+    assert (
+        0.02 < (t == 1).float().mean() < 0.04
+        and (t > 0.953).float().mean() > 0.15
+        and (t < 0.1).float().mean() > 0.02
+    )
     assert t.min() >= 0 and t.max() <= 1
 
 
 def test_captions_are_thinned_out():
-    piece = LatentPiece("one", "house", 124.0, ["a house track with synth bass, 124 bpm"], torch.randn(64, 30).half())
+    piece = LatentPiece(
+        "one", "house", 124.0, ["a house track with synth bass, 124 bpm"], torch.randn(64, 30).half()
+    )
     data = LatentSet([piece], 0)
     heard = [data.draw_text(piece.captions[0], piece.bpm) for _ in range(300)]
     lengths = [text.tokens.shape[1] for text in heard]
     whole = len(data.words[piece.captions[0]])
     assert min(lengths) == 0 and 1 in lengths and max(lengths) == whole and len(set(lengths)) > 5
-    assert all((text.bpm.item() == 124) == (text.tokens.shape[1] > 0) == bool(text.sentence.any()) for text in heard)
+    assert all(
+        (text.bpm.item() == 124) == (text.tokens.shape[1] > 0) == bool(text.sentence.any()) for text in heard
+    )
     windows, text, there, beats = data.batch(3, 48)  # a piece that is all ending: its first granule is taken
     assert windows.shape == (3, 64, 48) and windows[..., 12:].abs().max() == 0 and len(text.bpm) == 3
     assert there[:, :12].all() and not there[:, 12:].any()
@@ -59,7 +71,9 @@ def test_captions_are_thinned_out():
 
 
 def test_a_tempo_is_given_mostly_when_the_caption_names_none():
-    data = LatentSet([LatentPiece("one", "house", 124.0, ["club music"], torch.randn(64, 300).half())], 0, empty=0.0)
+    data = LatentSet(
+        [LatentPiece("one", "house", 124.0, ["club music"], torch.randn(64, 300).half())], 0, empty=0.0
+    )
     given = [data.draw_text("club music", 124.0).bpm.item() for _ in range(300)]
     assert set(given) == {0.0, 124.0} and 0.6 < given.count(124.0) / 300 < 0.8
 
@@ -68,10 +82,12 @@ def test_no_latents_say_where_they_come_from(tmp_path):
     with pytest.raises(ValueError, match="corpus"):
         LatentSet([])
     with pytest.raises(ValueError, match="another|made by encoder"):
-        read_packed(SHIPPED / "test.safetensors", "another")
+        read_packed(LATENTS / "test.safetensors", "another")
     with pytest.raises(FileNotFoundError, match="restore"):
         read_packed(tmp_path / "none.safetensors", "a")
-    assert len(find_latents(tmp_path, "test", load_codec().fingerprint)) > 8  # no corpus there: the shipped ones
+    assert (
+        len(find_latents(tmp_path, "test", load_codec().fingerprint)) > 8
+    )  # no corpus there: the shipped ones
 
 
 def test_training_learns_resumes_and_repeats(tmp_path):
@@ -104,12 +120,17 @@ def test_training_learns_resumes_and_repeats(tmp_path):
 
 
 def test_steps_of_matrices_are_orthogonal_and_of_adams_size():
-    """Whatever the gradient, all directions of a matrix move alike; a stack of matrices moves as each of them alone would."""
+    """Whatever the gradient, all directions of a matrix move alike; a stack of matrices moves as each of them
+    alone would."""
     generator = torch.Generator().manual_seed(0)
     for shape in ((24, 64), (64, 24)):
         steep = torch.randn(shape, generator=generator) @ torch.diag(torch.logspace(0, -2, shape[1]))
         values = torch.linalg.svdvals(orthogonalize(steep))
-        assert 0.3 < values.min() and values.max() < 1.3 and torch.linalg.svdvals(steep).max() > 10 * torch.linalg.svdvals(steep).min()
+        assert (
+            0.3 < values.min()
+            and values.max() < 1.3
+            and torch.linalg.svdvals(steep).max() > 10 * torch.linalg.svdvals(steep).min()
+        )
     weight, start = torch.nn.Parameter(torch.zeros(48, 24)), torch.randn(48, 24, generator=generator)
     for parts, alone in ((2, start[:24]), (1, start)):
         weight.data.zero_()
@@ -124,7 +145,13 @@ def test_windows_keep_away_from_the_end():
     """Endings are not learned, and no window is padded while pieces are long enough."""
     latents = torch.zeros(64, 700).half()
     latents[:, -172:] = 1
-    data = LatentSet([LatentPiece("a", "jazz", 100.0, ["jazz"], latents), LatentPiece("b", "jazz", 100.0, ["jazz"], latents[:, -300:])], 0)
+    data = LatentSet(
+        [
+            LatentPiece("a", "jazz", 100.0, ["jazz"], latents),
+            LatentPiece("b", "jazz", 100.0, ["jazz"], latents[:, -300:]),
+        ],
+        0,
+    )
     for frames in (12, 240, 480):
         windows, _, there, _ = data.batch(20, frames)
         assert windows.abs().max() == 0 and there.float().mean() > 0.9
@@ -146,8 +173,19 @@ def test_diverged_training_stops_with_a_reason(tmp_path):
 
 def small_set(seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return LatentSet([LatentPiece(str(i), "house", 120.0, ["house, 120 bpm", "club music"], torch.randn(64, 700, generator=generator).half())
-                      for i in range(3)], seed)
+    return LatentSet(
+        [
+            LatentPiece(
+                str(i),
+                "house",
+                120.0,
+                ["house, 120 bpm", "club music"],
+                torch.randn(64, 700, generator=generator).half(),
+            )
+            for i in range(3)
+        ],
+        seed,
+    )
 
 
 @pytest.mark.parametrize("variant", DRAWS)
@@ -170,14 +208,22 @@ def test_every_variant_learns_from_what_is_drawn(variant):
 
 def test_splices_can_be_left_out():
     """Without them, every target frame of a stretch is learned; with them, some only from the cut on."""
-    weights = [DRAWS["block_causal"](small_set(), 64, 240, random.Random(3), torch.Generator(), splices=splices).weight[:, 480:]
-               for splices in (False, True)]
+    weights = [
+        DRAWS["block_causal"](
+            small_set(), 64, 240, random.Random(3), torch.Generator(), splices=splices
+        ).weight[:, 480:]
+        for splices in (False, True)
+    ]
     assert weights[0].min() == 1 and weights[1].min() == 0 and weights[1].mean() > 0.7
 
 
 def test_context_goes_missing_from_its_old_end():
     missing = draw_context_dropout(2000, 192, random.Random(0))
-    assert 0.15 < (missing == 192).float().mean() < 0.27 and (missing == 0).float().mean() > 0.45 and (missing % 12 == 0).all()
+    assert (
+        0.15 < (missing == 192).float().mean() < 0.27
+        and (missing == 0).float().mean() > 0.45
+        and (missing % 12 == 0).all()
+    )
 
 
 @pytest.mark.parametrize("variant", ["enc_dec", "block_causal"])
@@ -203,7 +249,8 @@ def rough(variant: str = "bidirectional") -> DiT:
 
 
 def test_the_base_is_asked_in_a_window_of_its_own(monkeypatch):
-    """For both live variants it answers as it outpaints the block alone; of another piece's context it hears nothing."""
+    """For both live variants it answers as it outpaints the block alone; of another piece's context it hears
+    nothing."""
     monkeypatch.setattr(latent_training, "fast_autocast", lambda device: nullcontext())
     base = rough()
 
@@ -213,7 +260,9 @@ def test_the_base_is_asked_in_a_window_of_its_own(monkeypatch):
         t = batch.t[row : row + 1] if batch.t.ndim == 1 else batch.t[row : row + 1, first]
         noisy = noised_sample(batch.x0[row : row + 1], t, batch.noise[row : row + 1]).x_t
         x = torch.where(mask[:, None] > 0, batch.x0[row : row + 1, :, where], noisy[..., where])
-        return base(x, t, batch.text[row : row + 1], mask, beats=batch.beats[row : row + 1, where])[0, :, context:]
+        return base(x, t, batch.text[row : row + 1], mask, beats=batch.beats[row : row + 1, where])[
+            0, :, context:
+        ]
 
     generator, spliced = torch.Generator().manual_seed(2), 0
     for seed in range(4):
@@ -224,7 +273,9 @@ def test_the_base_is_asked_in_a_window_of_its_own(monkeypatch):
         for row in range(len(v)):
             context = 0 if batch.own[row] else known - int(missing[row])
             spliced += int(batch.own[row] > 0)
-            assert torch.allclose(v[row, :, known:], outpainted(batch, row, known, batch.block, known, context), atol=1e-4)
+            assert torch.allclose(
+                v[row, :, known:], outpainted(batch, row, known, batch.block, known, context), atol=1e-4
+            )
     assert spliced > 2
     for seed in range(6):
         batch = DRAWS["block_causal"](small_set(), 16, 240, random.Random(seed), generator, count=3)
@@ -233,17 +284,22 @@ def test_the_base_is_asked_in_a_window_of_its_own(monkeypatch):
         for row in range(len(v)):
             for first in range(frames, v.shape[-1], batch.block):
                 place = int(batch.positions[first])
-                heard = batch.attention_mask[row, 0, first, :frames] & (torch.arange(frames) >= batch.own[row])
+                heard = batch.attention_mask[row, 0, first, :frames] & (
+                    torch.arange(frames) >= batch.own[row]
+                )
                 answer = outpainted(batch, row, first, batch.block, place, int(heard.sum()))
                 assert torch.allclose(v[row, :, first : first + batch.block], answer, atol=1e-4)
 
 
 @pytest.mark.parametrize("variant", ["enc_dec", "block_causal"])
 def test_distilled_models_come_nearer_to_the_base(variant, tmp_path, monkeypatch):
-    """From a live model that is a little off, twenty steps towards what the base says; the data are noise and teach nothing."""
+    """From a live model that is a little off, twenty steps towards what the base says; the data are noise and
+    teach nothing."""
     monkeypatch.setattr(latent_training, "find_latents", lambda *args: small_set().pieces)
     monkeypatch.setattr(latent_training, "find_base", lambda out: rough())
-    path = latent_training.train_model(tmp_path, tmp_path, variant, 40, 8, 2e-3, accelerator="cpu", compiled=False)
+    path = latent_training.train_model(
+        tmp_path, tmp_path, variant, 40, 8, 2e-3, accelerator="cpu", compiled=False
+    )
     rows = list(csv.DictReader((tmp_path / variant / "log.csv").open()))
     assert path.is_file() and float(rows[-1]["valid_base"]) < 0.8 * float(rows[0]["valid_base"])
 
@@ -257,11 +313,11 @@ SCRIPT = """
 import csv, sys
 from pathlib import Path
 from lmdm_mini import latent_training, training
-from lmdm_mini.dit import DiTConfig
+from lmdm_mini.diffusion.dit import DiTConfig
 latent_training.find_latents = lambda corpus, split, fingerprint: training_pieces()
 def training_pieces():
     import torch
-    from lmdm_mini.corpus.latents import LatentPiece
+    from lmdm_mini.latents.packed import LatentPiece
     generator = torch.Generator().manual_seed(0)
     return [LatentPiece(str(i), "house", 120.0, ["house, 120 bpm", "club music"], torch.randn(64, 400, generator=generator).half()) for i in range(4)]
 keep = training.Run.__init__
@@ -276,13 +332,23 @@ latent_training.train_model(Path(sys.argv[1]), Path("none"), "bidirectional", st
 
 @pytest.mark.parametrize("processes", [2])
 def test_two_processes_see_the_same_losses_as_one(tmp_path, processes):
-    """The same command under torchrun: validation losses of the first steps agree, so gradients were shared rightly."""
+    """The same command under torchrun: validation losses of the first steps agree, so gradients were shared
+    rightly."""
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
     logs = []
-    for launcher in ([], ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=29511"]):
+    for launcher in (
+        [],
+        ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=29511"],
+    ):
         out = tmp_path / f"out{len(launcher)}"
-        subprocess.run([sys.executable, *launcher, str(script), str(out)], check=True, capture_output=True, text=True, timeout=300)
+        subprocess.run(
+            [sys.executable, *launcher, str(script), str(out)],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         rows = (out / "bidirectional" / "log.csv").read_text().splitlines()
         assert rows[0].split(",")[-1] == "valid_flow" and len(rows) == 4
         logs.append([float(row.split(",")[-1]) for row in rows[1:]])

@@ -25,26 +25,31 @@ import soundfile
 import torch
 from tqdm import tqdm
 
-from ..audio import SAMPLE_RATE, loudness
-from .ambient import ambient
-from .captions import captions, instruments
-from .chiptune import chiptune
-from .chorale import chorale
-from .data import show_corpus  # noqa: F401 - building and showing belong together
-from .folk import folk
-from .funk import funk
-from .house import house
-from .jazz import jazz
-from .lofi import lofi
-from .piece import STEMS, Chord, Piece
-from .render import find_soundfont, installed_soundfonts, render
-from .scores import read_scores, tune_group
+from lmdm_mini.audio import SAMPLE_RATE, loudness
+from lmdm_mini.corpus.captions import captions, instruments
+from lmdm_mini.corpus.data import show_corpus  # noqa: F401 - building and showing belong together
+from lmdm_mini.corpus.piece import STEMS, Chord, Piece
+from lmdm_mini.corpus.render import find_soundfont, installed_soundfonts, render
+from lmdm_mini.corpus.scores import read_scores, tune_group
+from lmdm_mini.corpus.styles.ambient import ambient
+from lmdm_mini.corpus.styles.chiptune import chiptune
+from lmdm_mini.corpus.styles.chorale import chorale
+from lmdm_mini.corpus.styles.folk import folk
+from lmdm_mini.corpus.styles.funk import funk
+from lmdm_mini.corpus.styles.house import house
+from lmdm_mini.corpus.styles.jazz import jazz
+from lmdm_mini.corpus.styles.lofi import lofi
 
 # style -> its arranger and the collections of scores that it arranges (none: it composes from an index)
 STYLES = {
-    "chorale": (chorale, ("bach",)), "folk": (folk, ("ryan", "oneill")),
-    "lofi": (lofi, ()), "house": (house, ()),
-    "ambient": (ambient, ()), "chiptune": (chiptune, ()), "funk": (funk, ()), "jazz": (jazz, ()),
+    "chorale": (chorale, ("bach",)),
+    "folk": (folk, ("ryan", "oneill")),
+    "lofi": (lofi, ()),
+    "house": (house, ()),
+    "ambient": (ambient, ()),
+    "chiptune": (chiptune, ()),
+    "funk": (funk, ()),
+    "jazz": (jazz, ()),
 }
 MIN_SECONDS = 36.0
 VERSION = 1  # raise it when the same plan should sound different: finished pieces are then rendered again
@@ -161,19 +166,28 @@ def _check_styles(styles) -> list[str]:
 def describe(job: Job, piece: Piece, stems: torch.Tensor) -> dict:
     """What is known about a rendered piece, as JSON data. Times in seconds; a chord: [start, end, name]."""
     mix, beat = stems.sum(0), 60.0 / piece.bpm
-    chords = [[round(chord.start * beat, 4), round((chord.start + chord.duration) * beat, 4), chord.name]
-              for chord in piece.chords]
+    chords = [
+        [round(chord.start * beat, 4), round((chord.start + chord.duration) * beat, 4), chord.name]
+        for chord in piece.chords
+    ]
     return asdict(job) | {
-        "tune_id": piece.tune_id, "title": piece.title, "source": piece.source, "bpm": piece.bpm,
-        "beats_per_bar": piece.beats_per_bar, "key": Chord.NAMES[piece.key_root % 12], "mode": piece.key_mode,
+        "tune_id": piece.tune_id,
+        "title": piece.title,
+        "source": piece.source,
+        "bpm": piece.bpm,
+        "beats_per_bar": piece.beats_per_bar,
+        "key": Chord.NAMES[piece.key_root % 12],
+        "mode": piece.key_mode,
         "moods": list(piece.moods),
         "instruments": {s: instruments(piece, s) for s in STEMS if piece.stems[s]},
         "chords": chords,
         "beat_times": [round(time, 4) for time in piece.beat_times],
         "sections": [[round(s.start * beat, 4), s.name] for s in piece.sections],
         "captions": captions(piece, random.Random(f"{job.recipe} captions")),
-        "audio": f"audio/{job.style}/{job.id}.flac", "frames": stems.shape[-1],
-        "peak_db": round(20 * np.log10(mix.abs().max().item()), 2), "loudness_lufs": round(loudness(mix), 2),
+        "audio": f"audio/{job.style}/{job.id}.flac",
+        "frames": stems.shape[-1],
+        "peak_db": round(20 * np.log10(mix.abs().max().item()), 2),
+        "loudness_lufs": round(loudness(mix), 2),
         "recipe": job.recipe,
     }
 
@@ -214,8 +228,9 @@ def _finished(out: Path, job: Job) -> dict | None:
     return entry | asdict(job) if entry["recipe"] == job.recipe else None
 
 
-def build_corpus(out, hours: float = 12.0, seed: int = 0, workers: int = 2, styles=None,
-                 soundfonts=None) -> dict:
+def build_corpus(
+    out, hours: float = 12.0, seed: int = 0, workers: int = 2, styles=None, soundfonts=None
+) -> dict:
     """Plan and render a corpus of at least `hours` into folder `out`; returns the manifest.
 
     `styles` and `soundfonts` (names, default: all installed) narrow it. Pieces that are there are kept. When
@@ -233,12 +248,15 @@ def build_corpus(out, hours: float = 12.0, seed: int = 0, workers: int = 2, styl
         (out / ".writable").unlink()
     except OSError as error:
         raise ValueError(
-            f"cannot write into {out} ({error.strerror}): choose another folder with --out") from error
+            f"cannot write into {out} ({error.strerror}): choose another folder with --out"
+        ) from error
     print(f"planning {hours:g} hours (the first time, reading the scores takes some minutes)")
     jobs = plan_corpus(hours, seed, styles, fonts)
     todo = [(out, job) for job in jobs if _finished(out, job) is None]
-    print(f"{len(jobs)} pieces, {sum(j.seconds for j in jobs) / 3600:.2f} hours; "
-          f"{len(jobs) - len(todo)} are there already; sound fonts: {', '.join(fonts)}")
+    print(
+        f"{len(jobs)} pieces, {sum(j.seconds for j in jobs) / 3600:.2f} hours; "
+        f"{len(jobs) - len(todo)} are there already; sound fonts: {', '.join(fonts)}"
+    )
     try:
         with tqdm(total=len(todo), unit="piece", desc="rendering") as bar:
             if workers == 1 or len(todo) < 2:
@@ -251,8 +269,15 @@ def build_corpus(out, hours: float = 12.0, seed: int = 0, workers: int = 2, styl
                         bar.update()
     finally:
         entries = [entry for entry in (_finished(out, job) for job in jobs) if entry]
-        manifest = {"hours": hours, "seed": seed, "soundfonts": fonts, "version": VERSION,
-                    "stems": list(STEMS), "sample_rate": SAMPLE_RATE, "complete": len(entries) == len(jobs),
-                    "pieces": entries}
+        manifest = {
+            "hours": hours,
+            "seed": seed,
+            "soundfonts": fonts,
+            "version": VERSION,
+            "stems": list(STEMS),
+            "sample_rate": SAMPLE_RATE,
+            "complete": len(entries) == len(jobs),
+            "pieces": entries,
+        }
         _write_json(out / "manifest.json", manifest)
     return manifest

@@ -11,25 +11,82 @@ import json
 import random
 from pathlib import Path
 
-from .piece import STEMS, Chord, Piece
+from lmdm_mini.corpus.piece import STEMS, Chord, Piece
 
 STYLE_WORDS = {
-    "chorale": ("chorale", "four-part hymn", "baroque chorale", "church hymn", "chorale in the style of Bach",
-                "solemn four-part harmony", "sacred baroque music"),
-    "folk": ("folk tune", "Irish traditional tune", "traditional session tune", "Celtic folk tune",
-             "folk session", "old-time folk music", "traditional music from Ireland"),
-    "lofi": ("lo-fi hip hop beat", "chillhop", "mellow study beat", "dusty boom bap", "lofi", "lo-fi beat",
-             "laid-back hip hop instrumental", "chilled lofi hip hop"),
-    "house": ("house track", "club house", "four-on-the-floor dance music", "deep house",
-              "electronic dance track", "house music", "four-to-the-floor house groove"),
-    "ambient": ("ambient music", "ambient soundscape", "slow atmospheric pads", "drone-like ambient piece",
-                "floating ambient texture", "ambient", "beatless atmospheric music"),
-    "chiptune": ("chiptune", "8-bit game music", "retro video game theme", "8-bit chiptune",
-                 "arcade game music", "square-wave chiptune", "old-school game soundtrack"),
-    "funk": ("funk groove", "funk", "funky band jam", "syncopated funk", "seventies funk groove", "funk band",
-             "tight funk jam"),
-    "jazz": ("jazz", "jazz trio", "jazz combo", "small jazz group", "acoustic jazz", "jazz club music",
-             "mainstream jazz"),
+    "chorale": (
+        "chorale",
+        "four-part hymn",
+        "baroque chorale",
+        "church hymn",
+        "chorale in the style of Bach",
+        "solemn four-part harmony",
+        "sacred baroque music",
+    ),
+    "folk": (
+        "folk tune",
+        "Irish traditional tune",
+        "traditional session tune",
+        "Celtic folk tune",
+        "folk session",
+        "old-time folk music",
+        "traditional music from Ireland",
+    ),
+    "lofi": (
+        "lo-fi hip hop beat",
+        "chillhop",
+        "mellow study beat",
+        "dusty boom bap",
+        "lofi",
+        "lo-fi beat",
+        "laid-back hip hop instrumental",
+        "chilled lofi hip hop",
+    ),
+    "house": (
+        "house track",
+        "club house",
+        "four-on-the-floor dance music",
+        "deep house",
+        "electronic dance track",
+        "house music",
+        "four-to-the-floor house groove",
+    ),
+    "ambient": (
+        "ambient music",
+        "ambient soundscape",
+        "slow atmospheric pads",
+        "drone-like ambient piece",
+        "floating ambient texture",
+        "ambient",
+        "beatless atmospheric music",
+    ),
+    "chiptune": (
+        "chiptune",
+        "8-bit game music",
+        "retro video game theme",
+        "8-bit chiptune",
+        "arcade game music",
+        "square-wave chiptune",
+        "old-school game soundtrack",
+    ),
+    "funk": (
+        "funk groove",
+        "funk",
+        "funky band jam",
+        "syncopated funk",
+        "seventies funk groove",
+        "funk band",
+        "tight funk jam",
+    ),
+    "jazz": (
+        "jazz",
+        "jazz trio",
+        "jazz combo",
+        "small jazz group",
+        "acoustic jazz",
+        "jazz club music",
+        "mainstream jazz",
+    ),
 }
 
 # Never used in a caption. A test looks for them in the captions of every style.
@@ -44,10 +101,12 @@ HELD_OUT_WORDING = {
     "jazz": ("a smoky nightclub trio", "cool swing standards", "blue note session"),
 }
 
-# The same styles as people speak of them who have not read STYLE_WORDS: scenes, eras, makers, dances. No piece is captioned with
-# these; models practise them as captions so that a style is more to them than its seven names. A test keeps the words of
-# HELD_OUT_WORDING out of them.
-PARAPHRASES: dict[str, list[str]] = json.loads(Path(__file__).with_name("paraphrases.json").read_text(encoding="utf-8"))
+# The same styles as people speak of them who have not read STYLE_WORDS: scenes, eras, makers, dances. No
+# piece is captioned with these; models practise them as captions so that a style is more to them than its
+# seven names. A test keeps the words of HELD_OUT_WORDING out of them.
+PARAPHRASES: dict[str, list[str]] = json.loads(
+    Path(__file__).with_name("paraphrases.json").read_text(encoding="utf-8")
+)
 
 USES = {
     "chorale": ("for a candle-lit church", "for a quiet Sunday morning", "for a solemn moment"),
@@ -61,52 +120,74 @@ USES = {
 }
 
 MOODS = {
-    "chorale": ("solemn", "serene"), "folk": ("lively", "cheerful"), "lofi": ("mellow", "relaxed"),
-    "house": ("driving", "energetic"), "ambient": ("calm", "spacious"), "chiptune": ("playful", "bright"),
-    "funk": ("groovy", "punchy"), "jazz": ("swinging", "elegant"),
+    "chorale": ("solemn", "serene"),
+    "folk": ("lively", "cheerful"),
+    "lofi": ("mellow", "relaxed"),
+    "house": ("driving", "energetic"),
+    "ambient": ("calm", "spacious"),
+    "chiptune": ("playful", "bright"),
+    "funk": ("groovy", "punchy"),
+    "jazz": ("swinging", "elegant"),
 }
 
 # How a stem alone is spoken of; "{}" is its instrument.
 STEM_WORDS = {
-    "drums": {"lofi": ("dusty {} beat", "lazy {} groove", "boom bap {} loop"),
-              "house": ("four-on-the-floor {} beat", "house {} groove", "club {} loop"),
-              "funk": ("syncopated {} groove", "tight funk {} beat"),
-              "jazz": ("light jazz {} groove", "jazz {} pattern"),
-              "chiptune": ("8-bit {} beat", "noisy game-console {} pattern"),
-              "folk": ("light {} rhythm", "folk {} pulse"),
-              "ambient": ("sparse {} pattern", "soft distant {} pulse"),
-              "chorale": ("soft {} part", "slow ceremonial {} part")},
-    "bass": {"lofi": ("mellow {} line", "round, laid-back {} line"),
-             "house": ("pumping {} line", "repeating {} riff"),
-             "funk": ("syncopated {} line", "funky {} riff"), "jazz": ("supple {} line", "jazz {} part"),
-             "chiptune": ("bouncing {} line", "buzzing 8-bit {} line"),
-             "folk": ("simple {} line", "steady {} part"),
-             "ambient": ("deep {} drone", "slow, low {} part"),
-             "chorale": ("hymn bass part for {}", "low {} voice")},
-    "chords": {"lofi": ("jazzy {} part", "warm {} progression"),
-               "house": ("club {} part", "house {} progression"),
-               "funk": ("choppy {} part", "rhythmic {} backing"),
-               "jazz": ("jazz {} part", "{} accompaniment"),
-               "chiptune": ("8-bit {} part", "retro {} backing"),
-               "folk": ("{} accompaniment", "folk {} backing"),
-               "ambient": ("slowly changing {} texture", "sustained {} harmony"),
-               "chorale": ("inner-voice part for {}", "{} harmony")},
-    "lead": {"lofi": ("simple {} melody", "dreamy {} melody"), "house": ("catchy {} hook", "{} top line"),
-             "funk": ("{} riff", "punchy {} line"), "jazz": ("{} solo", "improvised {} line"),
-             "chiptune": ("catchy {} melody", "8-bit {} tune"), "folk": ("{} tune", "ornamented {} melody"),
-             "ambient": ("slow {} melody", "drifting {} line"),
-             "chorale": ("hymn melody for {}", "{} melody")},
+    "drums": {
+        "lofi": ("dusty {} beat", "lazy {} groove", "boom bap {} loop"),
+        "house": ("four-on-the-floor {} beat", "house {} groove", "club {} loop"),
+        "funk": ("syncopated {} groove", "tight funk {} beat"),
+        "jazz": ("light jazz {} groove", "jazz {} pattern"),
+        "chiptune": ("8-bit {} beat", "noisy game-console {} pattern"),
+        "folk": ("light {} rhythm", "folk {} pulse"),
+        "ambient": ("sparse {} pattern", "soft distant {} pulse"),
+        "chorale": ("soft {} part", "slow ceremonial {} part"),
+    },
+    "bass": {
+        "lofi": ("mellow {} line", "round, laid-back {} line"),
+        "house": ("pumping {} line", "repeating {} riff"),
+        "funk": ("syncopated {} line", "funky {} riff"),
+        "jazz": ("supple {} line", "jazz {} part"),
+        "chiptune": ("bouncing {} line", "buzzing 8-bit {} line"),
+        "folk": ("simple {} line", "steady {} part"),
+        "ambient": ("deep {} drone", "slow, low {} part"),
+        "chorale": ("hymn bass part for {}", "low {} voice"),
+    },
+    "chords": {
+        "lofi": ("jazzy {} part", "warm {} progression"),
+        "house": ("club {} part", "house {} progression"),
+        "funk": ("choppy {} part", "rhythmic {} backing"),
+        "jazz": ("jazz {} part", "{} accompaniment"),
+        "chiptune": ("8-bit {} part", "retro {} backing"),
+        "folk": ("{} accompaniment", "folk {} backing"),
+        "ambient": ("slowly changing {} texture", "sustained {} harmony"),
+        "chorale": ("inner-voice part for {}", "{} harmony"),
+    },
+    "lead": {
+        "lofi": ("simple {} melody", "dreamy {} melody"),
+        "house": ("catchy {} hook", "{} top line"),
+        "funk": ("{} riff", "punchy {} line"),
+        "jazz": ("{} solo", "improvised {} line"),
+        "chiptune": ("catchy {} melody", "8-bit {} tune"),
+        "folk": ("{} tune", "ornamented {} melody"),
+        "ambient": ("slow {} melody", "drifting {} line"),
+        "chorale": ("hymn melody for {}", "{} melody"),
+    },
 }
 PLAIN_STEM = {"drums": "{} part", "bass": "{} line", "chords": "{} accompaniment", "lead": "{} melody"}
-NO_OTHERS = {"drums": ("drums only", "no melody", "solo drum track"),
-             "bass": ("no drums", "bass alone", "solo bass"),
-             "chords": ("no drums", "no melody", "accompaniment only"),
-             "lead": ("no drums", "unaccompanied", "solo")}
+NO_OTHERS = {
+    "drums": ("drums only", "no melody", "solo drum track"),
+    "bass": ("no drums", "bass alone", "solo bass"),
+    "chords": ("no drums", "no melody", "accompaniment only"),
+    "lead": ("no drums", "unaccompanied", "solo"),
+}
 
-TEMPO_WORDS = ((66, ("very slow", "at a very slow tempo")), (88, ("slow", "at a slow tempo", "unhurried")),
-               (112, ("mid-tempo", "at a medium tempo", "moderate")),
-               (138, ("upbeat", "at a lively tempo", "brisk")),
-               (1000, ("fast", "at a fast tempo", "up-tempo")))
+TEMPO_WORDS = (
+    (66, ("very slow", "at a very slow tempo")),
+    (88, ("slow", "at a slow tempo", "unhurried")),
+    (112, ("mid-tempo", "at a medium tempo", "moderate")),
+    (138, ("upbeat", "at a lively tempo", "brisk")),
+    (1000, ("fast", "at a fast tempo", "up-tempo")),
+)
 
 
 def instruments(piece: Piece, stem: str | None = None) -> list[str]:
@@ -128,8 +209,21 @@ def _joined(words: list[str]) -> str:
 
 
 # Last words of phrases that take no article.
-UNCOUNTABLE = ("music", "jazz", "funk", "chillhop", "lofi", "harmony", "ambient", "pads", "bap", "house",
-               "Ireland", "chiptune", "backing")
+UNCOUNTABLE = (
+    "music",
+    "jazz",
+    "funk",
+    "chillhop",
+    "lofi",
+    "harmony",
+    "ambient",
+    "pads",
+    "bap",
+    "house",
+    "Ireland",
+    "chiptune",
+    "backing",
+)
 
 
 def _article(phrase: str) -> str:
@@ -150,7 +244,7 @@ def _styles(piece: Piece) -> list[str]:
 
 
 def _with_mood(mood: str, style: str) -> str:
-    """"mellow chillhop", but "mellow study beat" rather than "mellow mellow study beat"."""
+    """ "mellow chillhop", but "mellow study beat" rather than "mellow mellow study beat"."""
     return style if mood.lower() in style.lower() else f"{mood} {style}"
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from ..audio import SAMPLE_RATE, write_audio
-from .data import load_manifest, pieces, read_piece
+from lmdm_mini.audio import SAMPLE_RATE, write_audio
+from lmdm_mini.corpus.data import load_manifest, pieces, read_piece
 
 CLIPS = Path(__file__).resolve().parents[2] / "data" / "clips"
 
@@ -45,7 +45,16 @@ def write_clips(corpus, out=CLIPS, each: int = 2, seconds: float = 6.0) -> list[
             clip[:, -len(fade) :] *= fade.flip(0)
             path = Path(out) / f"{style}-{number + 1}.flac"
             paths.append(write_audio(path, clip))
-            rows.append({"file": path.name, "style": style, "piece": piece["id"], "start": round(start, 2), "bpm": piece["bpm"],
-                         "key": f"{piece['key']} {piece['mode']}", "caption": piece["captions"]["mix"][0]})
+            rows.append(
+                {
+                    "file": path.name,
+                    "style": style,
+                    "piece": piece["id"],
+                    "start": round(start, 2),
+                    "bpm": piece["bpm"],
+                    "key": f"{piece['key']} {piece['mode']}",
+                    "caption": piece["captions"]["mix"][0],
+                }
+            )
     (Path(out) / "clips.json").write_text(json.dumps(rows, indent=1) + "\n")
     return paths

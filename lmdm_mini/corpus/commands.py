@@ -9,55 +9,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The actions and their options; `run` does what they say."""
     actions = parser.add_subparsers(dest="action", required=True)
     build = actions.add_parser("build", help="render the corpus (goes on where it was stopped)")
-    build.add_argument("--hours", type=float, default=12.0, help="hours of music, at least (default: %(default)s)")
+    build.add_argument(
+        "--hours", type=float, default=12.0, help="hours of music, at least (default: %(default)s)"
+    )
     build.add_argument("--seed", type=int, default=0)
-    build.add_argument("--workers", type=int, default=os.cpu_count() or 2, help="processes (default: one a core)")
+    build.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 2, help="processes (default: one a core)"
+    )
     build.add_argument("--styles", nargs="+", metavar="STYLE", help="only these styles (default: all eight)")
     build.add_argument("--soundfonts", help="fluid, musescore or fluid,musescore (default: those installed)")
     recordings = actions.add_parser("recordings", help="fetch the real recordings from Debian's packages")
     recordings.add_argument("--split", choices=("train", "valid", "test"), help="only this split")
-    recordings.add_argument("--listening-set", action="store_true", help="write the short excerpts of data/recordings instead")
+    recordings.add_argument(
+        "--listening-set", action="store_true", help="write the short excerpts of data/recordings instead"
+    )
     encode = actions.add_parser("encode", help="encode the built corpus to latents")
-    encode.add_argument("--views", nargs="+", metavar="VIEW", help="mix, a stem, or minus_ and a stem (default: all nine)")
-    encode.add_argument("--workers", type=int, default=os.cpu_count() or 2, help="processes (default: one a core)")
-    pack = actions.add_parser("pack", help="write the latents of data/latents, 8 bits a number, from an encoded corpus")
-    pack.add_argument("--hours", type=float, default=6.4, help="hours of training music (default: %(default)s)")
+    encode.add_argument(
+        "--views", nargs="+", metavar="VIEW", help="mix, a stem, or minus_ and a stem (default: all nine)"
+    )
+    encode.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 2, help="processes (default: one a core)"
+    )
+    pack = actions.add_parser(
+        "pack", help="write the latents of data/latents, 8 bits a number, from an encoded corpus"
+    )
+    pack.add_argument(
+        "--hours", type=float, default=6.4, help="hours of training music (default: %(default)s)"
+    )
     show = actions.add_parser("show", help="hours by style and split, tempo and key histograms")
     clips = actions.add_parser("clips", help="write the short clips of data/clips from the test split")
     for action in (build, encode, pack, show, clips):
-        action.add_argument("--out", type=Path, default=Path("runs/corpus"), help="folder (default: %(default)s)")
-    recordings.add_argument("--out", type=Path, default=Path("runs/recordings"), help="folder (default: %(default)s)")
+        action.add_argument(
+            "--out", type=Path, default=Path("runs/corpus"), help="folder (default: %(default)s)"
+        )
+    recordings.add_argument(
+        "--out", type=Path, default=Path("runs/recordings"), help="folder (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Does what the parsed arguments say; raises ValueError or OSError with a sentence for what cannot be done."""
+    """Does what the parsed arguments say; raises ValueError or OSError with a sentence for what cannot be
+    done."""
     if args.action == "build":
-        from .build import build_corpus
+        from lmdm_mini.corpus.build import build_corpus
 
         fonts = args.soundfonts.split(",") if args.soundfonts else None
         manifest = build_corpus(args.out, args.hours, args.seed, args.workers, args.styles, fonts)
         print(f"{len(manifest['pieces'])} pieces in {args.out}; 'corpus show' counts them")
     elif args.action == "show":
-        from .build import show_corpus
+        from lmdm_mini.corpus.build import show_corpus
 
         show_corpus(args.out)
     elif args.action == "clips":
-        from .clips import write_clips
+        from lmdm_mini.corpus.clips import write_clips
 
         print(*write_clips(args.out), sep="\n")
     elif args.action == "encode":
-        from ..codec import load_codec
-        from .latents import VIEWS, encode_corpus
+        from lmdm_mini.codec.codec import load_codec
+        from lmdm_mini.latents.encode import VIEWS, encode_corpus
 
         done = encode_corpus(args.out, load_codec(), tuple(args.views or VIEWS), args.workers)
         print(f"{done} pieces encoded in {args.out / 'latents'}")
     elif args.action == "pack":
-        from ..codec import load_codec
-        from .latents import SHIPPED, pack_splits
+        from lmdm_mini.checkpoints import LATENTS
+        from lmdm_mini.codec.codec import load_codec
+        from lmdm_mini.latents.packed import pack_splits
 
-        print(pack_splits(args.out, load_codec().fingerprint, args.hours), "are in", SHIPPED)
+        print(pack_splits(args.out, load_codec().fingerprint, args.hours), "are in", LATENTS)
     else:
-        from .recordings import SPLITS, fetch_recordings, write_listening_set
+        from lmdm_mini.corpus.recordings import SPLITS, fetch_recordings, write_listening_set
 
         if args.listening_set:
             print(*write_listening_set(args.out), sep="\n")

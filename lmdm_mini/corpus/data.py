@@ -10,7 +10,7 @@ from pathlib import Path
 import soundfile
 import torch
 
-from .piece import STEMS
+from lmdm_mini.corpus.piece import STEMS
 
 SPLITS = ("train", "valid", "test")
 
@@ -23,12 +23,15 @@ def load_manifest(out) -> dict:
     path = Path(out) / "manifest.json"
     if not path.is_file():
         raise FileNotFoundError(
-            f"no corpus in {out}: build one with 'python -m lmdm_mini corpus build --out {out}'")
+            f"no corpus in {out}: build one with 'python -m lmdm_mini corpus build --out {out}'"
+        )
     try:
         manifest = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it and run 'corpus build' again, which keeps "
-                         "finished pieces") from error
+        raise ValueError(
+            f"{path} is damaged ({error}): delete it and run 'corpus build' again, which keeps "
+            "finished pieces"
+        ) from error
     for piece in manifest["pieces"]:
         piece["folder"] = str(out)
     return manifest
@@ -47,7 +50,8 @@ def read_stems(entry: dict, start: float = 0.0, seconds: float | None = None) ->
     path = Path(entry["folder"]) / entry["audio"]
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing: run 'python -m lmdm_mini corpus build --out {entry['folder']}'")
+            f"{path} is missing: run 'python -m lmdm_mini corpus build --out {entry['folder']}'"
+        )
     with soundfile.SoundFile(str(path)) as file:
         first = round(start * file.samplerate)
         if not 0 <= first < file.frames:
@@ -74,8 +78,11 @@ def show_corpus(out) -> str:
         tempos[int(piece["bpm"] // 10 * 10)] += 1
         minor = piece["mode"] in ("minor", "dorian", "phrygian")
         keys[piece["key"] + (" minor" if minor else " major")] += 1
-    lines = [f"{out}: {len(pieces)} pieces, {sum(hours.values()):.2f} hours", "",
-             "hours      " + "".join(f"{split:>8}" for split in (*SPLITS, "all"))]
+    lines = [
+        f"{out}: {len(pieces)} pieces, {sum(hours.values()):.2f} hours",
+        "",
+        "hours      " + "".join(f"{split:>8}" for split in (*SPLITS, "all")),
+    ]
     for style in sorted({style for style, _ in hours}):
         row = [hours[style, split] for split in SPLITS]
         lines.append(f"{style:<11}" + "".join(f"{value:8.2f}" for value in (*row, sum(row))))

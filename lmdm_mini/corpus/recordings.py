@@ -155,14 +155,18 @@ def _fetch_package(package: str, rows: list[Recording], out: Path, bar: tqdm) ->
 def _package_file(package: str, folder: Path) -> tuple[Path, bool]:
     """The .deb of `package` in `folder`, downloaded if it is not there, and whether it was."""
     if shutil.which("dpkg-deb") is None:
-        raise FileNotFoundError("dpkg-deb is missing: the recordings are read out of Debian packages. "
-                                "Use Debian or Ubuntu (a container will do), or install the tool `dpkg`.")
+        raise FileNotFoundError(
+            "dpkg-deb is missing: the recordings are read out of Debian packages. "
+            "Use Debian or Ubuntu (a container will do), or install the tool `dpkg`."
+        )
     found = sorted(folder.glob(f"{package}_*.deb"))
     if found:
         return found[-1], False
     if shutil.which("apt-get") is None:
-        raise FileNotFoundError(f"apt-get is missing, so {package} cannot be downloaded. "
-                                f"Put {package}_*.deb from a Debian mirror into {folder} and call again.")
+        raise FileNotFoundError(
+            f"apt-get is missing, so {package} cannot be downloaded. "
+            f"Put {package}_*.deb from a Debian mirror into {folder} and call again."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as partial:  # no half .deb stays behind
         command = ["apt-get", "download", "-q", package]

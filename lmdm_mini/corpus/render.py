@@ -16,8 +16,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..audio import SAMPLE_RATE, loudness
-from .piece import STEMS, Note, Piece
+from lmdm_mini.audio import SAMPLE_RATE, loudness
+from lmdm_mini.corpus.piece import STEMS, Note, Piece
 
 GRID = 64  # FluidSynth starts notes on multiples of 64 samples (1.5 ms); so do we, which keeps it exact
 TAIL_SECONDS = 2.0
@@ -25,8 +25,13 @@ LUFS = -16.0
 CEILING_DB = -1.5  # of the samples; half a dB is left for peaks between them
 
 # Where Linux distributions and Homebrew put the two fonts. Both are free (MIT).
-SOUNDFONT_FOLDERS = ("/usr/share/sounds/sf2", "/usr/share/sounds/sf3", "/usr/share/soundfonts",
-                     "/usr/local/share/soundfonts", "/opt/homebrew/share/soundfonts")
+SOUNDFONT_FOLDERS = (
+    "/usr/share/sounds/sf2",
+    "/usr/share/sounds/sf3",
+    "/usr/share/soundfonts",
+    "/usr/local/share/soundfonts",
+    "/opt/homebrew/share/soundfonts",
+)
 SOUNDFONT_FILES = {
     "fluid": ("FluidR3_GM.sf2", "FluidR3_GM2-2.sf2", "fluid-soundfont-gm.sf2"),
     "musescore": ("MuseScore_General_Full.sf3", "MuseScore_General.sf3", "MuseScore_General.sf2"),
@@ -52,7 +57,8 @@ def find_soundfont(name: str) -> Path:
                 return path
     raise FileNotFoundError(
         f"the {name} sound font is not in {', '.join(SOUNDFONT_FOLDERS)}: install it, on Debian or Ubuntu "
-        f"with 'sudo apt install fluidsynth {SOUNDFONT_PACKAGES[name]}'")
+        f"with 'sudo apt install fluidsynth {SOUNDFONT_PACKAGES[name]}'"
+    )
 
 
 def installed_soundfonts() -> list[str]:
@@ -74,13 +80,23 @@ def _fluidsynth():
     except ImportError as error:
         raise FileNotFoundError(
             "FluidSynth is missing: install it with 'sudo apt install libfluidsynth3' (macOS: 'brew install "
-            "fluid-synth') and the binding with 'pip install pyfluidsynth'") from error
+            "fluid-synth') and the binding with 'pip install pyfluidsynth'"
+        ) from error
     return fluidsynth
 
 
 def _open_synth(path: str):
-    synth = _fluidsynth().Synth(gain=0.35, samplerate=SAMPLE_RATE, channels=32, **{
-        "synth.reverb.active": 1, "synth.chorus.active": 0, "synth.lock-memory": 0, "synth.polyphony": 192})
+    synth = _fluidsynth().Synth(
+        gain=0.35,
+        samplerate=SAMPLE_RATE,
+        channels=32,
+        **{
+            "synth.reverb.active": 1,
+            "synth.chorus.active": 0,
+            "synth.lock-memory": 0,
+            "synth.polyphony": 192,
+        },
+    )
     font = synth.sfload(path)
     if font < 0:
         synth.delete()
@@ -151,8 +167,16 @@ def _render_stem(piece: Piece, stem: str, path: str, frames: int) -> np.ndarray:
 
         def play(start: int, end: int) -> None:
             if end > start:
-                write(handle, ctypes.c_int(end - start), ctypes.c_void_p(left + 4 * start), 0, 1,
-                      ctypes.c_void_p(right + 4 * start), 0, 1)
+                write(
+                    handle,
+                    ctypes.c_int(end - start),
+                    ctypes.c_void_p(left + 4 * start),
+                    0,
+                    1,
+                    ctypes.c_void_p(right + 4 * start),
+                    0,
+                    1,
+                )
 
         now = 0
         for event in _events(piece.stems[stem], channels, piece.bpm):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .scores import Event, Score
+from lmdm_mini.corpus.scores import Event, Score
 
 FOLDERS = {"bach": "bach", "ryan": "ryansMammoth", "oneill": "oneills1850"}
 
@@ -77,8 +77,10 @@ def _chorale(score, stem: str, title: str) -> Score | None:
     """Four voices from a Bach score, or None when it is not plain four-part writing in one metre."""
     parts = list(score.parts)
     if len(parts) > 4:  # instruments double the choir: take the voices by their names
-        named = [[p for p in parts if (p.partName or "").lower().startswith(word)]
-                 for word in ("sopran", "alto", "tenor", "bass")]
+        named = [
+            [p for p in parts if (p.partName or "").lower().startswith(word)]
+            for word in ("sopran", "alto", "tenor", "bass")
+        ]
         parts = [found[0] for found in named if found]
     signatures = {s.ratioString for s in score.recurse().getElementsByClass("TimeSignature")}
     if len(parts) != 4 or len(signatures) != 1:
@@ -97,23 +99,26 @@ def _chorale(score, stem: str, title: str) -> Score | None:
         return None
     title = title if title != stem else f"Chorale {stem.replace('bwv', 'BWV ')}"
     ends = [
-        n.offset + n.quarterLength for n in parts[0].flatten().notes
+        n.offset + n.quarterLength
+        for n in parts[0].flatten().notes
         if any("Fermata" in e.classes for e in n.expressions)
     ]
     root, mode = _chorale_key(score, voices)
     last = max(start + duration for voice in voices for start, duration, _ in voice)
     if len(ends) < 3 and last > 100:  # orchestral interludes between the lines: not a plain chorale
         return None
-    return Score(f"bach/{stem}",
-                 title,
-                 signature,
-                 root,
-                 mode,
-                 math.ceil(last / bar - 1e-6) * bar,
-                 pickup,
-                 voices,
-                 phrase_ends=[round(_clean(end) + shift, 6) for end in ends],
-                 kind="chorale")
+    return Score(
+        f"bach/{stem}",
+        title,
+        signature,
+        root,
+        mode,
+        math.ceil(last / bar - 1e-6) * bar,
+        pickup,
+        voices,
+        phrase_ends=[round(_clean(end) + shift, 6) for end in ends],
+        kind="chorale",
+    )
 
 
 def _chorale_key(score, voices: list[list[Event]]) -> tuple[int, str]:
@@ -152,24 +157,29 @@ def _fiddle_tune(score, tune_id: str) -> Score | None:
     length = math.ceil(position / bar - 1e-6) * bar
     title = _tidy_title(score.metadata.title or tune_id)
     mode = keys[0].mode if keys[0].mode in ("major", "minor", "dorian", "mixolydian") else "major"
-    return Score(tune_id,
-                 title,
-                 signature,
-                 keys[0].tonic.pitchClass,
-                 mode,
-                 length,
-                 pickup, [voice],
-                 sections,
-                 kind=_dance(title, tune_id, signature))
+    return Score(
+        tune_id,
+        title,
+        signature,
+        keys[0].tonic.pitchClass,
+        mode,
+        length,
+        pickup,
+        [voice],
+        sections,
+        kind=_dance(title, tune_id, signature),
+    )
 
 
 def _tidy_title(title: str) -> str:
-    """"LEATHER THE WIG- JIG." -> "Leather the Wig - Jig"."""
+    """ "LEATHER THE WIG- JIG." -> "Leather the Wig - Jig"."""
     words = re.sub(r"\s*-+\s+|\s+-+\s*", " - ", title.replace('"', "").strip(" .-")).split()
     text = " ".join(words)
     if text.replace("'s", "").isupper():
         small = {"THE", "OF", "TO", "AND", "IN", "ON", "A", "MY", "FOR", "WITH", "AT"}
-        text = " ".join(w.lower() if w.upper() in small and i else w.capitalize() for i, w in enumerate(words))
+        text = " ".join(
+            w.lower() if w.upper() in small and i else w.capitalize() for i, w in enumerate(words)
+        )
     return text
 
 
@@ -227,15 +237,21 @@ def _strains(part, bar: float) -> tuple[list[Event], list[tuple[str, list[Event]
 
 
 def _measure_events(measure, at: float) -> list[Event]:
-    return [(round(at + _clean(n.offset), 6), _clean(n.quarterLength), int(max(p.midi for p in n.pitches)))
-            for n in measure.flatten().notes if n.quarterLength > 0 and n.pitches]
+    return [
+        (round(at + _clean(n.offset), 6), _clean(n.quarterLength), int(max(p.midi for p in n.pitches)))
+        for n in measure.flatten().notes
+        if n.quarterLength > 0 and n.pitches
+    ]
 
 
 def _one_line(events: list[Event]) -> list[Event]:
     """Events in time order without overlaps; the strain keeps one line."""
     ordered = sorted(events)
-    return [(s, min(d, ordered[i + 1][0] - s) if i + 1 < len(ordered) else d, p)
-            for i, (s, d, p) in enumerate(ordered) if i + 1 == len(ordered) or ordered[i + 1][0] > s]
+    return [
+        (s, min(d, ordered[i + 1][0] - s) if i + 1 < len(ordered) else d, p)
+        for i, (s, d, p) in enumerate(ordered)
+        if i + 1 == len(ordered) or ordered[i + 1][0] > s
+    ]
 
 
 def _dance(title: str, tune_id: str, signature: str) -> str:

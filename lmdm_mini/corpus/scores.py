@@ -65,7 +65,8 @@ def read_scores(cache_dir: str | Path, collections: tuple[str, ...] = COLLECTION
         if path.is_file():
             rows = json.loads(path.read_text())
         else:
-            from .score_reading import read_collection  # only here is music21 needed
+            from lmdm_mini.corpus.score_reading import read_collection  # only here is music21 needed
+
             rows = [asdict(score) for score in read_collection(name)]
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")  # a stopped run must not leave half a file under the real name
@@ -118,7 +119,7 @@ def fingerprint(score: Score) -> set[tuple]:
     for name, pitches, size in (("all", [p for _, _, p in melody], 10), ("pulse", on_pulse, 7)):
         line = [p for i, p in enumerate(pitches) if i == 0 or p != pitches[i - 1]]
         steps = [b - a for a, b in zip(line, line[1:])]
-        grams |= {(name, *steps[i:i + size]) for i in range(len(steps) - size + 1)}
+        grams |= {(name, *steps[i : i + size]) for i in range(len(steps) - size + 1)}
     return grams
 
 
@@ -127,10 +128,23 @@ def _plain_title(title: str) -> str:
     text = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     text = re.sub(r"\(.*?\)|[^a-z ]", "", text)
     drop = {
-        "the", "a", "reel", "jig", "hornpipe", "clog", "strathspey", "waltz", "march", "fling", "highland"
+        "the",
+        "a",
+        "reel",
+        "jig",
+        "hornpipe",
+        "clog",
+        "strathspey",
+        "waltz",
+        "march",
+        "fling",
+        "highland",
     }
-    return " ".join(word for word in text.split()
-                    if word not in drop) if not text.startswith("chorale bwv") else ""
+    return (
+        " ".join(word for word in text.split() if word not in drop)
+        if not text.startswith("chorale bwv")
+        else ""
+    )
 
 
 def tune_group(scores: list[Score]) -> dict[str, str]:

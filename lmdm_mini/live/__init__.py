@@ -1,12 +1,4 @@
-"""What is heard and seen in a notebook: the live player strip, the jam session, compact sound, spectrograms.
+"""The live session without a page: the engine, its process, the microphone, recordings.
 
-`StreamPlayer` is introduced in notebook 00 and used all through the book; `listen` and `spectrogram` show finished audio in a
-form small enough to be committed with a notebook. `JamSession` is notebook 14; the lab of notebook 08 is in `lab.py`.
+Nothing here imports widgets or pictures; `lmdm_mini.widgets` shows it in a notebook.
 """
-
-from lmdm_mini.live.jam import JamSession
-from lmdm_mini.live.listen import PALETTE, listen, mp3_data_uri, spectrogram
-from lmdm_mini.live.player import StreamPlayer, as_blocks
-from lmdm_mini.live.recording import replay
-
-__all__ = ["PALETTE", "JamSession", "StreamPlayer", "as_blocks", "listen", "mp3_data_uri", "replay", "spectrogram"]

@@ -1,4 +1,5 @@
-"""The player's sound, put in order: pieces that come late, twice, out of turn, at another sample rate, or not at all.
+"""The player's sound, put in order: pieces that come late, twice, out of turn, at another sample rate, or not
+at all.
 
 Notebook: 14_jam_session.
 """
@@ -14,9 +15,11 @@ GAP_SECONDS = 0.25  # a piece that is missing for so long does not come any more
 
 
 class Microphone:
-    """The player's sound in order: pieces that come late, twice, out of turn or not at all leave no more than silence.
+    """The player's sound in order: pieces that come late, twice, out of turn or not at all leave no more than
+    silence.
 
-    `until`: sample up to which all is known. `late`, `gaps`, `damaged`: pieces dropped, holes filled, pieces with NaN.
+    `until`: sample up to which all is known. `late`, `gaps`, `damaged`: pieces dropped, holes filled, pieces
+    with NaN.
     """
 
     def __init__(self, capacity: int = int(HISTORY_SECONDS * SAMPLE_RATE)):
@@ -26,7 +29,8 @@ class Microphone:
         self.rates: dict[int, Resampler] = {}
 
     def put(self, start: int, piece: Tensor, rate: int = SAMPLE_RATE) -> None:
-        """A piece (2, n) whose first sample belongs to sample `start`; rate: its own, in Hz. Raises ValueError for other shapes."""
+        """A piece (2, n) whose first sample belongs to sample `start`; rate: its own, in Hz. Raises
+        ValueError for other shapes."""
         if piece.ndim != 2 or piece.shape[0] != 2:
             raise ValueError(f"a piece of sound is (2, samples), not {tuple(piece.shape)}.")
         if not torch.isfinite(piece).all():
@@ -65,7 +69,9 @@ class Resampler:
 
     def __init__(self, rate: int):
         if not 8000 <= rate <= 384_000:
-            raise ValueError(f"the sample rate of a piece of sound is {rate}; it must be from 8,000 to 384,000 Hz.")
+            raise ValueError(
+                f"the sample rate of a piece of sound is {rate}; it must be from 8,000 to 384,000 Hz."
+            )
         self.rate, self.stream = rate, soxr.ResampleStream(rate, SAMPLE_RATE, 2, dtype="float32")
         self.at, self.expected = 0, -1.0  # where the next output belongs, and the next input should
 
@@ -81,7 +87,8 @@ class Resampler:
 
 
 def put_ring(ring: Tensor, start: int, piece: Tensor) -> None:
-    """Writes samples (2, n) from `start` on into a ring (2, capacity); of more than it holds the last stay."""
+    """Writes samples (2, n) from `start` on into a ring (2, capacity); of more than it holds the last
+    stay."""
     piece, start = piece[:, -ring.shape[1] :], start + max(0, piece.shape[1] - ring.shape[1])
     at = start % ring.shape[1]
     head = min(piece.shape[1], ring.shape[1] - at)

@@ -1,7 +1,8 @@
 """An :class:`Engine` in a process of its own, so that a busy notebook cannot make it late.
 
-In a thread of the kernel each step would wait for what the running cell does (`bench live --busy` measures it as it is here). The
-kernel only relays: pieces of the microphone and settings in, blocks out. The process ends when its other end is closed or dies.
+In a thread of the kernel each step would wait for what the running cell does (`bench live --busy` measures it
+as it is here). The kernel only relays: pieces of the microphone and settings in, blocks out. The process ends
+when its other end is closed or dies.
 
 Notebook: 14_jam_session.
 """
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 
 from lmdm_mini.audio import SAMPLE_RATE, to_stereo
-from lmdm_mini.dit import load_dit
+from lmdm_mini.diffusion.dit import load_dit
 from lmdm_mini.live.engine import Engine
 
 REST = 0.005  # seconds between two looks at what has come, when no block is due
@@ -29,26 +30,34 @@ TRIM_BLOCKS = 64  # after so many, memory that is free goes back
 
 
 class EngineProcess:
-    """A session of model `name` in its own process. It loads at once, in the background; music starts with `start`.
+    """A session of model `name` in its own process. It loads at once, in the background; music starts with
+    `start`.
 
-    checkpoint, seed, context, lead_seconds and settings are those of :func:`lmdm_mini.load` and :class:`Engine`. What it has to
-    say comes by `events`. Use it in a `with` statement, or call `close`.
+    checkpoint, seed, context, lead_seconds and settings are those of :func:`lmdm_mini.load` and
+    :class:`Engine`. What it has to say comes by `events`. Use it in a `with` statement, or call `close`.
     """
 
     def __init__(self, name: str = "block_causal", checkpoint: Path | None = None, context=None, **settings):
         spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
         self.pipe, other = spawn.Pipe()
-        self.sending = threading.Lock()  # cells, messages of the browser and the relay send, each from a thread of its own
+        self.sending = (
+            threading.Lock()
+        )  # cells, messages of the browser and the relay send, each from a thread of its own
         context = None if context is None else to_stereo(context).numpy()
-        self.process = spawn.Process(target=work, args=(other, name, checkpoint, context, settings), daemon=True, name=f"lmdm_mini {name}")
+        self.process = spawn.Process(
+            target=work,
+            args=(other, name, checkpoint, context, settings),
+            daemon=True,
+            name=f"lmdm_mini {name}",
+        )
         self.process.start()
         other.close()
 
     def events(self, timeout: float = 0.0) -> list[tuple]:
-        """What has come in the meantime, after waiting for at most `timeout` seconds for the first: ("ready", seconds to load),
-        ("started", Settings, run), ("block", JamBlock with its sounds as arrays), ("refused", why something was not taken, Settings as they are),
-        ("stopped",
-        why, if nobody asked for it), ("error", what ended the music), ("closed",)."""
+        """What has come in the meantime, after waiting for at most `timeout` seconds for the first: ("ready",
+        seconds to load), ("started", Settings, run), ("block", JamBlock with its sounds as arrays),
+        ("refused", why something was not taken, Settings as they are), ("stopped", why, if nobody asked for
+        it), ("error", what ended the music), ("closed",)."""
         found = []
         try:
             while self.pipe.poll(0.0 if found else timeout):
@@ -58,7 +67,8 @@ class EngineProcess:
         return found
 
     def start(self, run: str = "") -> None:
-        """Music begins, or begins anew: with the settings as they are now, without a past. run: a name for it, which comes back."""
+        """Music begins, or begins anew: with the settings as they are now, without a past. run: a name for
+        it, which comes back."""
         self._send("start", run)
 
     def stop(self) -> None:
@@ -77,9 +87,11 @@ class EngineProcess:
         """See :meth:`Engine.hear`; piece (2, n) float32."""
         self._send("hear", start, np.asarray(piece, np.float32), rate)
 
-    def report(self, played_seconds: float, moving: bool, at: float | None = None, left: float | None = None) -> None:
-        """See :meth:`Engine.report`. at: by `time.perf_counter`, which is the same in all processes; else it is now, however long the
-        message waits in the pipe."""
+    def report(
+        self, played_seconds: float, moving: bool, at: float | None = None, left: float | None = None
+    ) -> None:
+        """See :meth:`Engine.report`. at: by `time.perf_counter`, which is the same in all processes; else it
+        is now, however long the message waits in the pipe."""
         self._send("report", played_seconds, moving, time.perf_counter() if at is None else at, left)
 
     def close(self, timeout: float = 5.0) -> None:
@@ -105,7 +117,8 @@ class EngineProcess:
 
 
 class Teller(threading.Thread):
-    """Sends what a process has to say from a thread of its own: a notebook that is slow to listen must not hold up the music."""
+    """Sends what a process has to say from a thread of its own: a notebook that is slow to listen must not
+    hold up the music."""
 
     def __init__(self, pipe: Connection):
         super().__init__(name="teller", daemon=True)
@@ -129,15 +142,20 @@ class Teller(threading.Thread):
 
 
 def trim_memory() -> None:
-    """Gives free memory back. Log entries, which stay, lie between tensors, which go: glibc's heap would creep up by 10 MB a minute."""
+    """Gives free memory back. Log entries, which stay, lie between tensors, which go: glibc's heap would
+    creep up by 10 MB a minute."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
 
 
-def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarray | None, settings: dict) -> None:
+def work(
+    pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarray | None, settings: dict
+) -> None:
     """The process: answers messages, and makes a block whenever one is due."""
     begun, tell = time.perf_counter(), Teller(pipe)
-    interrupted: list[int] = []  # Jupyter interrupts a kernel and its processes: then the music ends, but not the process
+    interrupted: list[
+        int
+    ] = []  # Jupyter interrupts a kernel and its processes: then the music ends, but not the process
     signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
     torch.set_num_threads(1)  # two would wait for each other whenever the kernel is busy
     torch.set_flush_denormal(True)
@@ -160,7 +178,9 @@ def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarr
                 kind, *rest = pipe.recv()
                 if kind == "start":
                     if fresh:  # what was played before is over
-                        engine = Engine(model, context=context, **fixed, **vars(replace(engine.settings, frozen=False)))
+                        engine = Engine(
+                            model, context=context, **fixed, **vars(replace(engine.settings, frozen=False))
+                        )
                     playing = fresh = True
                     tell("started", engine.settings, rest[0])
                 elif kind == "stop":
@@ -170,7 +190,9 @@ def work(pipe: Connection, name: str, checkpoint: Path | None, context: np.ndarr
                         if kind == "set":
                             engine.set(**rest[0])
                         else:
-                            getattr(engine, kind)(*(torch.from_numpy(x) if isinstance(x, np.ndarray) else x for x in rest))
+                            getattr(engine, kind)(
+                                *(torch.from_numpy(x) if isinstance(x, np.ndarray) else x for x in rest)
+                            )
                     except (ValueError, TypeError) as error:
                         tell("refused", str(error), engine.settings)
         except (EOFError, OSError):

@@ -1,0 +1,262 @@
+"""Training the codec: encoder and decoder together in the domain of features, then on with the decoder alone.
+
+Notebook: 01_sound_to_latents.
+"""
+
+import random
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from lmdm_mini.audio import SAMPLE_RATE
+from lmdm_mini.codec.codec import HOPS, Codec, load_codec, save_codec
+from lmdm_mini.codec.losses import SOUND_SIZES, codec_losses, pca_weight, sound_losses
+from lmdm_mini.codec.spectrum import HOP, N_FFT, spectral_features, stft
+from lmdm_mini.corpus.data import load_manifest, pieces
+from lmdm_mini.discrete.rvq import RVQ
+from lmdm_mini.training.precision import fast_autocast
+from lmdm_mini.training.run import Run
+
+
+@dataclass
+class AudioFile:
+    path: Path
+    stems: bool  # True: eight channels, four stereo stems whose sum is the mix
+
+
+class SegmentPool:
+    """A rotating pool of decoded stretches of music, from which random short crops are cut.
+
+    Decoding FLAC for every crop would cost as much as the training itself; each stretch is used several
+    times before `refresh` swaps it for another.
+    """
+
+    def __init__(self, files: list[AudioFile], size: int, seconds: float, seed: int):
+        self.files, self.samples = files, int(seconds * SAMPLE_RATE)
+        self.random = random.Random(seed)
+        weights = np.array([soundfile.info(str(f.path)).frames for f in files], dtype=float)
+        self.weights = list(weights / weights.sum())
+        self.stretches = [self._read() for _ in range(size)]
+
+    def _read(self) -> np.ndarray:
+        file = self.random.choices(self.files, self.weights)[0]
+        with soundfile.SoundFile(str(file.path)) as sound:
+            sound.seek(self.random.randint(0, max(0, sound.frames - self.samples)))
+            return sound.read(self.samples, dtype="int16", always_2d=True)  # (n, 2 or 8)
+
+    def refresh(self) -> None:
+        self.stretches[self.random.randrange(len(self.stretches))] = self._read()
+
+    def crop(self, samples: int) -> np.ndarray:
+        """(2, samples) float32: a mix, a stem, or a mix without a stem."""
+        data = self.random.choice(self.stretches)
+        if len(data) < samples:
+            data = np.pad(data, ((0, samples - len(data)), (0, 0)))
+        start = self.random.randint(0, len(data) - samples)
+        x = data[start : start + samples].astype(np.float32) / 32768
+        if x.shape[1] == 8:
+            keep = np.ones(4)
+            draw = self.random.random()
+            if draw < 0.25:  # one stem alone
+                keep = np.eye(4)[self.random.randrange(4)]
+            elif draw < 0.4:  # all but one
+                keep -= np.eye(4)[self.random.randrange(4)]
+            x = (x.reshape(-1, 4, 2) * keep[:, None].astype(np.float32)).sum(1)
+        return x.T.copy()
+
+
+class TrainingAudio:
+    """Batches of crops from the corpus and from real recordings, levels and silences varied, made ahead
+    by a thread so that the two cores compute."""
+
+    def __init__(
+        self,
+        corpus: list[AudioFile],
+        recordings: list[AudioFile],
+        batch: int,
+        samples: int,
+        seed: int,
+        real_share: float = 0.4,
+        pool: int = 160,
+    ):
+        if not corpus and not recordings:
+            raise ValueError(
+                "no audio to train on. Build it: python -m lmdm_mini corpus build, corpus recordings"
+            )
+        share = real_share if corpus and recordings else float(bool(recordings))
+        count = pool if share in (0.0, 1.0) else pool // 2
+        self.pools = [
+            SegmentPool(files, count, 12.0, seed + i) if files else None
+            for i, files in enumerate((corpus, recordings))
+        ]
+        self.share, self.batch, self.samples = share, batch, samples
+        self.random = random.Random(seed + 2)
+        self.ready: list[Tensor] = []
+        self.lock = threading.Condition()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def _item(self) -> np.ndarray:
+        rng = self.random
+        x = self.pools[rng.random() < self.share].crop(self.samples)
+        peak = np.abs(x).max()
+        if peak > 1e-3:  # from a quiet room's microphone to full scale
+            level = rng.uniform(-30, 0) if rng.random() < 0.25 else rng.uniform(-9, 0)
+            x = x * (10 ** (level / 20) / max(peak, 0.1))
+        if rng.random() < 0.5:
+            x = x[::-1].copy()
+        if rng.random() < 0.5:
+            x = -x
+        if rng.random() < 0.04:
+            x = x.mean(0, keepdims=True).repeat(2, 0)
+        if rng.random() < 0.04:  # a short silence
+            start = rng.randrange(self.samples)
+            x[:, start : start + rng.randrange(SAMPLE_RATE // 2)] = 0
+        return x
+
+    def _work(self) -> None:
+        while True:
+            with self.lock:
+                self.lock.wait_for(lambda: len(self.ready) < 3)
+            for pool in self.pools:
+                if pool and self.random.random() < 0.15:
+                    pool.refresh()
+            batch = torch.from_numpy(np.stack([self._item() for _ in range(self.batch)]))
+            with self.lock:
+                self.ready.append(batch)
+                self.lock.notify_all()
+
+    def next(self) -> Tensor:
+        """(batch, 2, samples) float32."""
+        with self.lock:
+            self.lock.wait_for(lambda: self.ready)
+            batch = self.ready.pop(0)
+            self.lock.notify_all()
+        return batch
+
+
+class CodecLoss:
+    """The losses of a batch of audio: call it with audio (B, 2, N) that gives 4*T + 1 STFT frames."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        compiled: bool = False,
+        update_statistics: bool = False,
+        rvq: RVQ | None = None,
+        heard: bool = False,
+    ):
+        """update_statistics: let the latents' normalisation follow the encoder, which is being trained. rvq:
+        every second item is decoded from codes instead of latents with noise. heard: the sound counts, too,
+        see `sound_losses`."""
+        self.codec, self.update_statistics, self.rvq, self.heard = codec, update_statistics, rvq, heard
+        wrap = torch.compile if compiled else (lambda f: f)
+        self.features, self.losses = wrap(spectral_features), wrap(codec_losses)
+        self.encode, self.decode = wrap(codec.encode_features), wrap(codec.decode_features)
+
+    def __call__(self, audio: Tensor, noise: float = 0.12) -> dict[str, Tensor]:
+        """noise: the most that is added to latents, in standard deviations. 0: this is a check, and looks at
+        all there is."""
+        with torch.no_grad():
+            spectrum = stft(audio)
+            real = self.features(spectrum.real.contiguous(), spectrum.imag.contiguous())
+        with fast_autocast():
+            raw = self.encode(real)[0]
+            if self.update_statistics:
+                self.codec.update_statistics(raw.detach())
+            z = self.codec.normalise(raw)
+            clean = z
+            if noise:
+                z = z + torch.rand(len(z), 1, 1) * noise * torch.randn_like(z)
+            if self.rvq:
+                z[::2] = self.rvq.decode(self.rvq.encode(clean[::2].transpose(1, 2))).transpose(1, 2)
+            made = self.decode(z)[0].float()
+        losses = self.losses(made, real)
+        if self.heard:
+            one = int(
+                torch.randint(len(SOUND_SIZES), ())
+            )  # in training, one size a step: three take as long as the network
+            losses |= sound_losses(made, audio, SOUND_SIZES[one : one + 1] if noise else SOUND_SIZES)
+        if self.update_statistics:  # noise is fixed, so without a price on it the latents would grow for ever
+            mean, var = raw.float().mean((0, 1)), raw.float().var((0, 1))
+            losses["scale"] = 0.02 * (mean.square() + (var - 1).square()).mean()
+        return losses
+
+
+def gather_files(corpus: Path, recordings: Path, split: str) -> tuple[list[AudioFile], list[AudioFile]]:
+    """Files of one split: rendered pieces (four stems in eight channels) and real recordings."""
+    rendered = []
+    if (corpus / "manifest.json").is_file():
+        rendered = [AudioFile(corpus / e["audio"], True) for e in pieces(load_manifest(corpus), split)]
+    real = [AudioFile(path, False) for path in sorted((recordings / "audio" / split).glob("*.flac"))]
+    return rendered, real
+
+
+def crop_samples(frames: int) -> int:
+    """Audio samples that give `frames` latent frames and the STFT frame before them."""
+    return HOPS * frames * HOP + N_FFT
+
+
+def train_codec(
+    out: Path,
+    corpus: Path,
+    recordings: Path,
+    steps: int,
+    batch: int = 16,
+    frames: int = 32,
+    lr: float = 6e-4,
+    seed: int = 0,
+    start: Path | None = None,
+    rvq: RVQ | None = None,
+    compiled: bool = True,
+) -> Path:
+    """Trains the codec, or goes on where the last call stopped; returns the path of its weights.
+
+    start: weights to go on from with a frozen encoder, so that latents stay what they are and only the
+    decoder improves; then its sound counts, too, and half of what it decodes are codes if there is an rvq.
+    frames: latent frames of a crop. Losses go to ``<out>/log.csv``.
+    """
+    torch.manual_seed(seed)
+    codec = load_codec(start).requires_grad_(True) if start else Codec()
+    if rvq and rvq.codec_fingerprint != codec.fingerprint:
+        raise ValueError(
+            f"the quantiser is for latents of encoder {rvq.codec_fingerprint}, but {start} has {codec.fingerprint}: "
+            "train it anew with `python -m lmdm_mini train rvq`."
+        )
+    files, samples = gather_files(corpus, recordings, "train"), crop_samples(frames)
+    if start:
+        for name, parameter in codec.named_parameters():
+            parameter.requires_grad_(name.startswith("dec_"))
+    codec.train()
+    run = Run(
+        out,
+        codec,
+        steps=steps,
+        lr=lr,
+        slow="_linear",
+        about={"config": str(codec.config), "batch": str(batch), "seed": str(seed)},
+    )  # those start where they are good
+    audio = TrainingAudio(*files, batch, samples, seed + run.step)
+    if start is None and run.step == 0:
+        spectra = [stft(audio.next()) for _ in range(200 // batch + 1)]
+        codec.init_from_pca(torch.cat([spectral_features(x.real, x.imag) for x in spectra]), pca_weight())
+        run.average.load_state_dict(codec.state_dict())
+    losses = CodecLoss(codec, compiled, update_statistics=start is None, rvq=rvq, heard=start is not None)
+    judge = CodecLoss(run.average, rvq=rvq, heard=start is not None)
+    check = TrainingAudio(
+        *gather_files(corpus, recordings, "valid"), 2 * batch, samples, 1234, pool=32
+    ).next()
+
+    def validate() -> dict[str, Tensor]:
+        with torch.no_grad():
+            return judge(check, noise=0.0)
+
+    for _ in run.loop():
+        run.update(losses(audio.next()), validate)
+    path = out / "codec.safetensors"
+    save_codec(run.average, path, steps=run.step, minutes=round(run.seconds / 60), seed=seed)
+    return path

@@ -1,0 +1,332 @@
+"""What it takes: models measured on this machine, in seconds and in megabytes. The words are those of
+`complexity.py`.
+
+All systems side by side are in `bench_systems.py`.
+
+Notebooks: 01_sound_to_latents uses `bench_codec`, 03_outpainting `bench_stream`, 05_kv_caching
+`compare_streams`.
+"""
+
+import argparse
+import itertools
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import psutil
+import torch
+
+from lmdm_mini.audio import SAMPLE_RATE
+from lmdm_mini.checkpoints import RESULTS
+from lmdm_mini.codec.codec import FRAME_SAMPLES, LATENT_CHANNELS, load_codec
+from lmdm_mini.complexity.counts import block_flops, frame_forwards
+from lmdm_mini.complexity.timing import Timing, rtf, threads, time_to_first_audio, timed
+from lmdm_mini.models import load, stream
+from lmdm_mini.streaming import is_guided
+
+
+def _stream_timing(make: Callable, pieces: list[torch.Tensor], repeats: int) -> tuple[Timing, Timing]:
+    """(first piece, later pieces) for a streaming object fed piece after piece; its making counts as
+    first."""
+    make()(pieces[0])  # warm-up
+    first, later = [], []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        stream = make()
+        stream(pieces[0])
+        first.append(time.perf_counter() - start)
+        for piece in pieces[1:]:
+            start = time.perf_counter()
+            stream(piece)
+            later.append(time.perf_counter() - start)
+    return Timing.of(first), Timing.of(later)
+
+
+def bench_codec(
+    codec, seconds: float = 30.0, block_latents: int = 12, repeats: int = 5, show: bool = True
+) -> dict[str, dict]:
+    """Speed of a codec: `seconds` at once on 2 threads, and in blocks of `block_latents` frames on one
+    thread.
+
+    codec: has encode, decode, stream_encoder and stream_decoder (`lmdm_mini.codec.codec.Codec`).
+    Returns ``{row name: {"seconds", "low", "high", "audio_seconds", "rtf", "times_real_time", "threads"}}``
+    with times as medians; `show` prints it as a table. The first block of a stream is apart from later ones.
+    """
+    blocks = max(4, math.ceil(seconds * SAMPLE_RATE / FRAME_SAMPLES / block_latents))
+    frames = blocks * block_latents
+    generator = torch.Generator().manual_seed(0)
+    audio = 0.1 * torch.randn(1, 2, frames * FRAME_SAMPLES, generator=generator)  # any sound costs the same
+    latents = codec.encode(audio)
+    whole, block = (n * FRAME_SAMPLES / SAMPLE_RATE for n in (frames, block_latents))
+
+    measured: list[tuple[str, Timing, float, int]] = []
+    with threads(2):
+        measured.append(("encode, all at once", timed(lambda: codec.encode(audio), 1, repeats), whole, 2))
+        measured.append(("decode, all at once", timed(lambda: codec.decode(latents), 1, repeats), whole, 2))
+    with threads(1):
+        for name, make, pieces in (
+            ("encode", codec.stream_encoder, audio.split(block_latents * FRAME_SAMPLES, -1)),
+            ("decode", codec.stream_decoder, latents.split(block_latents, -1)),
+        ):
+            first, later = _stream_timing(make, list(pieces), repeats)
+            measured.append((f"{name}, first block", first, block, 1))
+            measured.append((f"{name}, later blocks", later, block, 1))
+
+    table = {}
+    for name, timing, duration, count in measured:
+        factor = rtf(timing.median, duration)
+        table[name] = {
+            "seconds": timing.median,
+            "low": timing.low,
+            "high": timing.high,
+            "audio_seconds": duration,
+            "rtf": factor,
+            "times_real_time": 1 / factor,
+            "threads": count,
+        }
+    if show:
+        print(
+            f"Codec, {whole:.0f} s of audio at once and in blocks of {block_latents} frames "
+            f"({block * 1000:.0f} ms); median of {repeats} runs, 10 % to 90 % in brackets"
+        )
+        print(f"{'':24}{'threads':>8}{'ms':>10}{'':20}{'RTF':>9}{'times real time':>18}")
+        for name, row in table.items():
+            spread = f"({row['low'] * 1000:.1f} .. {row['high'] * 1000:.1f})"
+            print(
+                f"{name:24}{row['threads']:>8}{row['seconds'] * 1000:>10.1f}{spread:>20}"
+                f"{row['rtf']:>9.4f}{row['times_real_time']:>17.1f}x"
+            )
+    return table
+
+
+# -- streams -----------------------------------------------------------------------------------------
+
+
+def peak_memory() -> float:
+    """The most memory that this process has had so far, in MB."""
+    info = psutil.Process().memory_info()
+    if hasattr(info, "peak_wset"):  # Windows
+        return info.peak_wset / 1e6
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        1e6 if sys.platform == "darwin" else 1e3
+    )  # bytes there, else kB
+
+
+@contextmanager
+def counted_frames(model):
+    """Counts what goes through the layers of `model`: gives a list with one number, frames times items of all
+    calls so far."""
+    count = [0]
+
+    def add(module, args, out):
+        count[0] += args[0].shape[0] * args[0].shape[1]
+
+    handle = model.layers[0].register_forward_hook(add)
+    try:
+        yield count
+    finally:
+        handle.remove()
+
+
+@torch.inference_mode()
+def product_floor(model, rows: int, repeats: int = 20) -> float:
+    """Seconds that the matrix products of one pass over `rows` frames take alone, at the speed this machine
+    has for these shapes: what no denoising step can be faster than. The fastest of some runs."""
+    layers = [
+        module
+        for name, module in model.layers.named_modules()
+        if isinstance(module, torch.nn.Linear) and not name.endswith("key_value")
+    ]  # those are of the prompt, not of frames
+    inputs = [torch.randn(rows, layer.in_features) for layer in layers]
+
+    def run() -> None:
+        for layer, x in zip(layers, inputs):
+            layer(x)
+
+    return min(timed(run, 2, repeats).runs)
+
+
+def in_steady_state(playing, context_latents: int):
+    """The stream with all of the context there is room for: the first block, which takes it in, has been
+    made."""
+    playing.set_context(torch.randn(1, LATENT_CHANNELS, context_latents))
+    next(playing)
+    return playing
+
+
+def median_parts(made: list) -> dict[str, float]:
+    """Median seconds of a stream's blocks by part: "context", "network", "codec", and "rest", what the whole
+    took besides."""
+    parts = {
+        name: statistics.median(b.seconds_of[name] for b in made) for name in ("context", "network", "codec")
+    }
+    return parts | {"rest": statistics.median(b.seconds_to_make for b in made) - sum(parts.values())}
+
+
+def bench_stream(
+    model,
+    blocks=(12, 24, 48),
+    contexts=(192,),
+    steps=(8,),
+    cfg_scale: float = 2.0,
+    prompt: str = "funk, 110 bpm",
+    repeats: int = 3,
+    show: bool = True,
+    **settings,
+) -> list[dict]:
+    """A stream of `model` timed for every combination of block, context and steps, codec decode included.
+
+    Each row: the settings, "frame_forwards" a block by formula and "counted", "flops" by formula, medians of
+    "context", "network", "codec" and "rest" in seconds a block once the context is full, "limit" (the share
+    of "network" that its matrix products alone would take), "rtf", "ttff" (from an empty context). settings:
+    more arguments of `stream`.
+    """
+    rows = []
+    for context, block, count in itertools.product(contexts, blocks, steps):
+        make = partial(
+            stream, model, prompt, block, cfg_scale, context_latents=context, steps=count, **settings
+        )
+        next(make())  # warm-up
+        first = time_to_first_audio(make)
+        playing = in_steady_state(make(), context)
+        with counted_frames(model) as frames:
+            made = [next(playing) for _ in range(repeats)]
+        parts = median_parts(made)
+        whole = sum(parts.values())
+        guided, tokens = is_guided(playing.text, cfg_scale), playing.text.tokens.shape[1] + 1
+        in_work = (block + (context if model.config.variant == "bidirectional" else 0)) * (2 if guided else 1)
+        rows.append(
+            {
+                "model": model.name,
+                "context_latents": context,
+                "block_latents": block,
+                "steps": count,
+                "frame_forwards": frame_forwards(model.config.variant, context, block, count, guided),
+                "counted": frames[0] / repeats,
+                "flops": block_flops(model.config, context, block, count, tokens, guided),
+                **parts,
+                "seconds": whole,
+                "limit": count * product_floor(model, in_work) / parts["network"],
+                "rtf": rtf(whole, block * FRAME_SAMPLES / SAMPLE_RATE),
+                "ttff": first,
+            }
+        )
+    if show:
+        print(f"guidance {cfg_scale:g}, {torch.get_num_threads()} threads; median of {repeats} blocks")
+        print(*stream_lines(rows), sep="\n")
+    return rows
+
+
+def stream_lines(rows: list[dict]) -> list[str]:
+    """The rows of :func:`bench_stream` as text. `limit`: how much of the network's time matrix products alone
+    would take."""
+    lines = [
+        f"{'model':>14}{'context':>8}{'block':>7}{'steps':>7}{'frame-forwards':>16}{'counted':>9}{'GFLOP':>8}{'context ms':>12}"
+        f"{'network ms':>12}{'codec ms':>10}{'rest ms':>9}{'limit':>7}{'RTF':>8}{'TTFF s':>8}"
+    ]
+    for r in rows:
+        lines.append(
+            f"{r['model']:>14}{r['context_latents']:>8}{r['block_latents']:>7}{r['steps']:>7}{r['frame_forwards']:>16}"
+            f"{r['counted']:>9.0f}{r['flops'] / 1e9:>8.2f}{1000 * r['context']:>12.1f}{1000 * r['network']:>12.1f}"
+            f"{1000 * r['codec']:>10.1f}{1000 * r['rest']:>9.1f}{r['limit']:>7.0%}{r['rtf']:>8.3f}{r['ttff']:>8.2f}"
+        )
+    return lines
+
+
+def compare_streams(models: list, blocks, contexts, steps, show: bool = True, **settings) -> list[dict]:
+    """Several models setting by setting, one right after the other, so that a noisy machine is noisy for all.
+    The rows have "speedup", of context and network together, and "speedup_all", codec included, over the
+    first model."""
+    rows = []
+    for context, block, count in itertools.product(contexts, blocks, steps):
+        some = [
+            bench_stream(model, (block,), (context,), (count,), show=False, **settings)[0] for model in models
+        ]
+        for row in some:
+            row["speedup"] = (some[0]["context"] + some[0]["network"]) / (row["context"] + row["network"])
+            row["speedup_all"] = some[0]["seconds"] / row["seconds"]
+        rows += some
+    if show:
+        head, *lines = stream_lines(rows)
+        print(f"{head}{'speed-up':>10}{'with codec':>12}")
+        print(
+            *(f"{line}{row['speedup']:>10.2f}{row['speedup_all']:>12.2f}" for line, row in zip(lines, rows)),
+            sep="\n",
+        )
+    return rows
+
+
+# -- the shell ---------------------------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser):
+    """Arguments of ``python -m lmdm_mini bench codec|stream|compare|roofline``; returns the sub-parsers, for
+    more."""
+    kinds = parser.add_subparsers(dest="what", required=True)
+    codec = kinds.add_parser("codec", help="encode and decode, at once and in blocks")
+    codec.add_argument("--checkpoint", default=None, help="codec checkpoint (default: the shipped one)")
+    codec.add_argument("--seconds", type=float, default=30.0, help="length of the audio coded at once")
+    stream = kinds.add_parser("stream", help="a model block after block")
+    stream.add_argument(
+        "--model", nargs="+", default=["bidirectional"], help="one, or several to compare with the first"
+    )
+    stream.add_argument("--blocks", type=int, nargs="+", default=[12, 24, 48], help="latent frames a block")
+    stream.add_argument(
+        "--contexts", type=int, nargs="+", default=[48, 96, 192], help="latent frames of context"
+    )
+    stream.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8, 50], help="denoising steps a block")
+    stream.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none")
+    stream.add_argument("--outpainting", default="mask", choices=("mask", "replace"))
+    compare = kinds.add_parser(
+        "compare", help="all four systems side by side: RTF, TTFF, NFE, time by part, memory"
+    )
+    compare.add_argument("--block", type=int, default=48, help="latent frames a block (default: %(default)s)")
+    compare.add_argument("--steps", type=int, nargs="+", default=[8, 2], help="denoising steps a block")
+    compare.add_argument(
+        "--out",
+        type=Path,
+        default=RESULTS / "compare.json",
+        help="where it is written (default: %(default)s)",
+    )
+    roofline = kinds.add_parser("roofline", help="all four systems, measured and as predicted from counts")
+    roofline.add_argument("--blocks", type=int, nargs="+", default=[12, 24, 48], help="latent frames a block")
+    roofline.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8], help="denoising steps a block")
+    roofline.add_argument(
+        "--out",
+        type=Path,
+        default=RESULTS / "roofline.json",
+        help="where it is written (default: %(default)s)",
+    )
+    for kind, repeats in ((codec, 5), (stream, 3), (compare, 5), (roofline, 3)):
+        kind.add_argument("--repeats", type=int, default=repeats, help="runs measured; the median is shown")
+    return kinds
+
+
+def run(args: argparse.Namespace) -> dict | list[dict]:
+    """Runs ``bench`` with parsed arguments; raises ValueError for a length or count out of range."""
+    if args.repeats < 1:
+        raise ValueError(f"--repeats is {args.repeats}; at least one run has to be measured.")
+    if args.what in ("compare", "roofline"):
+        from lmdm_mini.complexity.counts import compare as bench_systems
+
+        return bench_systems.run(args)
+    if args.what == "stream":
+        settings = {"cfg_scale": args.cfg_scale, "repeats": args.repeats, "outpainting": args.outpainting}
+        models = [load(name) for name in args.model]
+        rows = (
+            compare_streams(models, args.blocks, args.contexts, args.steps, **settings)
+            if len(models) > 1
+            else bench_stream(models[0], args.blocks, args.contexts, args.steps, **settings)
+        )
+        print(f"peak memory of this process, all models and settings: {peak_memory():.0f} MB")
+        return rows
+    if not 0 < args.seconds <= 600:
+        raise ValueError(f"--seconds is {args.seconds}; choose more than 0 and at most 600.")
+    return bench_codec(load_codec(args.checkpoint), args.seconds, repeats=args.repeats)

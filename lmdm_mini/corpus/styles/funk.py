@@ -1,0 +1,446 @@
+"""Funk: bands that lock sixteenths together, from tight and bare to horns over a clavinet.
+
+`funk` takes a `random.Random` and an index and writes one whole piece; the tables on top are its taste.
+
+Notebook: 01_sound_to_latents.
+"""
+
+import random
+from dataclasses import replace
+
+from lmdm_mini.corpus.piece import Chord, Note, Piece, Track
+from lmdm_mini.corpus.styles import patterns as pt
+from lmdm_mini.corpus.styles import theory as th
+
+TITLE_WORDS = (
+    ("Hot", "Greasy", "Tight", "Purple", "Rubber", "Double", "Sticky", "Loose", "Golden", "Backdoor", "Shoe"),
+    ("Biscuit", "Pocket", "Strut", "Chicken", "Traffic", "Shuffle", "Gravy", "Sneakers", "Thing", "Boogie"),
+)
+
+# Two bars of sixteenths each: (kick, snare with ghosts, hat). "O" in a hat opens it.
+FUNK_KINDS = {
+    "vamp": dict(
+        bpm=(98, 116),
+        modes=("mixolydian", "dorian"),
+        loops={
+            "mixolydian": ("I9", "I9 I9 I9 IV9", "I9 bVII9:2 IV9:2"),
+            "dorian": ("i9", "i7 IV9", "i9 i9 i9 IV13", "i9:2 IV9:2"),
+        },
+        bridges={
+            "mixolydian": ("IV9", "IV9 IV9 V9 V9", "bVII9 IV9"),
+            "dorian": ("IV9", "iv9 bVII13", "bVImaj7 V7#9"),
+        },
+        grooves=(
+            (
+                "x-x-------x--x--|x-x---x---x-----",
+                "----X--o-o-oX--o|----X--o-o-oX-oo",
+                "xxxxxxxxxxxxxxxx|xxxxxxxxxxxxxxOx",
+            ),
+            (
+                "x-x-------xx----|--x---x---x--x--",
+                "----X--o-o--X--x|----X--o-o--X---",
+                "x-x-x-x-x-x-x-x-|x-x-x-x-x-xxx-O-",
+            ),
+            (
+                "x--x--x---x---x-|x-x---x---xx----",
+                "----X-oo-o--X-o-|-o--X-oo-o--Xo-o",
+                "x-x-x-O-x-x-x-x-|x-x-x-O-x-x-x-x-",
+            ),
+        ),
+        bass=(
+            "R-gR--8-R--57-8-|R-g---s-R-gb3-s-",
+            "R--R---g--s-R-8g|R--R---g5-7-8-a-",
+            "R-.-g-R-8--7--5-|R-.-g-R-b-3-5-a-",
+            "R-R---5-7---8-s-|R-R-----s-R-g-a-",
+            "RR-8--7-5--g-s-R|RR-8--7-5-3-b-s-",
+        ),
+        sounds=((33, "bass guitar"), (33, "bass guitar"), (34, "picked bass"), (36, "slap bass")),
+    ),
+    "slap": dict(
+        bpm=(94, 112),
+        modes=("dorian", "minor"),
+        loops={
+            "dorian": ("i7", "i9 i9 IV9 IV9", "i7 bVII9:2 IV9:2"),
+            "minor": ("i9", "i9 i9 bVImaj7 v7", "i7 iv7"),
+        },
+        bridges={
+            "dorian": ("bIIImaj9 IV9 i9 i9", "iv9 bVII13 bIIImaj9 V7#9"),
+            "minor": ("iv9 bVII9 bIIImaj7 bVImaj7", "bVImaj7 bVII9 i9 i9"),
+        },
+        grooves=(
+            (
+                "x--x----x-x-----|x--x--x---x--x--",
+                "----X-------X--o|----X--o----X-oo",
+                "x-xxx-xxx-xxx-xx|x-xxx-xxx-xxx-O-",
+            ),
+            (
+                "x-----xx--x-----|x-----x---x--x--",
+                "----X--o----X---|----X--o-o--X---",
+                "x-x-x-x-x-x-x-x-|x-x-x-x-x-x-x-O-",
+            ),
+            (
+                "x-xx------x-x---|x-x-----x-xx----",
+                "----X----o--X--o|----X----o--X-o-",
+                "xxxxxxxxxxxxxxxx|xxxxOxxxxxxxxxOx",
+            ),
+        ),
+        bass=(
+            "R-g8--R-g8--s-R8|R-g8--R-g87-5-s-",
+            "RgR8-gRg8--7--5-|RgR8-gRg8-5-s-a-",
+            "R--8g-R8--s-R-8-|R--8g-R8-7-8-5b-",
+            "R-8-g8R--8R-s-8-|R-8-g8R--8-7-5-a",
+        ),
+        sounds=((36, "slap bass"), (37, "slap bass"), (36, "slap bass")),
+    ),
+    "synth": dict(
+        bpm=(90, 106),
+        modes=("dorian", "minor"),
+        loops={
+            "dorian": ("i7", "i9 i9 i9 IV9", "i9:6 bVII9:2"),
+            "minor": ("i7", "i9 bVImaj7:2 bVII9:2", "i9 i9 iv9 v7"),
+        },
+        bridges={"dorian": ("IV9 i9", "bIIImaj7 IV9"), "minor": ("iv9 iv9 bVII9 bVII9", "bVImaj7 bVII9")},
+        grooves=(
+            (
+                "x-------x-x-----|x-----x---x-----",
+                "----X-------X---|----X-------X-o-",
+                "x-x-x-x-x-x-x-x-|x-x-x-x-x-x-x-O-",
+            ),
+            (
+                "x--x------x-----|x--x----x-x--x--",
+                "----X-------X---|----X--o----X---",
+                "x-xxx-xxx-xxx-xx|x-xxx-xxx-xxx-xx",
+            ),
+        ),
+        bass=(
+            "R...--s.R-8-7-5-|R...--s.R-b-3-5-",
+            "R..R--5.7-8-----|R..R--s.R-------",
+            "R.....8-7.5.4.b.|R.....8-s.......",
+            "R-R-8.7.--5.s.--|R-R-8.7.5.4.b.a.",
+        ),
+        sounds=((38, "synth bass"), (39, "synth bass"), (38, "synth bass"), (87, "synth bass")),
+    ),
+    "disco": dict(
+        bpm=(108, 122),
+        modes=("minor", "dorian", "major"),
+        loops={
+            "minor": ("i9 iv9 bVII9 bIIImaj9", "i9 bVII9 bVImaj7 v7", "i9 i9 iv9 iv9"),
+            "dorian": ("i9 IV9", "i9 i9 IV9 v7"),
+            "major": ("ii9 V13 Imaj9 vi9", "IVmaj7 iii7 ii7 Imaj7", "Imaj7 vi7 ii7 V9sus4"),
+        },
+        bridges={
+            "minor": ("bVImaj7 bVII9 i9 i9", "iv9 v7 i9 i9"),
+            "dorian": ("bIIImaj7 IV9 i9 i9", "iv9 bVII9 i9 i9"),
+            "major": ("IVmaj9 V9sus4", "vi9 iii7 IVmaj7 V9sus4"),
+        },
+        grooves=(
+            (
+                "x---x---x---x---|x---x---x---x---",
+                "----X-------X---|----X-------X--o",
+                "x-O-x-O-x-O-x-O-|x-O-x-O-x-O-x-O-",
+            ),
+            (
+                "x---x---x---x-x-|x---x---x---x---",
+                "----X--o----X---|----X--o-o--X-o-",
+                "xxOxxxOxxxOxxxOx|xxOxxxOxxxOxxxOx",
+            ),
+        ),
+        bass=(
+            "R-8-R-8-R-8-5-8-|R-8-R-8-R-7-5-a-",
+            "R-R8-8R-R-R8-8a-|R-R8-8R-5-7-8-a-",
+            "R--R8-R-s-R-8-5-|R--R8-R-s-R-5-a-",
+        ),
+        sounds=((33, "bass guitar"), (34, "picked bass"), (33, "bass guitar")),
+    ),
+}
+FUNK_GUITARS = (
+    "--x---xox---x-x-",
+    "xoo-x-oox-oox-o-",
+    "--xo--x---xo--x-",
+    "oxoXoxoXoxoXoxoX",
+    "----x--x----x-xo",
+    "--Xo-oX-o-Xo-oX-",
+    "x--x--x---x-----",
+)
+FUNK_CLAVS = (
+    "x-xo-ox--xo-x-ox",
+    "x--xo-x-x--xo-xo",
+    "-oxo-xo-oxo-x-xo",
+    "x-oxx-ox-oxx-xo-",
+    "xo--xox--ox-xo--",
+)
+FUNK_ORGANS = ("--------x.......", "x.......--x.x...", "--x.----x...--x.", "w", "x...............")
+FUNK_HORNS = [
+    "x-x---xx--x-----xx--x...--------",
+    "--------x-xx--x.......----------",
+    "x---x-x--x-x----x...x-x---------",
+    "xx-x--x...------x-x---x.x...----",
+    "----x-xx-x------x.....x-x---x-x-",
+    "x.x---x-x-x-----x.x---x.......--",
+]
+FUNK_SOLOS = [
+    "x.x-x.xxx.x.x-x.x...----x.x.x...",
+    "--x-x-x.x...----x-xxx.x...x.----",
+    "x...x-x.x.x-x...----x-x-xxx.x...",
+    "xx-xx-x.....----x-x-x-xx-x......",
+]
+FUNK_FORMS = [
+    [("intro", 4), ("A", 8), ("B", 4), ("A", 4)],
+    [("intro", 2), ("A", 8), ("B", 4), ("break", 2), ("A", 4)],
+    [("A", 8), ("B", 4), ("break", 4), ("A", 4)],
+    [("intro", 4), ("A", 8), ("solo", 8), ("A", 4)],
+    [("intro", 4), ("A", 8), ("B", 4), ("solo", 8)],
+    [("break", 4), ("A", 8), ("B", 4), ("A", 8)],
+    [("intro", 4), ("A", 8), ("break", 4), ("solo", 8), ("A", 4)],
+    [("intro", 4), ("A", 8), ("B", 4), ("solo", 8), ("A", 8)],
+    [("intro", 4), ("A", 4), ("B", 4), ("A", 4)],
+    [("intro", 4), ("A", 8), ("B", 8), ("break", 4), ("A", 8)],
+]
+
+
+def funk_drums(
+    rng: random.Random, groove, bars: int, start: float, name: str, extra: tuple, last: bool
+) -> list[Note]:
+    """The groove with its ghost notes, a fill into every next section."""
+    notes: list[Note] = []
+    kick, snare, hat = (part.split("|") for part in groove)
+    for bar in range(bars):
+        now, half, ending = start + 4 * bar, bar % 2, bar == bars - 1 and not last
+        cut = rng.choice((12, 12, 8)) if ending else 16
+        for grid, key, velocity in (
+            (kick[half], pt.KICK, 108),
+            (snare[half], pt.SNARE, 98),
+            (hat[half].replace("O", "-"), pt.CLOSED_HAT, 70),
+            ("".join("x" if m == "O" else "-" for m in hat[half]), pt.OPEN_HAT, 74),
+        ):
+            notes += pt.hits(grid[:cut] if key != pt.KICK else grid, key, now, velocity)
+        if extra and name in extra[2]:
+            notes += pt.hits(extra[1], extra[0], now, 64)
+        if ending:
+            notes += pt.fill(rng, now + cut / 4, (16 - cut) / 4, 98)
+    # Hats breathe: the beat a little stronger than what lies between.
+    return [
+        replace(n, velocity=max(1, n.velocity - 16)) if n.pitch == pt.CLOSED_HAT and n.start % 0.5 else n
+        for n in notes
+    ]
+
+
+def harmonise(notes: list[Note], chords: list[Chord], key: int, mode: str, track: str) -> list[Note]:
+    """A second horn under a line: a chord note (under short notes, of its scale), a third or more below."""
+    second = []
+    for note in notes:
+        chord = th.chord_at(chords, note.start)
+        usable = th.chord_tones(chord) if note.duration >= 0.5 else th.chord_scale(chord, key, mode)
+        clear = [pc for pc in usable if (note.pitch - pc) % 12 not in (0, 1, 2, 6, 11)]
+        usable = clear or th.chord_tones(chord)
+        pitch = th.nearest(note.pitch - 4, usable, note.pitch - 12, note.pitch - 3)
+        second.append(replace(note, pitch=pitch, track=track, velocity=max(1, note.velocity - 8)))
+    return second
+
+
+def funk(rng: random.Random, index: int) -> Piece:
+    """One funk tune: 90 to 122 bpm, all on the one, sixteenth guitar or clavinet, horn riffs, ghost notes."""
+    kind = rng.choice(tuple(FUNK_KINDS))
+    table = FUNK_KINDS[kind]
+    bpm, key, mode = rng.randint(*table["bpm"]), rng.randrange(12), rng.choice(table["modes"])
+    form = pt.choose_form(rng, FUNK_FORMS, bpm)
+    sections, length = pt.lay_sections(form)
+    loop, bridge = rng.choice(table["loops"][mode]), rng.choice(table["bridges"][mode])
+    chords: list[Chord] = []
+    for section, (name, bars) in zip(sections, form):
+        chords += th.loop_chords(bridge if name == "B" else loop, key, section.start, bars * 4)
+
+    groove, riffs = rng.choice(table["grooves"]), rng.sample(table["bass"], 2)
+    extra = rng.choice(
+        (
+            (),
+            (pt.COWBELL, "x---x---x---x---", ("B", "solo")),
+            (pt.TAMBOURINE, "----x-------x---", ("A", "B", "solo")),
+            (pt.HIGH_CONGA, "--x--ox---x--oxx", ("A", "solo", "break")),
+            (pt.TAMBOURINE, "oxxxoxxxoxxxoxxx", ("B", "solo")),
+            (pt.SHAKER, "xoxoxoxoxoxoxoxo", ("A", "B")),
+        )
+    )
+    guitar, clav, organ = rng.choice(FUNK_GUITARS), rng.choice(FUNK_CLAVS), rng.choice(FUNK_ORGANS)
+    guitar_sound = rng.choice(((27, "clean guitar"), (28, "muted guitar"), (27, "clean guitar")))
+    rhythm_sound = rng.choice(
+        ((7, "clavinet"), (7, "clavinet"), (4, "electric piano"), (5, "electric piano"))
+    )
+    long_sounds = ((16, "organ"), (17, "organ"), (18, "rock organ"), (48, "strings"))
+    if kind == "synth":
+        long_sounds = ((50, "synth strings"), (90, "synth pad"), (62, "synth brass"))
+    long_sound = rng.choice(long_sounds)
+    horn_sound = rng.choice(
+        (
+            (61, "brass section"),
+            (61, "brass section"),
+            (56, "trumpet"),
+            (66, "saxophone"),
+            (62, "synth brass"),
+        )
+    )
+    under_sound = rng.choice(((66, "saxophone"), (57, "trombone"), (67, "saxophone"), (65, "saxophone")))
+    solo_sounds = (
+        (66, "saxophone"),
+        (65, "saxophone"),
+        (29, "overdriven guitar"),
+        (16, "organ"),
+        (27, "clean guitar"),
+        (56, "trumpet"),
+    )
+    if kind == "synth":
+        solo_sounds = ((81, "synth lead"), (80, "synth lead"), (29, "overdriven guitar"), (84, "synth lead"))
+    solo_sound = rng.choice(solo_sounds)
+    horns_a = pt.make_motif(rng, 8.0, FUNK_HORNS, leap=0.35)
+    horn_phrase = [horns_a, rng.choice((horns_a, pt.new_ending(horns_a, rng), pt.sequence(horns_a, 1)))]
+    horn_bridge = pt.develop(pt.make_motif(rng, 8.0, FUNK_HORNS, leap=0.2), rng, 2)
+    solo_phrase = pt.develop(pt.make_motif(rng, 8.0, FUNK_SOLOS, leap=0.3), rng, 4)
+    open_scale = rng.choice(("major pentatonic", "mixolydian"))
+    scale = {"major": "major", "mixolydian": open_scale}.get(mode, "minor pentatonic")
+    use_guitar, use_rhythm = rng.choice(((True, True), (True, False), (False, True), (True, True)))
+    intro_kind = rng.choice(("drums and bass", "build", "all", "rhythm"))
+    break_kind = rng.choice(("drums", "drums and bass", "rhythm", "hits"))
+    horns_wait = rng.random() < 0.4
+
+    stems: dict[str, list[Note]] = {"drums": [], "bass": [], "chords": [], "lead": []}
+    for number, (section, (name, bars)) in enumerate(zip(sections, form)):
+        start, beats, last = section.start, bars * 4.0, number == len(form) - 1
+        what = {"intro": intro_kind, "break": break_kind}.get(name, "all")
+        if what != "rhythm":
+            quiet = [p.replace("X", "x") for p in groove] if name == "intro" else groove
+            stems["drums"] += funk_drums(rng, quiet, bars, start, name, extra, last)
+        else:
+            stems["drums"] += pt.hits("x---x---x---x---" * bars, pt.PEDAL_HAT, start, 64)
+            stems["drums"] += pt.fill(rng, start + beats - 2, 2.0, 96)
+        if number and name in ("A", "B", "solo"):
+            stems["drums"] += pt.hits("x", pt.CRASH, start, 92, duration=1.5)
+        riff = riffs[name in ("B", "solo")]
+        if what in ("drums and bass", "all", "build"):
+            stems["bass"] += pt.bass_riff(chords, riff, start, beats, rng, 29, 43, 102)
+        elif what == "hits":
+            stems["bass"] += pt.bass_riff(
+                chords, "R-------------8-|----------------", start, beats, rng, 29, 43, 104
+            )
+            stems["chords"] += pt.comp(
+                chords,
+                "X-------------X-|----------------",
+                start,
+                beats,
+                57,
+                76,
+                4,
+                True,
+                92,
+                "rhythm",
+                push=True,
+                gate=0.8,
+            )
+        if what in ("all", "build", "rhythm"):
+            late = start + (beats / 2 if what == "build" else 0)
+            if use_guitar:
+                stems["chords"] += pt.comp(
+                    chords, guitar, start, beats, 60, 79, 3, True, 80, "guitar", gate=0.7, strum=0.008
+                )
+            if use_rhythm:
+                stems["chords"] += pt.comp(
+                    chords, clav, late, start + beats - late, 50, 69, 3, True, 82, "rhythm", gate=0.6
+                )
+            if name in ("B", "solo") or not (use_guitar and use_rhythm):
+                stems["chords"] += pt.comp(chords, organ, start, beats, 57, 77, 4, True, 66, "organ")
+        if name in ("A", "B") and not (name == "A" and horns_wait and number <= 1):
+            phrase = horn_bridge if name == "B" else horn_phrase
+            line = pt.play_phrase(phrase, start, beats, 69, chords, key, scale, 62, 81, 96, "horns")
+            stems["lead"] += line + harmonise(line, chords, key, mode, "low horns")
+        elif name == "A":
+            stems["lead"] += pt.play_phrase(
+                horn_phrase, start + beats / 2, beats / 2, 69, chords, key, scale, 62, 81, 92, "horns"
+            )
+        elif name == "solo":
+            stems["lead"] += pt.play_phrase(
+                solo_phrase, start, beats, 70, chords, key, scale, 60, 84, 94, "solo"
+            )
+        elif what == "hits":
+            stems["lead"] += pt.comp(
+                chords,
+                "X-------------X-|----------------",
+                start,
+                beats,
+                62,
+                81,
+                3,
+                True,
+                96,
+                "horns",
+                push=True,
+                gate=0.8,
+            )
+    # The band stops together on the one: the very last bar ends on a stab.
+    stab = length - 0.5
+    for stem in stems:
+        stems[stem] = [n for n in stems[stem] if n.start < stab - 1e-6]
+    closing = th.chord_at(chords, stab)
+    stems["bass"].append(Note(stab, 0.4, th.bass_note(closing.root, 29, 43), 112))
+    stems["drums"] += [
+        Note(stab, 0.2, pt.KICK, 112),
+        Note(stab, 0.2, pt.SNARE, 106),
+        Note(stab, 1.0, pt.CRASH, 98),
+    ]
+    stems["chords"] += [
+        Note(stab, 0.4, p, 96, "rhythm" if use_rhythm else "guitar")
+        for p in th.voicing(closing, None, 55, 76)
+    ]
+
+    amount = rng.choice((0.0, 0.06, 0.1, 0.16, 0.22)) if kind != "disco" else rng.choice((0.0, 0.05))
+    for stem, timing in (("drums", 0.006), ("bass", 0.008), ("chords", 0.008), ("lead", 0.012)):
+        stems[stem] = pt.humanise(pt.swing(stems[stem], amount), rng, timing, 5)
+    side = rng.choice((-1, 1))
+    tracks = {
+        "drums": {
+            "main": Track(
+                rng.choice((0, 8, 0, 16) if kind != "synth" else (0, 24, 16)), "drums", 0.0, 0.95, 0.12
+            )
+        },
+        "bass": {"main": Track(*rng.choice(table["sounds"]), 0.0, 1.0, 0.03)},
+        "chords": {
+            "guitar": Track(*guitar_sound, 0.5 * side, 0.75, 0.15),
+            "rhythm": Track(*rhythm_sound, -0.45 * side, 0.8, 0.15),
+            "organ": Track(*long_sound, -0.2 * side, 0.6, 0.3),
+        },
+        "lead": {
+            "horns": Track(*horn_sound, 0.15, 0.85, 0.3),
+            "low horns": Track(*under_sound, -0.2, 0.65, 0.3),
+            "solo": Track(*solo_sound, 0.05, 0.85, 0.3),
+        },
+    }
+    moods = rng.sample(
+        (
+            "groovy",
+            "tight",
+            "energetic",
+            "playful",
+            "sassy",
+            "dancing",
+            "punchy",
+            "cheeky",
+            "confident",
+            "sweaty",
+        ),
+        rng.randint(2, 4),
+    )
+    return pt.finish(
+        Piece(
+            "funk",
+            f"funk/{index:06d}",
+            pt.title(rng, TITLE_WORDS),
+            bpm,
+            4,
+            key,
+            mode,
+            length,
+            stems,
+            tracks,
+            chords,
+            sections,
+            moods,
+        )
+    )

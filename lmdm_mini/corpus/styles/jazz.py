@@ -1,0 +1,511 @@
+"""Jazz: a small band with walking bass plays a head, solos and comes home.
+
+`jazz` takes a `random.Random` and an index and writes one whole piece; the tables on top are its taste.
+
+Notebook: 01_sound_to_latents.
+"""
+
+import random
+from dataclasses import replace
+
+from lmdm_mini.corpus.piece import Chord, Note, Piece, Track
+from lmdm_mini.corpus.styles import patterns as pt
+from lmdm_mini.corpus.styles import theory as th
+from lmdm_mini.corpus.styles.funk import harmonise
+
+TITLE_WORDS = (
+    ("Blue", "After", "Small", "Third", "Lazy", "Crooked", "Evening", "Soft", "Autumn", "Borrowed"),
+    ("Hours", "Street", "Bossa", "Stroll", "Change", "Lantern", "Corner", "Moon", "Minor Matter", "Hat"),
+)
+
+# Eight bars an A or a B; blues choruses are twelve. Written as bars of the tune's metre: ":h" is half a bar.
+JAZZ_A = {
+    "major": (
+        "Imaj7 vi7 ii7 V7 iii7 VI7b9 ii7 V7",
+        "Imaj7 Imaj7 ii7 V7 iii7 VI7b9 ii7 V7",
+        "Imaj7 IV7 iii7 VI7 ii9 V13 Imaj9 V7:h V7b9:h",
+        "ii7 V7 Imaj7 IVmaj7 vii7 III7b9 vi7 vi7",
+        "Imaj7 vii7:h III7b9:h vi7:h II7:h v7:h I7:h IVmaj7 iv7:h bVII7:h iii7:h VI7b9:h ii7:h V7:h",
+        "Imaj9 bVII9 Imaj9 VI7b9 ii9 V13 Imaj9 ii7:h V7:h",
+        "Imaj7 II7 II7 ii7 V7 V7b9 Imaj7 ii7:h V7:h",
+        "Imaj7 #idim7 ii7 V7 iii7 biiidim7 ii7 V7",
+        "IVmaj7 iv6 iii7 VI7b9 ii7 V7 Imaj9 Imaj9",
+    ),
+    "minor": (
+        "i6 i6 iim7b5 V7b9 i6 i6 iim7b5 V7b9",
+        "i7 iv7 bVII7 bIIImaj7 bVImaj7 iim7b5 V7b9 i6",
+        "i9 i9 iv9 iv9 iim7b5 V7b9 i9 V7#9",
+        "iv7 bVII7 bIIImaj7 bVImaj7 iim7b5 V7b9 i6 i6",
+        "i7:h bVI7:h V7b9 i7:h bVI7:h V7b9 iv7 bVII9 bIIImaj7 V7#9",
+    ),
+    "dorian": (
+        "i11 i9 i11 i9 i11 i9 i11 i9",
+        "i9 IV13 i9 IV13 i9 IV13 i9 IV13",
+        "i11 i9 bVImaj7 bVII9sus4 i11 i9 i11 i9",
+    ),
+}
+JAZZ_B = {
+    "major": (
+        "III7 III7 VI7 VI7 II7 II7 V7 V7",
+        "v7 I7 IVmaj7 IVmaj7 iv7 bVII9 iii7 V7",
+        "IVmaj7 #ivdim7 Imaj7 VI7b9 II7 II7 ii7 V7b9",
+        "vii7 III7b9 vi7 vi7 vi7 II7 ii7 V7",
+        "v7 I7 v7 I7 IVmaj7 II7 ii7 V7",
+        "iv7 bVII9 Imaj7 Imaj7 iii7 VI7b9 ii7 V7",
+    ),
+    "minor": (
+        "iv7 bVII7 bIIImaj7 bIIImaj7 iim7b5 iim7b5 V7b9 V7b9",
+        "v7 I7b9 iv7 iv7 iv7 bVII7 bIIImaj7 V7#9",
+        "bVImaj7 V7 i7 i7 bVImaj7 bVImaj7 iim7b5 V7b9",
+    ),
+    "dorian": (
+        "bii11 bii9 bii11 bii9 bii11 bii9 bii11 bii9",
+        "IV9sus4 IV9sus4 bIIImaj7 bIIImaj7 bVImaj7 bVImaj7 V7#9 V7#9",
+    ),
+}
+JAZZ_BLUES = {
+    "major": (
+        "I7 IV7 I7 I7 IV7 #ivdim7 I7 VI7b9 ii7 V7 I7:h VI7:h ii7:h V7:h",
+        "I7 I7 I7 I7 IV9 IV9 I7 I7 V9 IV9 I7 V7",
+        "Imaj7 vii7:h III7b9:h vi7:h II7:h v7:h I7:h IV7 iv7:h bVII7:h "
+        "iii7 biii7:h bVI7:h ii7 V7 iii7:h VI7:h ii7:h V7:h",
+        "I13 IV9 I13 v7:h I7b9:h IV9 IV9 I13 iii7:h VI7b9:h ii9 V13 I13 V7#9",
+    ),
+    "minor": (
+        "i7 iv7 i7 i7 iv7 iv7 i7 i7 bVI7 V7#9 i7 V7b9",
+        "i6 i6 i6 I7b9 iv7 iv7 i6 i6 iim7b5 V7b9 i6 V7b9",
+    ),
+}
+JAZZ_TURN = {
+    "major": ("iii7 VI7b9 ii7 V7", "Imaj7 vi7 ii7 V7", "iii7 biii7 ii7 bII7"),
+    "minor": ("i6 bVI7 iim7b5 V7b9", "i7 iv7 iim7b5 V7b9"),
+    "dorian": ("i9 IV13 i9 IV13", "i11 i9 i11 i9"),
+}
+JAZZ_KINDS = {  # bpm, metre, swing of eighths
+    "swing": ((118, 178), 4),
+    "up": ((184, 236), 4),
+    "blues": ((96, 190), 4),
+    "bossa": ((116, 152), 4),
+    "ballad": ((58, 78), 4),
+    "waltz": ((128, 184), 3),
+}
+JAZZ_COMPS = {  # sixteenths, two bars; the last stroke often comes before the bar it belongs to
+    4: (
+        "x...--x---------|----------x...--",
+        "--x---------x.--|--------x.....x-",
+        "x-----x...------|x-----x.........",
+        "------x.........|--x.....------x-",
+        "x...........--x-|----------x-----",
+        "--x.--x.--------|----x-----x.----",
+    ),
+    3: ("x.....--x---|--x.......--", "----x...----|--x---x.....", "x...........|----x---x..."),
+}
+BOSSA_COMPS = (
+    "x---x---x-----x-|--x---x-----x---",
+    "x-----x-----x---|x-----x---x-----",
+    "x--.x.----x.--x.|--x.--x.x...----",
+)
+JAZZ_HEADS = {
+    4: [
+        "x.x.x...x.x.----",
+        "--x.x.x.x.....--",
+        "x...--x.x.......",
+        "x.....x.x.x.x...",
+        "----x.x.x.x.x.x.",
+        "x.x...x.--x.x...",
+        "x.......--x.x.x.",
+        "x...x...x.x.x...",
+        "x.....x...------",
+    ],
+    3: ["x.......x...", "x...x...x...", "x.....x.x...", "x.x.x.x.x...", "x...........", "--x.x.x.x..."],
+}
+JAZZ_LEADS = (
+    (0, "piano"),
+    (0, "piano"),
+    (0, "piano"),
+    (11, "vibraphone"),
+    (26, "jazz guitar"),
+    (66, "saxophone"),
+    (65, "saxophone"),
+    (56, "trumpet"),
+    (59, "muted trumpet"),
+    (73, "flute"),
+    (71, "clarinet"),
+    (57, "trombone"),
+    (64, "saxophone"),
+)
+JAZZ_SEQUENCES = (
+    "A",
+    "A B",
+    "A solo",
+    "A B A",
+    "A A B",
+    "A solo A",
+    "A A B A",
+    "A A solo A",
+    "A B solo A",
+    "A A B A solo",
+    "A A solo bridge A",
+    "A A B A solo A",
+    "A A B A solo bridge A",
+    "A A B A solo solo bridge A",
+    "A B A solo bridge fours A",
+    "A A B A solo fours A",
+)
+BLUES_SEQUENCES = (
+    "head",
+    "head solo",
+    "head head",
+    "head solo head",
+    "head head solo",
+    "head head solo head",
+    "head solo solo head",
+)
+
+
+def jazz_form(rng: random.Random, kind: str, bpm: float, metre: int) -> list[tuple[str, int]]:
+    sequences, unit = (BLUES_SEQUENCES, 12) if kind == "blues" else (JAZZ_SEQUENCES, 8)
+    forms = [
+        [("intro", 4)] * intro + [(name, unit) for name in line.split()] + [("tag", 4)] * tag + [("coda", 2)]
+        for line in sequences
+        for intro in (0, 1)
+        for tag in (0, 0, 1)
+    ]
+    return pt.choose_form(rng, forms, bpm, metre)
+
+
+def two_feel(chords: list[Chord], rng: random.Random, low: int = 28, high: int = 47) -> list[Note]:
+    """Half notes, root and fifth, with a pick-up into some changes: for heads, ballads and waltzes."""
+    notes: list[Note] = []
+    for index, chord in enumerate(chords):
+        root = th.bass_note(chord.root, low, high - 7)
+        target = th.bass_note(chords[(index + 1) % len(chords)].root, low, high - 7)
+        half = 2.0 if chord.duration != 3 else 3.0
+        notes.append(Note(chord.start, min(half, chord.duration) * 0.95, root, 94))
+        if chord.duration >= 4:
+            fifth = next((s for s in th.QUALITIES[chord.quality] if s in (6, 7, 8)), 7)
+            notes.append(
+                Note(chord.start + 2, 1.9, root + (fifth if root + fifth <= high else fifth - 12), 86)
+            )
+        if chord.duration >= 3 and rng.random() < 0.4:
+            notes[-1].duration -= 0.5 if chord.duration >= 4 else 1.0
+            pick_up = 0.5 if chord.duration >= 4 else 1.0
+            notes.append(
+                Note(
+                    chord.start + chord.duration - pick_up,
+                    pick_up * 0.9,
+                    th.approach(target, rng, rng.choice(("below", "above"))),
+                    80,
+                )
+            )
+    return notes
+
+
+def solo_line(
+    chords: list[Chord],
+    rng: random.Random,
+    key: int,
+    mode: str,
+    start: float,
+    beats: float,
+    low: int,
+    high: int,
+    busy: float = 0.75,
+) -> list[Note]:
+    """An improvised line in eighths: chord tones on the beat, scale or chromatic notes that lead to the
+    next one between, phrases of one to three bars with room to breathe."""
+    notes, beat, end = [], start + rng.choice((0.0, 0.5, 1.0)), start + beats
+    here, heading = (low + high) / 2 + rng.randint(-4, 4), rng.choice((-1, 1))
+    while beat < end - 1.5:
+        phrase_end = min(end - 0.5, beat + rng.choice((2.5, 3.5, 4.5, 5.5, 7.5)))
+        while beat < phrase_end:
+            chord = th.chord_at(chords, beat)
+            tones = th.chord_tones(chord)
+            guide = tones[1:2] + tones[2:] if rng.random() < 0.7 else tones
+            if here > high - 4:
+                heading = -1
+            elif here < low + 4:
+                heading = 1
+            elif rng.random() < 0.22:
+                heading = -heading
+            on_beat = abs(beat % 1) < 1e-6
+            step = heading * rng.choice((2, 3, 3, 4, 5))
+            if on_beat:
+                pitch = th.nearest(here + step / 2, guide, low, high)
+            else:
+                ahead = th.nearest(
+                    here + step, th.chord_tones(th.chord_at(chords, beat + 0.5))[1:], low, high
+                )
+                between = [p for p in range(min(ahead, int(here)) + 1, max(ahead, int(here)))]
+                scale = set(th.chord_scale(chord, key, mode))
+                inside = [p for p in between if p % 12 in scale]
+                leading = (-1, 1, 2 if (ahead + 2) % 12 in scale else 1)
+                pitch = rng.choice(inside) if inside else ahead + rng.choice(leading)
+            if notes and pitch == notes[-1].pitch:
+                pitch = th.nearest(pitch + 2 * heading, th.chord_scale(chord, key, mode), low, high)
+                if pitch == notes[-1].pitch:
+                    pitch += heading if low < pitch < high else 0
+            notes.append(Note(beat, 0.48, pitch, 84 + (7 if not on_beat else 0) + rng.choice((0, 0, 8))))
+            here, beat = pitch, beat + (0.5 if rng.random() < busy else 1.0)
+            if beat % 1 and rng.random() > busy + 0.1:
+                beat += 0.5
+        landing = th.chord_at(chords, notes[-1].start)
+        notes[-1].pitch = th.nearest(notes[-1].pitch, th.chord_tones(landing), low, high)
+        notes[-1].duration = rng.choice((0.4, 0.9, 1.4))
+        beat = round(beat * 2) / 2 + rng.choice((0.5, 1.0, 1.5, 2.0)) + (0 if busy > 0.6 else 1)
+    return notes
+
+
+def jazz_drums(
+    rng: random.Random, kind: str, feel: str, metre: int, bars: int, start: float, name: str
+) -> list[Note]:
+    """Ride, hat on two and four, feathered kick, chattering snare; or brushes, or bossa sticks, or fours."""
+    notes: list[Note] = []
+    for bar in range(bars):
+        now, ending = start + metre * bar, bar == bars - 1
+        if name == "fours" and bar % 8 >= 4:  # four bars of drums alone
+            notes += pt.hits("----x-------x---"[: 4 * metre], pt.PEDAL_HAT, now, 66)
+            notes += pt.fill(rng, now, metre - (1 if bar % 2 == 0 else 0), 88)
+            continue
+        if kind == "bossa":
+            stick = "x-----x-----x---|----x-----x-----".split("|")[bar % 2]
+            notes += pt.hits(stick, pt.SIDE_STICK, now, 80) + pt.hits("x-----x-x-----x-", pt.KICK, now, 74)
+            grid, key = ("xo" * 8, pt.SHAKER) if feel == "brushes" else ("x-o-" * 4, pt.CLOSED_HAT)
+            notes += pt.hits(grid, key, now, 58)
+        elif feel == "brushes":
+            sweep = ("x-------x-------" if kind == "ballad" else "x---x---x---x---")[: 4 * metre]
+            notes += pt.hits(sweep, pt.BRUSH_SWEEP, now, 66, duration=1.8 if kind == "ballad" else 0.9)
+            tap = rng.choice(("x---x-o-x---x-o-", "x---x-o-x---x---", "----x-o-----x-o-"))[: 4 * metre]
+            notes += pt.hits(tap, pt.BRUSH_TAP, now, 66)
+            notes += pt.hits("----x-------x---"[: 4 * metre], pt.PEDAL_HAT, now, 60)
+            kick = "o-------o-------" if kind == "ballad" else "o---o---o---o---"[: 4 * metre]
+            notes += pt.hits(kick, pt.KICK, now, 92)
+        else:
+            rides, feet = ("X---x-o-x-o-", "X---x---x-o-", "X---x-o-x---"), ("----x---x---", "----x-------")
+            if metre == 4:
+                rides, feet = (
+                    (
+                        "x---X-o-x---X-o-",
+                        "x---X-o-x---X-o-",
+                        "x---X---x---X-o-",
+                        "x---X-o-x-o-X-o-",
+                        "x-o-X-o-x---X-o-",
+                    ),
+                    ("----x-------x---",),
+                )
+            notes += pt.hits(rng.choice(rides), pt.RIDE, now, 74 if name != "solo" else 82)
+            notes += pt.hits(rng.choice(feet), pt.PEDAL_HAT, now, 68)
+            notes += pt.hits("o---o---o---o---"[: 4 * metre], pt.KICK, now, 96)
+            for eighth in range(2 * metre):
+                chance = rng.random()
+                if chance < (0.2 if name in ("solo", "bridge") else 0.12):
+                    key = pt.SNARE if chance > 0.03 else pt.KICK
+                    notes.append(Note(now + eighth / 2, 0.2, key, rng.choice((38, 46, 62))))
+        if ending and rng.random() < 0.75 and name not in ("coda",):
+            notes = [n for n in notes if n.start < now + metre - 1.5 or n.pitch in (pt.PEDAL_HAT, pt.RIDE)]
+            notes += [
+                Note(
+                    now + metre - 1.5 + i / 2,
+                    0.2,
+                    rng.choice((pt.SNARE, pt.SNARE, pt.MID_TOM, pt.HIGH_TOM)),
+                    60 + 8 * i,
+                )
+                for i in range(3)
+            ]
+    if rng.random() < 0.5 and feel != "brushes":
+        notes.append(Note(start, 2.0, pt.CRASH, 64))
+    return notes
+
+
+def jazz(rng: random.Random, index: int) -> Piece:
+    """One jazz tune: swing, up-tempo, blues, bossa, ballad or waltz; head, solo, head, ending."""
+    kind = rng.choice(tuple(JAZZ_KINDS))
+    (slow, fast), metre = JAZZ_KINDS[kind]
+    bpm, key = rng.randint(slow, fast), rng.randrange(12)
+    modes = ("major", "major", "minor") + (() if kind in ("blues", "ballad") else ("dorian",))
+    mode = rng.choice(modes)
+    form = jazz_form(rng, kind, bpm, metre)
+    sections, length = pt.lay_sections(form, metre)
+
+    def pick(pool: tuple[str, ...]) -> str:
+        usable = [line for line in pool if metre == 4 or ":h" not in line]
+        return rng.choice(usable).replace(":h", f":{metre / 2}")
+
+    a_part = pick(JAZZ_BLUES[mode] if kind == "blues" else JAZZ_A[mode])
+    b_part, turn = pick(JAZZ_B[mode]), pick(JAZZ_TURN[mode])
+    tonic = {"major": rng.choice(("Imaj9", "I69")), "minor": rng.choice(("i6", "i9")), "dorian": "i9"}[mode]
+    if kind == "blues" and mode == "major":
+        tonic = "I13"
+    chords: list[Chord] = []
+    for section, (name, bars) in zip(sections, form):
+        line = {
+            "B": b_part,
+            "bridge": b_part,
+            "intro": turn,
+            "tag": turn,
+            "coda": f"{tonic}:{2 * metre}",
+        }.get(name, a_part)
+        chords += th.loop_chords(line, key, section.start, bars * metre, metre)
+
+    lead_sound = rng.choice(JAZZ_LEADS)
+    comp_sounds = ((0, "piano"), (0, "piano"), (26, "jazz guitar"), (4, "electric piano"), (17, "organ"))
+    if lead_sound[0] in (0, 26):  # a pianist comps alone; a guitarist wants other company
+        comp_sounds = ((0, "piano"), (11, "vibraphone"), (17, "organ"))[: 1 if lead_sound[0] == 0 else 3]
+    comp_sound = rng.choice(comp_sounds)
+    if kind == "bossa" and rng.random() < 0.6 and lead_sound[0] != 26:
+        comp_sound = (24, "nylon guitar")
+    feel = "brushes" if kind == "ballad" or rng.random() < 0.35 else "sticks"
+    alone = lead_sound[0] == 0
+    low, high = {
+        0: (64, 88),
+        11: (62, 86),
+        26: (55, 79),
+        64: (60, 81),
+        65: (56, 79),
+        66: (55, 76),
+        56: (58, 79),
+        59: (58, 79),
+        73: (65, 88),
+        71: (56, 82),
+        57: (50, 70),
+    }[lead_sound[0]]
+    # Comping keeps out of the soloist's way: below the right hand, below a low horn.
+    comp_low, comp_high = (48, 67) if alone else (49, 67) if low < 58 else (52, 72)
+    heads = JAZZ_HEADS[metre]
+    grids = [rng.choice(heads) + rng.choice(heads) for _ in range(4)]
+    motif = pt.make_motif(rng, 2.0 * metre, grids[:1], leap=0.25)
+    themes = {
+        "A": pt.develop(motif, rng, 4 if kind != "blues" else 3),
+        "B": pt.develop(pt.make_motif(rng, 2.0 * metre, grids[1:2], leap=0.2), rng, 4),
+    }
+    if kind == "blues" and rng.random() < 0.6:
+        themes["A"] = [motif, motif, pt.new_ending(motif, rng)]  # the riff said twice, then answered
+    scale, solo_scale = mode, rng.choice(("minor", "dorian")) if mode == "minor" else mode
+    if kind == "blues":
+        scale = rng.choice(("blues", "mixolydian" if mode == "major" else "dorian"))
+        solo_scale = "mixolydian" if mode == "major" else solo_scale
+    thirds = rng.random() < 0.3 and lead_sound[0] in (0, 11)
+    walking = th.walking_bass(chords, rng, 28, 48)
+    halves = two_feel(chords, rng)
+    bossa_bass = rng.choice(("R.....5.5.....R.", "R.....l.l.....R.", "R.....5.5.....a."))
+    two_on_head = kind in ("ballad", "waltz") or rng.random() < 0.45
+    busy = {"ballad": 0.55, "up": 0.85}.get(kind, rng.uniform(0.65, 0.85))
+    patterns = JAZZ_COMPS[metre] if kind != "bossa" else BOSSA_COMPS
+    favourites = rng.sample(patterns, 2 if kind == "bossa" else 3)
+
+    stems: dict[str, list[Note]] = {"drums": [], "bass": [], "chords": [], "lead": []}
+    intro_parts = rng.choice(
+        ({"chords"}, {"chords", "drums"}, {"bass", "drums"}, {"chords", "bass", "drums"}, {"bass", "chords"})
+    )
+    for section, (name, bars) in zip(sections, form):
+        start, beats = section.start, float(bars * metre)
+        if name == "coda":
+            final = chords[-1]
+            stems["bass"].append(Note(start, beats * 0.9, th.bass_note(final.root, 28, 43), 96))
+            stems["chords"] += pt.comp(
+                chords, "w", start, beats, comp_low, comp_high, 4, True, 80, strum=0.04, gate=0.9
+            )
+            last_note = th.nearest((low + high) / 2, th.chord_tones(final)[1:], low, high)
+            stems["lead"].append(Note(start, beats * 0.85, last_note, 88))
+            stems["drums"] += [
+                Note(start, 0.3, pt.KICK, 84),
+                Note(start, 4.0, pt.CRASH if feel == "sticks" else pt.RIDE, 72),
+            ]
+            continue
+        parts = intro_parts if name == "intro" else {"chords", "bass", "drums", "lead"}
+        if "drums" in parts:
+            stems["drums"] += jazz_drums(rng, kind, feel, metre, bars, start, name)
+        silent = []
+        if name == "fours":
+            silent = [(start + metre * bar, start + metre * (bar + 4)) for bar in range(4, bars, 8)]
+        if "bass" in parts:
+            if kind == "bossa":
+                line = pt.bass_riff(chords, bossa_bass, start, beats, rng, 28, 43, 94)
+                changes = {c.start for c in chords}
+                line = [
+                    replace(n, pitch=th.bass_note(th.chord_at(chords, n.start).root, 28, 43))
+                    if n.start in changes
+                    else n
+                    for n in line
+                ]
+            else:
+                line = halves if two_on_head and name in ("A", "B", "head", "intro", "tag") else walking
+                line = [n for n in line if start - 1e-6 <= n.start < start + beats - 1e-6]
+            stems["bass"] += line
+        if "chords" in parts:
+            grid = "".join(rng.choice(favourites) for _ in range((bars + 1) // 2))
+            if kind == "ballad" and rng.random() < 0.6:
+                grid = "x.......x.......|x.......x..x...." if rng.random() < 0.5 else "w"
+            few = alone and kind != "ballad"
+            stems["chords"] += pt.comp(
+                chords,
+                grid,
+                start,
+                beats,
+                comp_low,
+                comp_high,
+                3 if few else 4,
+                True,
+                70,
+                push=kind != "ballad",
+                strum=0.02 if kind == "ballad" else 0.0,
+                gate=0.9,
+            )
+        if "lead" in parts and name in ("solo", "bridge", "fours"):
+            stems["lead"] += solo_line(chords, rng, key, solo_scale, start, beats, low, high, busy)
+        elif "lead" in parts:
+            line = pt.play_phrase(
+                themes["B" if name in ("B", "tag") else "A"],
+                start,
+                beats,
+                (low + high) // 2 + rng.choice((-2, 0, 2)) * (name == "tag"),
+                chords,
+                key,
+                scale,
+                low,
+                high,
+                88,
+            )
+            stems["lead"] += line + (
+                harmonise(line, chords, key, mode, "main") if thirds and name == "B" else []
+            )
+        for stem in ("bass", "chords", "lead"):
+            stems[stem] = [n for n in stems[stem] if not any(a <= n.start < b for a, b in silent)]
+
+    least, most = {"bossa": (0.0, 0.0), "up": (0.1, 0.2), "ballad": (0.22, 0.33)}.get(kind, (0.24, 0.36))
+    amount = rng.uniform(least, most)
+    for stem, timing in (("drums", 0.01), ("bass", 0.01), ("chords", 0.015), ("lead", 0.022)):
+        stems[stem] = pt.humanise(pt.swing(stems[stem], amount, 0.5), rng, timing * bpm / 140, 6)
+    side = rng.choice((-1, 1))
+    brushed = feel == "brushes" and kind != "bossa"
+    kit = (40, "brushed drums") if brushed else (rng.choice((32, 0, 32)), "drums")
+    tracks = {
+        "drums": {"main": Track(*kit, 0.1 * side, 0.85, 0.25)},
+        "bass": {"main": Track(32, "acoustic bass", -0.05 * side, 1.0, 0.12)},
+        "chords": {"main": Track(*comp_sound, -0.3 * side, 0.75, 0.3)},
+        "lead": {"main": Track(*lead_sound, 0.2 * side, 0.95, 0.35)},
+    }
+    moods = {
+        "ballad": ("tender", "intimate", "slow", "romantic", "wistful", "warm"),
+        "bossa": ("breezy", "sunny", "gentle", "relaxed", "elegant", "warm"),
+        "up": ("energetic", "virtuosic", "hot", "restless", "bright", "nimble"),
+        "blues": ("bluesy", "earthy", "laid-back", "swinging", "smoky", "playful"),
+    }
+    words = moods.get(kind, ("swinging", "smoky", "cool", "elegant", "late-night", "playful", "relaxed"))
+    return pt.finish(
+        Piece(
+            "jazz",
+            f"jazz/{index:06d}",
+            pt.title(rng, TITLE_WORDS),
+            bpm,
+            metre,
+            key,
+            mode,
+            length,
+            stems,
+            tracks,
+            chords,
+            sections,
+            rng.sample(words, rng.randint(2, 4)),
+        )
+    )

@@ -1,0 +1,483 @@
+"""What arrangers build on harmony: motifs, parts laid over chords, drums, a player's timing, form.
+
+Plain functions over notes and beats, like those of `theory.py`. Rhythms are written as grids, one mark a
+sixteenth: "x..x--x." (see `grid_events`). Every random choice comes from the `random.Random` passed in.
+
+Notebook: 01_sound_to_latents.
+"""
+
+import random
+from dataclasses import dataclass, replace
+
+from lmdm_mini.corpus.piece import Chord, Note, Piece, Section
+from lmdm_mini.corpus.styles.theory import (
+    QUALITIES,
+    approach,
+    bass_note,
+    chord_at,
+    chord_scale,
+    chord_tones,
+    nearest,
+    scale_step,
+    voice_lead,
+)
+
+# General MIDI drum keys.
+KICK, SNARE, SIDE_STICK, CLAP, ELECTRIC_SNARE = 36, 38, 37, 39, 40
+CLOSED_HAT, PEDAL_HAT, OPEN_HAT, CRASH, RIDE, RIDE_BELL, SPLASH = 42, 44, 46, 49, 51, 53, 55
+LOW_TOM, MID_TOM, HIGH_TOM, FLOOR_TOM = 45, 47, 50, 43
+TAMBOURINE, COWBELL, SHAKER, CABASA = 54, 56, 82, 69
+HIGH_CONGA, LOW_CONGA, MUTE_CONGA, HIGH_BONGO, LOW_BONGO, CLAVES = 63, 64, 62, 60, 61, 75
+BRUSH_SWEEP, BRUSH_TAP, BRUSH_SLAP = 40, 38, 39  # what these keys sound like on the brush kit (program 40)
+
+
+# --- motifs ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Motif:
+    """A short cell. `onsets` and `durations` in beats, `steps` in scale degrees from the anchor note."""
+
+    onsets: tuple[float, ...]
+    durations: tuple[float, ...]
+    steps: tuple[int, ...]
+    beats: float
+
+
+def make_motif(
+    rng: random.Random, beats: float = 4.0, rhythms: list[str] | None = None, leap: float = 0.25
+) -> Motif:
+    """A new cell. `rhythms`: grids such as "x..x..x.x.----" ('x' starts a note, '-' is a rest)."""
+    grid = rng.choice(
+        rhythms
+        or [
+            "x.x.x...x.x.----",
+            "x..x..x.x...----",
+            "x...x.x...x.----",
+            "--x.x.x.x...x...",
+            "x.....x.x.x.----",
+            "x.xxx...x...----",
+        ]
+    )
+    step = beats / len(grid)
+    onsets, durations = [], []
+    for i, mark in enumerate(grid):
+        if mark == "x":
+            onsets.append(i * step)
+            durations.append(step)
+        elif mark == "." and durations:
+            durations[-1] += step
+    steps, now, direction = [], 0, rng.choice((-1, 1))
+    for _ in onsets:
+        steps.append(now)
+        if rng.random() < 0.3 or abs(now) > 4:
+            direction = -1 if now > 0 else 1
+        now += direction * (rng.choice((2, 3, 4)) if rng.random() < leap else rng.choice((1, 1, 1, 0)))
+    return Motif(tuple(onsets), tuple(durations), tuple(steps), beats)
+
+
+def sequence(motif: Motif, steps: int) -> Motif:
+    """The same shape, `steps` scale degrees higher."""
+    return replace(motif, steps=tuple(s + steps for s in motif.steps))
+
+
+def invert(motif: Motif) -> Motif:
+    """Up becomes down, around the first note."""
+    return replace(motif, steps=tuple(2 * motif.steps[0] - s for s in motif.steps))
+
+
+def new_ending(motif: Motif, rng: random.Random) -> Motif:
+    """The cell, its last third of notes led elsewhere, the last one held: the answer to a question."""
+    keep = max(1, len(motif.steps) * 2 // 3)
+    steps = list(motif.steps[:keep])
+    while len(steps) < len(motif.steps):
+        steps.append(steps[-1] + rng.choice((-2, -1, -1, 1)))
+    ends = list(motif.durations)
+    ends[-1] = max(ends[-1], min(2.0, motif.beats - motif.onsets[-1]))
+    return replace(motif, steps=tuple(steps), durations=tuple(ends))
+
+
+def vary_rhythm(motif: Motif, rng: random.Random) -> Motif:
+    """Splits one long note in two or drops one short note; the outline stays."""
+    onsets, durations, steps = list(motif.onsets), list(motif.durations), list(motif.steps)
+    long = [i for i, d in enumerate(durations) if d >= 1.0]
+    if long and rng.random() < 0.6:
+        i = rng.choice(long)
+        half = durations[i] / 2
+        durations[i] = half
+        onsets.insert(i + 1, onsets[i] + half)
+        durations.insert(i + 1, half)
+        steps.insert(i + 1, steps[i] + rng.choice((-1, 1)))
+    elif len(onsets) > 3:
+        i = rng.randrange(1, len(onsets))
+        durations[i - 1] += durations[i] if onsets[i - 1] + durations[i - 1] >= onsets[i] - 1e-6 else 0.0
+        del onsets[i], durations[i], steps[i]
+    return Motif(tuple(onsets), tuple(durations), tuple(steps), motif.beats)
+
+
+def develop(motif: Motif, rng: random.Random, count: int = 4) -> list[Motif]:
+    """A phrase of `count` cells that a listener hears as one idea: statement, variant, statement, answer."""
+    variants = [
+        lambda m: sequence(m, rng.choice((-2, -1, 1, 2))),
+        lambda m: vary_rhythm(m, rng),
+        lambda m: invert(m),
+        lambda m: new_ending(m, rng),
+    ]
+    cells = [motif]
+    while len(cells) < count:
+        if len(cells) % 4 == 2:
+            cells.append(motif)
+        elif len(cells) == count - 1:
+            cells.append(new_ending(motif, rng))
+        else:
+            cells.append(rng.choice(variants)(motif))
+    return cells
+
+
+def play_motif(
+    motif: Motif,
+    start: float,
+    anchor: int,
+    chords: list[Chord],
+    key_root: int,
+    mode: str,
+    low: int,
+    high: int,
+    velocity: int = 90,
+    track: str = "main",
+) -> list[Note]:
+    """The motif as notes: chord tones on strong beats, elsewhere tensions and the scale of the chord."""
+    notes, previous = [], None
+    for onset, duration, steps in zip(motif.onsets, motif.durations, motif.steps):
+        chord = chord_at(chords, start + onset)
+        pitch = scale_step(anchor, steps, key_root, mode)
+        tones, scale = chord_tones(chord), chord_scale(chord, key_root, mode)
+        allowed = scale
+        if onset % 2 == 0 or onset % 1 == 0 and duration >= 1.0:
+            allowed = tones
+        elif duration >= 0.75:  # long off the beat: tensions, but none a semitone above a chord tone
+            allowed = tones + [pc for pc in scale if (pc - 1) % 12 not in tones]
+        while pitch > high:
+            pitch -= 12
+        while pitch < low:
+            pitch += 12
+        pitch = nearest(pitch, allowed, low, high)
+        if previous is not None and abs(pitch - previous) > 9:
+            pitch = nearest((pitch + previous) / 2, allowed, low, high)
+        accent = 8 if onset % 1 == 0 else 0
+        notes.append(Note(start + onset, duration * 0.95, pitch, velocity + accent - 6, track))
+        previous = pitch
+    return notes
+
+
+# --- parts: a pattern laid over chords -------------------------------------------------------------
+
+
+def grid_events(pattern: str, start: float, beats: float, step: float = 0.25) -> list[tuple]:
+    """Reads a grid again and again for `beats`: (onset, duration, mark). A letter starts a note,
+    '.' holds it, '-' is silence; spaces and '|' are for the eye."""
+    marks = pattern.replace(" ", "").replace("|", "")
+    events: list[tuple[float, float, str]] = []
+    for i in range(round(beats / step)):
+        mark = marks[i % len(marks)]
+        if mark == "." and events and abs(events[-1][0] + events[-1][1] - start - i * step) < 1e-6:
+            events[-1] = (events[-1][0], events[-1][1] + step, events[-1][2])
+        elif mark not in ".-":
+            events.append((start + i * step, step, mark))
+    return events
+
+
+def comp(
+    chords: list[Chord],
+    pattern: str,
+    start: float,
+    beats: float,
+    low: int = 52,
+    high: int = 74,
+    voices: int = 4,
+    rootless: bool = True,
+    velocity: int = 78,
+    track: str = "main",
+    push: bool = False,
+    strum: float = 0.0,
+    gate: float = 0.95,
+) -> list[Note]:
+    """Chords struck in a rhythm (`grid_events`; 'X' accent, 'x' normal, 'o' soft), voicings led smoothly.
+    `push`: a stroke in the last half beat before a change plays the next chord. `strum`: beats between
+    the notes of one stroke. `pattern` "w" holds every chord for its whole length."""
+    voicings = voice_lead(chords, low, high, voices, rootless)
+    events = (
+        grid_events(pattern, start, beats)
+        if pattern != "w"
+        else [
+            (max(c.start, start), min(c.start + c.duration, start + beats) - max(c.start, start), "x")
+            for c in chords
+            if c.start < start + beats - 1e-6 and c.start + c.duration > start + 1e-6
+        ]
+    )
+    notes = []
+    for onset, duration, mark in events:
+        when = onset + 0.5 if push and onset + 0.5 < start + beats else onset
+        index = max((i for i, c in enumerate(chords) if c.start <= when + 1e-6), default=0)
+        loud = {"X": 1.16, "o": 0.7}.get(mark, 1.0) * velocity
+        for voice, pitch in enumerate(voicings[index]):
+            notes.append(
+                Note(
+                    onset + voice * strum,
+                    max(0.06, duration * gate - voice * strum),
+                    pitch,
+                    min(127, round(loud - 3 * (voice < len(voicings[index]) - 1))),
+                    track,
+                )
+            )
+    return notes
+
+
+def arpeggio(
+    chords: list[Chord],
+    pattern: str,
+    start: float,
+    beats: float,
+    low: int = 52,
+    high: int = 76,
+    voices: int = 4,
+    velocity: int = 74,
+    track: str = "main",
+    ring: float = 1.0,
+) -> list[Note]:
+    """Broken chords: a digit of the grid is the voice it plays, 0 the lowest (`ring` lengthens the notes)."""
+    voicings = voice_lead(chords, low, high, voices)
+    notes = []
+    for onset, duration, mark in grid_events(pattern, start, beats):
+        index = max((i for i, c in enumerate(chords) if c.start <= onset + 1e-6), default=0)
+        voice = int(mark)
+        pitches = voicings[index]
+        pitch = pitches[voice % len(pitches)] + 12 * (voice // len(pitches))
+        until_change = chords[index].start + chords[index].duration - onset
+        notes.append(
+            Note(
+                onset,
+                max(duration, min(duration * ring, until_change)) * 0.98,
+                pitch,
+                velocity + (6 if onset % 1 == 0 else 0),
+                track,
+            )
+        )
+    return notes
+
+
+def bass_riff(
+    chords: list[Chord],
+    pattern: str,
+    start: float,
+    beats: float,
+    rng: random.Random,
+    low: int = 28,
+    high: int = 43,
+    velocity: int = 98,
+    track: str = "main",
+    gate: float = 0.92,
+) -> list[Note]:
+    """A bass figure that moves with the chords. Marks: R root, 8 octave, 5 fifth, 3 third, 7 seventh,
+    6 sixth, 4 fourth, 2 ninth, l fifth below, s seventh below, b blue third, a leads into the next root,
+    g ghost (dead note)."""
+    notes = []
+    for onset, duration, mark in grid_events(pattern, start, beats):
+        chord = chord_at(chords, onset)
+        root = bass_note(chord.root, low, high)
+        steps = QUALITIES[chord.quality]
+        third = next((s for s in steps if s in (3, 4)), 5)
+        fifth = next((s for s in steps if s in (6, 7, 8)), 7)
+        seventh = next((s for s in steps[3:] if s in (9, 10, 11)), 10 if third == 3 else 9)
+        offset = {
+            "R": 0,
+            "8": 12,
+            "5": fifth,
+            "3": third,
+            "7": seventh,
+            "6": 9,
+            "4": 5,
+            "2": 2,
+            "l": fifth - 12,
+            "s": seventh - 12,
+            "b": 3,
+            "g": 0,
+            "a": 0,
+        }[mark]
+        pitch = root + offset
+        if mark == "a":
+            target = bass_note(chord_at(chords, onset + duration + 0.01).root, low, high)
+            pitch = root + fifth - 12
+            if target != root:
+                pitch = approach(target, rng, rng.choice(("below", "above")))
+        if pitch < low - 4:
+            pitch += 12
+        level = {"g": 0.5, "8": 1.08, "R": 1.04}.get(mark, 0.95)
+        notes.append(
+            Note(
+                onset,
+                0.1 if mark == "g" else duration * gate,
+                pitch,
+                min(127, round(velocity * level)),
+                track,
+            )
+        )
+    return notes
+
+
+def play_phrase(
+    cells: list[Motif],
+    start: float,
+    beats: float,
+    anchor: int,
+    chords: list[Chord],
+    key_root: int,
+    mode: str,
+    low: int,
+    high: int,
+    velocity: int = 90,
+    track: str = "main",
+) -> list[Note]:
+    """The cells of a phrase (see `develop`) one after another, again and again, for `beats`."""
+    notes, now, i = [], start, 0
+    while now < start + beats - 1e-6:
+        cell = cells[i % len(cells)]
+        notes += play_motif(cell, now, anchor, chords, key_root, mode, low, high, velocity, track)
+        now, i = now + cell.beats, i + 1
+    return [
+        replace(n, duration=min(n.duration, start + beats + 0.5 - n.start))
+        for n in notes
+        if n.start < start + beats
+    ]
+
+
+# --- drums, timing, form ---------------------------------------------------------------------------
+
+
+def hits(
+    pattern: str,
+    key: int,
+    start: float,
+    velocity: int = 100,
+    step: float = 0.25,
+    track: str = "main",
+    duration: float = 0.2,
+) -> list[Note]:
+    """A drum pattern from a grid of sixteenths: 'X' accent, 'x' hit, 'o' ghost note, anything else a rest."""
+    level = {"X": 1.15, "x": 1.0, "o": 0.42}
+    marks = pattern.replace(" ", "").replace("|", "")
+    return [
+        Note(start + i * step, duration, key, max(1, min(127, round(velocity * level[m]))), track)
+        for i, m in enumerate(marks)
+        if m in level
+    ]
+
+
+def fill(
+    rng: random.Random, start: float, beats: float = 1.0, velocity: int = 92, track: str = "main"
+) -> list[Note]:
+    """A drum fill: snare and toms in sixteenths, falling and growing, over `beats`."""
+    count = round(beats * 4)
+    ladder = rng.choice(
+        (
+            [SNARE, HIGH_TOM, MID_TOM, FLOOR_TOM],
+            [SNARE, SNARE, MID_TOM, FLOOR_TOM],
+            [SNARE, SNARE, SNARE, SNARE],
+            [HIGH_TOM, MID_TOM, LOW_TOM, FLOOR_TOM],
+        )
+    )
+    notes = []
+    for i in range(count):
+        if i and rng.random() < 0.22:
+            continue
+        key = ladder[i * len(ladder) // count]
+        notes.append(Note(start + i / 4, 0.2, key, round(velocity * (0.7 + 0.35 * (i + 1) / count)), track))
+    return notes
+
+
+def humanise(
+    notes: list[Note], rng: random.Random, timing_beats: float = 0.015, velocity: float = 6.0
+) -> list[Note]:
+    """Small errors of a player's hand: normal timing (standard deviation `timing_beats`) and velocity."""
+    return [
+        replace(
+            n,
+            start=max(0.0, n.start + max(-2.5, min(2.5, rng.gauss(0, 1))) * timing_beats),
+            velocity=max(1, min(127, round(n.velocity + rng.gauss(0, velocity)))),
+        )
+        for n in notes
+    ]
+
+
+def swing(notes: list[Note], amount: float, unit: float = 0.25) -> list[Note]:
+    """Delays every second `unit` (0.25: sixteenths, 0.5: eighths). `amount`: 0 straight, 1/3 triplet."""
+
+    def warp(beat: float) -> float:
+        pair, inside = divmod(beat, 2 * unit)
+        x, middle = inside / (2 * unit), 0.5 * (1 + amount)
+        x = x * 2 * middle if x < 0.5 else middle + (x - 0.5) * 2 * (1 - middle)
+        return (pair + x) * 2 * unit
+
+    return [
+        replace(n, start=warp(n.start), duration=max(0.05, warp(n.start + n.duration) - warp(n.start)))
+        for n in notes
+    ]
+
+
+def legato(notes: list[Note], longest: float = 1.0) -> list[Note]:
+    """Every note held to the next start, `longest` beats at most: for sounds that speak slowly."""
+    starts = sorted({n.start for n in notes})
+    following = dict(zip(starts, starts[1:]))
+    gaps = {n.start: following.get(n.start, n.start + longest) - n.start for n in notes}
+    return [replace(n, duration=max(n.duration, min(longest, gaps[n.start]))) for n in notes]
+
+
+def choose_form(
+    rng: random.Random,
+    forms: list[list[tuple[str, int]]],
+    bpm: float,
+    beats_per_bar: int = 4,
+    shortest: float = 41.0,
+    longest: float = 74.0,
+) -> list[tuple[str, int]]:
+    """One of the forms (lists of (section name, bars)) whose length in seconds at this tempo fits."""
+
+    def seconds(form):
+        return sum(bars for _, bars in form) * beats_per_bar * 60.0 / bpm
+
+    fitting = [form for form in forms if shortest <= seconds(form) <= longest]
+    if not fitting:
+        raise ValueError(f"No form lasts {shortest:g} to {longest:g} s at {bpm:g} bpm; offer other forms.")
+    return rng.choice(fitting)
+
+
+def title(rng: random.Random, words: tuple[tuple[str, ...], tuple[str, ...]]) -> str:
+    """A first and a second word, such as "Rainy Tram"."""
+    first, second = words
+    return f"{rng.choice(first)} {rng.choice(second)}"
+
+
+def lay_sections(form: list[tuple[str, int]], beats_per_bar: int = 4) -> tuple[list[Section], float]:
+    """Sections with their start beats, and the length of the piece in beats."""
+    sections, now = [], 0.0
+    for name, bars in form:
+        sections.append(Section(now, name))
+        now += bars * beats_per_bar
+    return sections, now
+
+
+def finish(piece: Piece, tail: float = 1.0) -> Piece:
+    """Sorts the notes, drops tracks nobody plays, and keeps every note inside the piece: none starts
+    after the end, none sounds more than `tail` beats past it."""
+    for stem, notes in piece.stems.items():
+        kept = [
+            replace(n, duration=min(n.duration, piece.length + tail - n.start))
+            for n in notes
+            if 0 <= n.start < piece.length - 1e-6
+        ]
+        piece.stems[stem] = sorted(kept, key=lambda n: (n.start, n.pitch))
+        used = {n.track for n in kept}
+        piece.tracks[stem] = {
+            name: track for name, track in piece.tracks.get(stem, {}).items() if name in used
+        }
+    return piece

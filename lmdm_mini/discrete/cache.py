@@ -1,0 +1,131 @@
+"""One frame after another, one code after another: the Live Music Model with everything remembered that can
+be.
+
+For a block the context is encoded once, and its keys and values are computed for every temporal layer. Then,
+`o` times, one frame goes through the temporal transformer, and `n_q` times one code through the depth
+transformer: `s + o` temporal and `o * n_q` depth forwards, which cannot run side by side because each needs
+what the one before it has said. Guidance runs both branches as a batch of two; they share the context.
+
+All memory is allocated once and written in place.
+
+Notebook: 07_discrete_live_music_models. Paper: table 1 (the discrete rival).
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lmdm_mini.conditioning.text import Text
+from lmdm_mini.discrete.lmm import LMM
+from lmdm_mini.transformer import BLOCKS, WINDOW
+
+LONGEST = BLOCKS[-1]  # latent frames of a block
+Pick = Callable[[Tensor], Tensor]
+
+
+class LMMCache:
+    """Keys and values of one stream of a model, for up to `branches` prompts at a time (two with guidance):
+    of the temporal layers for the context and one block, of the depth layers for the codes of one frame. And
+    what the weights alone decide, so that the inner loop has little left to do: it is made of many small
+    operations, and their number is what costs time. (A model that is trained on needs a new one.)"""
+
+    @torch.inference_mode()
+    def __init__(self, model: LMM, branches: int = 2, window: int = WINDOW):
+        c = model.config
+        self.window, self.branches = window, branches
+        shape = (c.temporal_layers, branches, c.heads, window + LONGEST, c.width // c.heads)
+        self.keys, self.values = torch.zeros(shape), torch.zeros(shape)
+        shape = (c.depth_layers, branches, c.depth_heads, c.n_q, c.depth_width // c.depth_heads)
+        self.depth_keys, self.depth_values = torch.zeros(shape), torch.zeros(shape)
+        self.said = model.code_in(
+            model.code_embeddings
+        ).unbind()  # n_q of (codebook_size, depth_width): what a code adds to what is heard
+        self.heads = list(zip(model.code_heads.unbind(), model.head_bias.unbind()))
+
+
+def _attend(keys: Tensor, values: Tensor, place: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Puts the newest key and value (B, H, 1, head_width) at `place` of those kept, and lets the query look
+    at all up to there."""
+    keys.narrow(2, place, 1).copy_(k)
+    values.narrow(2, place, 1).copy_(v)
+    return F.scaled_dot_product_attention(q, keys.narrow(2, 0, place + 1), values.narrow(2, 0, place + 1))
+
+
+class CachedBlock:
+    """The next `count` frames after `context`, codes (1, n_q, s), for prompts `text` (B), B at most the
+    cache's branches.
+
+    Call it with a function that picks a code (1,) from logits (B, codebook_size): it gives the codes of the
+    next frame, (n_q,). beats: where frames are, (B, count). What it computes equals the forward pass of the
+    model, see `tests/test_lmm.py`.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, model: LMM, cache: LMMCache, context: Tensor, count: int, text: Text, beats: Tensor):
+        c, size, batch = model.config, context.shape[-1], len(text.tokens)
+        if size > cache.window or count > LONGEST or batch > cache.branches:
+            raise ValueError(
+                f"{batch} x {count} frames after {size}; this cache takes at most {cache.branches} x {LONGEST} "
+                f"after {cache.window}."
+            )
+        if context.shape[1] != c.n_q:
+            raise ValueError(
+                f"the context is {tuple(context.shape)}; this model needs codes (1, {c.n_q}, s)."
+            )
+        self.model, self.cache, self.size, self.count, self.made = model, cache, size, count, 0
+        encoded, before = model.encode(context), model.rope(torch.arange(size))
+        self.kept, self.depth_kept = [], []
+        for i, keys in enumerate(model.context_keys):
+            self.kept.append((cache.keys[i, :batch], cache.values[i, :batch]))
+            for kept, new in zip(self.kept[i], keys(encoded, before)):
+                kept[:, :, :size] = new
+        for i in range(c.depth_layers):
+            self.depth_kept.append((cache.depth_keys[i, :batch], cache.depth_values[i, :batch]))
+        self.words = [layer.cross.read(text.tokens, text.log_weight) for layer in model.temporal]
+        self.modulation, self.clock = model.modulation(text), model.clock(beats, text.bpm)
+        self.table = model.rope(size + torch.arange(count))
+        self.codes = torch.zeros(c.n_q, count, dtype=torch.long)
+        self.last = (
+            model.embed_codes(context[..., -1:]).sum(2)[0] if size else None
+        )  # (1, 64) the frame before as latents
+
+    @torch.inference_mode()
+    def __call__(self, pick: Pick) -> Tensor:
+        if self.made == self.count:
+            raise ValueError(f"this block has its {self.count} frames.")
+        codes = self.codes[:, self.made]
+        self._depth_step(self._temporal_step(), pick, codes)
+        self.last = self.model.embed_codes(codes[None, :, None]).sum(2)[0]
+        self.made += 1
+        return codes
+
+    def _temporal_step(self) -> Tensor:
+        """The frame before goes through the temporal transformer: (B, 1, W)."""
+        model, i = self.model, self.made
+        h = model.start if self.last is None else model.frames_in(self.last)
+        h = h + self.clock[:, i : i + 1]  # (B, 1, W)
+        for layer, kept, words in zip(model.temporal, self.kept, self.words):
+            h = layer(
+                h,
+                self.modulation,
+                self.table[:, i : i + 1],
+                partial(_attend, *kept, self.size + i),
+                lambda y: layer.cross.look(y, *words),
+            )
+        return model.temporal_norm(h)
+
+    def _depth_step(self, h: Tensor, pick: Pick, codes: Tensor) -> None:
+        """The depth transformer says the codes of a frame, given what the temporal one makes of it (B, 1, W);
+        they are written to `codes` (n_q,)."""
+        starts = (self.model.frame_to_depth(h) + self.model.place).split(1, 1)  # n_q of (B, 1, depth_width)
+        said: Tensor | float = 0.0
+        for j, (x, (head, bias)) in enumerate(zip(starts, self.cache.heads)):
+            x = x + said
+            for layer, kept in zip(self.model.depth, self.depth_kept):
+                x = layer(x, partial(_attend, *kept, j))
+            code = pick(F.linear(self.model.depth_norm(x[:, 0]), head, bias))
+            codes[j : j + 1] = code
+            said = said + self.cache.said[j].index_select(0, code)

@@ -1,0 +1,186 @@
+"""Training the discrete rival: what is drawn for a step, the loss, and its loop.
+
+A context of 192 frames and the 48 after it, as codes; all codes of the 48 frames are learned at once, each
+given the right ones before it (teacher forcing). A causal decoder learns every shorter block with the longest
+one. Captions, context dropout and splices are those of the diffusion models (`latent_batches.py`).
+
+The loss is the plain mean of the cross-entropies of all codebooks, in nats a code; saying nothing costs log
+1024 = 6.93.
+
+Notebook: 07_discrete_live_music_models. Source: Lyria Team 2025, "Live Music Models", section 3.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from lmdm_mini.codec.codec import load_codec
+from lmdm_mini.conditioning.text import Text
+from lmdm_mini.discrete.lmm import LMM, LMMConfig, save_lmm, start_from
+from lmdm_mini.discrete.rvq import RVQ, load_rvq
+from lmdm_mini.latents.packed import LatentPiece, find_latents
+from lmdm_mini.latents.windows import SPLICES, LatentSet, draw_context_dropout, splice, validation_set
+from lmdm_mini.training.precision import fast_autocast, make_fabric
+from lmdm_mini.training.run import Run
+from lmdm_mini.transformer import BLOCKS
+
+
+def as_codes(pieces: list[LatentPiece], rvq: RVQ, n_q: int) -> list[LatentPiece]:
+    """Pieces whose latents are codes, (n_q, T): a :class:`lmdm_mini.latents.windows.LatentSet` draws windows
+    of either."""
+    return [
+        replace(piece, latents=rvq.encode(piece.latents.float(), n_q).short())
+        for piece in tqdm(pieces, desc="latents to codes", leave=False)
+    ]
+
+
+@dataclass
+class CodeBatch:
+    """What a step learns from: B items of S frames, of which the first `known` are context."""
+
+    codes: Tensor  # (B, n_q, S) int64
+    known: int
+    text: Text
+    beats: Tensor  # (B, S) where frames are
+    there: Tensor  # (B, known), False where context is missing
+    weight: Tensor  # (B, S - known) 0 where a piece is over
+
+    def part(self, rows: slice, place: Callable) -> "CodeBatch":
+        """Some of its items, every tensor put where it belongs by `place`."""
+        moved = {name: place(getattr(self, name)[rows]) for name in ("codes", "beats", "there", "weight")}
+        return replace(self, text=self.text[rows].map(place), **moved)
+
+
+def draw_codes(
+    data: LatentSet, batch: int, window: int, rng: random.Random, splices: float = SPLICES
+) -> CodeBatch:
+    """`batch` windows of context and one block."""
+    known = window - BLOCKS[-1]
+    windows, text, music, beats = data.batch(batch, window)
+    windows, _ = splice(windows, known, rng, splices)
+    there = torch.arange(known) >= draw_context_dropout(batch, known, rng)[:, None]
+    return CodeBatch(windows.long(), known, text, beats, there, music[:, known:])
+
+
+def code_loss(model: Callable, batch: CodeBatch) -> Tensor:
+    """Cross-entropy in nats a code, codebook by codebook: (n_q,)."""
+    with fast_autocast(batch.codes.device.type):
+        logits = model(
+            batch.codes, batch.known, batch.text, batch.beats, batch.there
+        )  # (B, T, n_q, codebook_size)
+    target = batch.codes[..., batch.known :].transpose(1, 2)  # (B, T, n_q)
+    error = F.cross_entropy(logits.float().flatten(0, 2), target.flatten(), reduction="none").view(
+        target.shape
+    )
+    return (error * batch.weight[..., None]).sum((0, 1)) / batch.weight.sum().clamp_min(1)
+
+
+def by_group(loss: Tensor) -> dict[str, Tensor]:
+    """Losses of codebooks (n_q,) as what a log shows: of all, of the first, and of the second to fourth,
+    fifth to eighth, and so on."""
+    groups = {"all": loss.mean(), "code_1": loss[0]}
+    first = 1
+    while first < len(loss):
+        last = min(4 * (first // 4 + 1), len(loss))
+        groups[f"codes_{first + 1}_{last}" if last - first > 1 else f"code_{last}"] = loss[first:last].mean()
+        first = last
+    return groups
+
+
+def find_rvq(out: Path, path: Path | None = None) -> RVQ:
+    """The quantiser at `path`, else the one that was trained in folder `out`, else the shipped one; says
+    which."""
+    path = path or (out / "rvq.safetensors" if (out / "rvq.safetensors").is_file() else None)
+    rvq = load_rvq(path)
+    print(
+        f"codes of the quantiser in {path or 'data/checkpoints'}, {rvq.n_q} codebooks, {rvq.facts.get('steps')} steps"
+    )
+    return rvq
+
+
+def train_lmm(
+    out: Path,
+    corpus: Path,
+    steps: int,
+    batch: int = 16,
+    lr: float = 2e-3,
+    seed: int = 0,
+    n_q: int | None = None,
+    rvq: Path | None = None,
+    config: LMMConfig | None = None,
+    accelerator: str = "auto",
+    compiled: bool = True,
+) -> Path:
+    """Trains the Live Music Model, or goes on where it stopped; returns its weights' path.
+
+    Data, batch, processes, compiled as :func:`lmdm_mini.diffusion.train.train_model`. n_q: codes a frame;
+    None: all that the quantiser has. rvq: its checkpoint, see :func:`find_rvq`. config: another shape,
+    instead of n_q.
+    """
+    torch.manual_seed(seed)
+    fabric = make_fabric(accelerator)
+    if batch % fabric.world_size:
+        raise ValueError(
+            f"--batch is {batch}; for {fabric.world_size} processes it must be a multiple of {fabric.world_size}."
+        )
+    codec, quantiser = load_codec(), find_rvq(out, rvq)
+    n_q = quantiser.n_q if n_q is None else n_q
+    model: LMM = start_from(quantiser, config or LMMConfig(n_q=n_q, context_n_q=min(4, max(1, n_q)))).train()
+    if compiled:
+        model.compile(dynamic=True)
+    run = Run(
+        out / "lmm",
+        model,
+        steps=steps,
+        lr=lr,
+        warmup=min(200, max(1, steps // 10)),
+        ema=0.999,
+        check_every=max(1, min(200, steps // 10)),
+        matrices=("encoder.", "temporal.", "context_keys.", "depth."),
+        fabric=fabric,
+        about={
+            "codec": codec.fingerprint,
+            "rvq": quantiser.fingerprint,
+            "config": str(model.config),
+            "batch": str(batch),
+            "seed": str(seed),
+        },
+    )
+    size, window = model.config.n_q, model.config.window
+    data = LatentSet(
+        as_codes(find_latents(corpus, "train", codec.fingerprint), quantiser, size), seed + run.step
+    )
+    check_set = validation_set(as_codes(find_latents(corpus, "valid", codec.fingerprint), quantiser, size))
+    fixed = random.Random(7)
+    check = [draw_codes(check_set, min(16, batch), window, fixed) for _ in range(4)]
+    rng = random.Random(seed + run.step)
+
+    def validate() -> dict[str, Tensor]:
+        with torch.no_grad():
+            losses = [code_loss(run.average, item.part(slice(None), fabric.to_device)) for item in check]
+        return by_group(torch.stack(losses).mean(0))
+
+    for _ in run.loop():
+        mine = draw_codes(data, batch, window, rng).part(
+            slice(fabric.global_rank, None, fabric.world_size), fabric.to_device
+        )
+        run.update({"nats": code_loss(run.forward, mine).mean()}, validate)
+    path = run.folder.with_suffix(".safetensors")
+    if fabric.global_rank == 0:
+        nats = round(float(validate()["all"]), 3)
+        save_lmm(
+            run.average,
+            path,
+            codec.fingerprint,
+            steps=run.step,
+            minutes=round(run.seconds / 60),
+            seed=seed,
+            nats=nats,
+        )
+    return path

@@ -1,0 +1,136 @@
+"""Latency and quality of many settings side by side: the points of the complexity lab, each with a sound.
+
+For every point: the time to the first sound and of a later block, measured; FD over single seconds of
+roll-outs from nothing, as in `evaluate_rollouts.py`; and the same eight seconds of music, to be heard.
+
+Notebook: 08_complexity_lab.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lmdm_mini.audio import SAMPLE_RATE, write_audio
+from lmdm_mini.checkpoints import LATENTS, RESULTS
+from lmdm_mini.codec.codec import load_codec
+from lmdm_mini.complexity.timing import rtf, time_to_first_audio
+from lmdm_mini.evaluation.judges import load_clap
+from lmdm_mini.evaluation.real_music import load_reference
+from lmdm_mini.evaluation.rollouts import floor, judge_rollouts, primes
+from lmdm_mini.latents.packed import read_packed
+from lmdm_mini.models import generate, load, stream
+
+SOUNDS = RESULTS.parent / "lab"
+PROMPT, SECONDS = "funk with slap bass and drums, 106 bpm", 8.0
+POINTS = (  # model, latent frames a block, denoising steps (the discrete model has none)
+    ("bidirectional", 48, 8),
+    ("enc_dec", 48, 8),
+    ("block_causal", 48, 2),
+    ("block_causal", 48, 4),
+    ("block_causal", 48, 8),
+    ("block_causal", 48, 50),
+    ("block_causal", 12, 8),
+    ("lmm", 48, 0),
+)
+
+
+LMM_SAMPLING = {
+    "temperature": 0.9,
+    "top_k": 1024,
+    "cfg_scale": 1.5,
+}  # chosen among ten by a noisy look at 16 roll-outs of each
+
+
+def time_stream(begin, repeats: int = 5) -> dict[str, float]:
+    """Of streams that `begin()` starts: "ttff" in seconds, "rtf" of later blocks; medians, after one that is
+    not counted."""
+    next(begin())
+    first = statistics.median(time_to_first_audio(begin) for _ in range(repeats))
+    playing = begin()
+    while (
+        playing.context.shape[-1] < playing.context_latents
+    ):  # until there is as much to hear as there can be
+        next(playing)
+    blocks = [next(playing) for _ in range(repeats)]
+    return {
+        "ttff": first,
+        "rtf": statistics.median(
+            rtf(block.seconds_to_make, block.audio.shape[-1] / SAMPLE_RATE) for block in blocks
+        ),
+    }
+
+
+def evaluate_lab(
+    points=POINTS,
+    rollouts: int = 24,
+    cfg_scale: float = 2.0,
+    seed: int = 0,
+    out: Path = RESULTS / "lab.json",
+    sounds: Path = SOUNDS,
+) -> list[dict]:
+    """Judges all `points`, writes the table to `out` and a sound of each into `sounds`; returns the rows."""
+    codec, clap = load_codec(), load_clap()
+    reference = load_reference(clap, codec)
+    given = primes(read_packed(LATENTS / "test.safetensors", codec.fingerprint), rollouts)
+    rows = []
+    for name, block, steps in tqdm(points, desc="points"):
+        model = load(name)
+        settings = {"block_latents": block} | (
+            LMM_SAMPLING if name == "lmm" else {"steps": steps, "cfg_scale": cfg_scale}
+        )
+        key = f"{name}-{block}" + (f"-{steps}" if steps else "")
+        label = f"block {block}" + (f", K = {steps}" if steps else "")
+        times = time_stream(lambda: stream(model, PROMPT, seed=seed, **settings))
+        judged = judge_rollouts(model, clap, reference, given, primed=False, seed=seed, **settings)
+        write_audio(
+            sounds / f"{key}.mp3", 0.7 * generate(model, PROMPT, SECONDS, seed=seed, **settings)
+        )  # an MP3's peaks are higher
+        rows.append({"key": key, "system": name, "label": label, **times, **judged})
+    table = {
+        "rollouts": rollouts,
+        "cfg_scale": cfg_scale,
+        "seed": seed,
+        "prompt": PROMPT,
+        "floor": floor(reference, rollouts),
+        "points": rows,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(table, indent=1) + "\n")
+    return rows
+
+
+def read_points(table: Path = RESULTS / "lab.json", sounds: Path = SOUNDS) -> list[dict]:
+    """The rows of a table, each with "floor" (FD CLAP of real music) and its "sound" (a path);
+    FileNotFoundError says what is missing."""
+    if not table.is_file():
+        raise FileNotFoundError(
+            f"no table at {table}: `git checkout -- data` restores it, `python -m lmdm_mini evaluate lab` makes it anew."
+        )
+    told = json.loads(table.read_text())
+    rows = [
+        row | {"floor": told["floor"]["fd_clap"], "sound": sounds / f"{row['key']}.mp3"}
+        for row in told["points"]
+    ]
+    missing = [row["sound"].name for row in rows if not row["sound"].is_file()]
+    if missing:
+        raise FileNotFoundError(f"{sounds} lacks {', '.join(missing)}: `git checkout -- data` restores it.")
+    return rows
+
+
+def run(args: argparse.Namespace) -> list[dict]:
+    """Runs ``evaluate lab`` with parsed arguments and prints the table."""
+    if args.rollouts < 2:
+        raise ValueError(f"--rollouts is {args.rollouts}; at least 2 are needed.")
+    rows = evaluate_lab(rollouts=args.rollouts, cfg_scale=args.cfg_scale, seed=args.seed)
+    print(
+        f"{'':24}{'TTFF ms':>9}{'RTF':>8}{'FD CLAP':>9}{'FD CREPE':>10}{'CLAP score':>12}{'style right':>13}"
+    )
+    for row in rows:
+        print(
+            f"{row['key']:24}{1000 * row['ttff']:>9.0f}{row['rtf']:>8.3f}{row['fd_clap']:>9.1f}{row['fd_crepe']:>10.2f}{row['clap_score']:>12.2f}"
+            f"{row['style_right']:>13.0%}"
+        )
+    return rows

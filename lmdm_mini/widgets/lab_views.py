@@ -1,0 +1,387 @@
+"""What the complexity lab shows: counts and predictions as pictures, a function for each view.
+
+A :class:`Setting` is where the sliders stand. Every view is SVG text, the same for a web page and for the
+widget (`lab.py`). Two kinds of numbers are told apart everywhere: what is *predicted* from counts and a
+machine is filled, what was *measured* is hollow.
+
+Notebook: 08_complexity_lab.
+"""
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
+
+from lmdm_mini.codec.codec import LATENT_RATE
+from lmdm_mini.complexity.counts import Pass, block_passes
+from lmdm_mini.complexity.roofline import Machine, predict
+from lmdm_mini.diffusion.dit import DiTConfig
+from lmdm_mini.discrete.lmm import LMMConfig
+from lmdm_mini.transformer import BLOCKS
+from lmdm_mini.widgets.chart import Chart, Scale, legend, picture
+from lmdm_mini.widgets.listen import PALETTE
+
+SYSTEMS = {
+    "bidirectional": ("outpainting", "#8C8C8C"),
+    "enc_dec": ("enc_dec", "#4C9FBF"),
+    "block_causal": ("block_causal", "#8172B3"),
+    "lmm": ("discrete (lmm)", "#937860"),
+}
+PARTS = {
+    "text": "#CCB974",
+    "context": PALETTE["context"],
+    "denoising": PALETTE["target"],
+    "temporal": "#EDB183",
+    "depth": "#B4632A",
+    "codec": PALETTE["noise"],
+}
+TOKENS = 9  # words of a prompt as cross-attention sees them, of a short sentence
+WIDTH = 960
+# diffusion models, and a discrete one with as many parameters; the third is the shape of the original
+SIZES = {
+    "6 M, this book": (DiTConfig(), LMMConfig()),
+    "50 M": (DiTConfig(512, 12, 8), LMMConfig(12, 4, 1024, 512, 8, 3, 8, 256, 4, 4)),
+    "340 M": (DiTConfig(1024, 16, 8, 4.0), LMMConfig(12, 4, 1024, 1024, 8, 5, 10, 512, 8, 4, 4.0)),
+    "2 B": (DiTConfig(2048, 24, 16, 4.0), LMMConfig(12, 4, 1024, 2048, 16, 8, 13, 1024, 16, 8, 4.0)),
+}
+OURS = next(iter(SIZES))  # they can be played
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One place of all sliders. Raises ValueError for what no model can play."""
+
+    context_latents: int = 192
+    block_latents: int = 48
+    steps: int = 8
+    n_q: int = 12
+    guided: bool = True
+    size: str = OURS
+    machine: str = "this machine"
+
+    def __post_init__(self):
+        if min(self.block_latents, self.steps, self.n_q) < 1 or self.context_latents < 0:
+            raise ValueError(f"{asdict(self)}: block, steps and n_q are at least 1, and context at least 0.")
+        if self.size not in SIZES:
+            raise ValueError(f"no size {self.size!r}; there are: {', '.join(SIZES)}.")
+
+    @property
+    def block_seconds(self) -> float:
+        """What a block lasts when it is heard."""
+        return self.block_latents / LATENT_RATE
+
+    def played_as(self) -> tuple:
+        """What a measurement depends on: all but the machine."""
+        return tuple(getattr(self, f.name) for f in fields(self) if f.name != "machine")
+
+
+def why_not_measured(setting: Setting, here: str, window: int, n_q: int) -> str:
+    """Why a setting cannot be measured on the machine called `here` with the book's models (window of context
+    frames, codes of the quantiser); "" if it can."""
+    if setting.machine != here:
+        return f"Predicted only: choose the machine “{here}” to measure."
+    if setting.size != OURS:
+        return f"Predicted only: the models of the book have the size “{OURS}”."
+    if setting.block_latents not in BLOCKS:
+        return f"Predicted only: the live models play blocks of {', '.join(map(str, BLOCKS))} frames, not of {setting.block_latents}."
+    if setting.context_latents > window:
+        return f"Predicted only: the models hear at most {window} frames of context, not {setting.context_latents}."
+    if setting.n_q > n_q:
+        return f"Predicted only: the quantiser has {n_q} codebooks, not {setting.n_q}."
+    return ""
+
+
+# -- numbers -----------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def _passes(setting: Setting, system: str) -> tuple[Pass, ...]:
+    diffusion, discrete = SIZES[setting.size]
+    config = (
+        replace(discrete, n_q=setting.n_q, context_n_q=min(discrete.context_n_q, setting.n_q))
+        if system == "lmm"
+        else replace(diffusion, variant=system)
+    )
+    return tuple(
+        block_passes(
+            config, setting.context_latents, setting.block_latents, setting.steps, TOKENS, setting.guided
+        )
+    )
+
+
+def passes_of(setting: Setting, system: str) -> tuple[Pass, ...]:
+    """Of one block of a system once its context is full."""
+    return _passes(
+        replace(
+            setting,
+            machine="",
+            steps=1 if system == "lmm" else setting.steps,
+            n_q=1 if system != "lmm" else setting.n_q,
+        ),
+        system,
+    )
+
+
+def seconds_of(setting: Setting, system: str, machine: Machine) -> dict[str, float]:
+    """Predicted seconds a block, by part."""
+    return predict(list(passes_of(setting, system)), machine)
+
+
+def first_seconds(setting: Setting, system: str, machine: Machine) -> dict[str, float]:
+    """The same for the very first block, with nothing before it: until then nothing is heard. (The sentence
+    is encoded already.)"""
+    passes = [p for p in passes_of(replace(setting, context_latents=0), system) if p.part != "context"]
+    return predict(passes, machine)
+
+
+def first_frame_seconds(setting: Setting, machine: Machine) -> float:
+    """When the discrete model could be heard if each frame were decoded at once: after one frame instead of a
+    block."""
+    return sum(first_seconds(replace(setting, block_latents=1), "lmm", machine).values())
+
+
+def crossings(xs: list[float], one: list[float], other: list[float]) -> list[tuple[float, float]]:
+    """Where two curves over the same places meet, straight between those: (x, y)."""
+    found = []
+    for i in range(len(xs) - 1):
+        before, after = one[i] - other[i], one[i + 1] - other[i + 1]
+        if before * after < 0:
+            share = before / (before - after)
+            found.append((xs[i] + share * (xs[i + 1] - xs[i]), one[i] + share * (one[i + 1] - one[i])))
+    return found
+
+
+# -- views -------------------------------------------------------------------------------------------
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:,.0f} ms" if seconds < 10 else f"{seconds:,.1f} s"
+
+
+def cost_view(setting: Setting, machine: Machine, measured: dict[str, dict[str, float]]) -> str:
+    """What a block costs in each system, by part, against how long it lasts. measured: seconds by part, of
+    the systems that were measured at this setting."""
+    costs = {system: seconds_of(setting, system, machine) for system in SYSTEMS}
+    totals = [sum(c.values()) for c in costs.values()] + [sum(m.values()) for m in measured.values()]
+    chart = Chart(
+        Scale(0, 1.18 * max([*totals, 1e-6]) * 1000, 130, WIDTH - 20),
+        Scale(-0.6, 3.6, 262, 34),
+        f"One block of {setting.block_latents} frames ({setting.block_seconds:.2f} s of music) on {machine.name}",
+        "predicted time (ms)",
+        yticks={3 - i: name for i, (name, _) in enumerate(SYSTEMS.values())},
+    )
+    for i, (system, parts) in enumerate(costs.items()):
+        at, y, times = 0.0, 3 - i, {p.part: p.times for p in passes_of(setting, system)}
+        for part, value in parts.items():
+            chart.bar(
+                1000 * at,
+                1000 * (at + value),
+                y,
+                PARTS[part],
+                24,
+                f"{part}: {_ms(value)} in {times[part]} pass" + "es" * (times[part] > 1),
+            )
+            at += value
+        label = f"{_ms(at)}, RTF {at / setting.block_seconds:.3f}"
+        if system in measured:
+            total = sum(measured[system].values())
+            chart.point(1000 * total, y, "currentColor", hollow=True, title=f"measured: {_ms(total)}")
+            label += f", measured {_ms(total)}"
+        chart.words(
+            1000 * max(at, sum(measured.get(system, {}).values())), y - 0.08, "\u2002" + label, anchor="start"
+        )
+    if 1000 * setting.block_seconds < chart.x.high:
+        chart.rule(PALETTE["fake"], x=1000 * setting.block_seconds, text="real time")
+    return picture(
+        [chart],
+        WIDTH,
+        316,
+        legend(PARTS, 130, 312, 110),
+        "Stacked bars: time for one block in the four systems",
+    )
+
+
+def against_view(setting: Setting, machine: Machine) -> str:
+    """Real-time factor against context and against block, with the points where the live models meet the
+    discrete one."""
+    charts = []
+    for number, (name, values, here) in enumerate(
+        (
+            ("context", [0, 24, 48, 96, 144, 192, 288, 384, 576, 768], setting.context_latents),
+            ("block", [1, 2, 4, 8, 12, 24, 36, 48, 72, 96], setting.block_latents),
+        )
+    ):
+        places = sorted({*values, here})
+        curves = {}
+        for system in SYSTEMS:
+            settings = [replace(setting, **{f"{name}_latents": v}) for v in places]
+            curves[system] = [
+                sum(seconds_of(s, system, machine).values()) / s.block_seconds for s in settings
+            ]
+        low, high = min(map(min, curves.values())), max(map(max, curves.values()))
+        left = 62 + number * (WIDTH // 2)
+        chart = Chart(
+            Scale(
+                max(1, places[0]) if name == "block" else 0, places[-1], left, left + 400, log=name == "block"
+            ),
+            Scale(0.8 * low, 1.3 * high, 280, 34, log=True),
+            f"against {name}",
+            f"{name} (latent frames)",
+            "" if number else "RTF: seconds of computing a second of music",
+        )
+        for system, curve in curves.items():
+            chart.line(list(zip(places, curve)), SYSTEMS[system][1])
+        for system in ("enc_dec", "block_causal"):
+            for x, y in crossings(places, curves[system], curves["lmm"]):
+                chart.point(
+                    x,
+                    y,
+                    PALETTE["fake"],
+                    hollow=True,
+                    title=f"{system} meets the discrete model at {x:.0f} frames",
+                )
+                chart.words(x, y * 0.86, f"{x:.0f}", PALETTE["fake"])
+        chart.rule(x=here, dash="2 4", text="here")
+        if low < 1 < high:
+            chart.rule(PALETTE["fake"], y=1, text="real time")
+        charts.append(chart)
+    names = legend({name: color for name, color in SYSTEMS.values()}, 62, 336, 130)
+    return picture(
+        charts, WIDTH, 344, names, "Two line charts: real-time factor against context and against block"
+    )
+
+
+def _timeline(chart: Chart, y: float, passes: list[Pass], parts: dict[str, float]) -> None:
+    """Every pass of a block as a bar of its own; what takes turns (temporal, depth) is drawn in turns."""
+    times, at = {p.part: p.times for p in passes}, 0.0
+    for part in ("text", "context"):
+        if part in parts:
+            chart.bar(1000 * at, 1000 * (at + parts[part]), y, PARTS[part], 20, f"{part}: {_ms(parts[part])}")
+            at += parts[part]
+    turns = times["temporal"] if "temporal" in parts else times["denoising"]
+    for _ in range(turns):
+        for part in ("denoising", "temporal", "depth"):
+            if part in parts:
+                each = parts[part] / turns
+                # a tenth of each is left free, so that one can count
+                chart.bar(
+                    1000 * at,
+                    1000 * (at + (0.9 if part != "temporal" else 1) * each),
+                    y,
+                    PARTS[part],
+                    20,
+                    f"{part}: {1000 * each:.2f} ms, {turns} times",
+                )
+                at += each
+    chart.bar(1000 * at, 1000 * (at + parts["codec"]), y, PARTS["codec"], 20, f"codec: {_ms(parts['codec'])}")
+
+
+def timeline_view(setting: Setting, machine: Machine) -> str:
+    """What runs when, to scale: until the first sound, and for one block in steady state."""
+    charts = []
+    lasts = f"one block, once the context is full; it lasts {1000 * setting.block_seconds:,.0f} ms"
+    for number, (title, seconds) in enumerate(
+        (("until the first sound, from nothing", first_seconds), (lasts, seconds_of))
+    ):
+        parts = {system: seconds(setting, system, machine) for system in SYSTEMS}
+        high = 1080 * max(sum(p.values()) for p in parts.values())
+        left = 104 + number * 456
+        chart = Chart(
+            Scale(0, high, left, left + 380),
+            Scale(-0.6, 3.6, 220, 34),
+            title,
+            "predicted time (ms)",
+            yticks={3 - i: name if not number else "" for i, (name, _) in enumerate(SYSTEMS.values())},
+        )
+        for i, system in enumerate(SYSTEMS):
+            passes = passes_of(setting if number else replace(setting, context_latents=0), system)
+            _timeline(chart, 3 - i, list(passes), parts[system])
+        if number == 0:
+            first = 1000 * first_frame_seconds(setting, machine)
+            chart.point(
+                first,
+                0.42,
+                "currentColor",
+                hollow=True,
+                radius=4,
+                title=f"its first frame could be heard after {first:.0f} ms",
+            )
+            chart.words(first, 0.36, "\u2002\u2002first frame", anchor="start", size=10)
+        elif 1000 * setting.block_seconds < high:
+            chart.rule(PALETTE["fake"], x=1000 * setting.block_seconds, text="too late")
+        charts.append(chart)
+    return picture(
+        charts, WIDTH, 282, legend(PARTS, 104, 276, 110), "Timelines of the four systems, every pass a bar"
+    )
+
+
+def agreement_view(rows: list[dict]) -> str:
+    """Measured against predicted seconds: rows have "system", "setting" (in words), "measured", "predicted"
+    and, if it is the reader's own, "here"."""
+    values = [1000 * row[key] for row in rows for key in ("measured", "predicted")] or [1, 1000]
+    low, high = 0.7 * min(values), 1.4 * max(values)
+    chart = Chart(
+        Scale(low, high, 70, 520, log=True),
+        Scale(low, high, 330, 34, log=True),
+        "a block, measured against predicted",
+        "predicted (ms)",
+        "measured (ms)",
+    )
+    for factor, dash in ((1, ""), (1 / 1.3, "3 4"), (1 / 0.7, "3 4")):
+        ends = [
+            (max(low, low / factor), max(low, low * factor)),
+            (min(high, high / factor), min(high, high * factor)),
+        ]
+        chart.line(ends, PALETTE["noise"], 1, dash)
+    for row in rows:
+        name, color = SYSTEMS[row["system"]]
+        title = (
+            f"{name}, {row['setting']}: measured {_ms(row['measured'])}, predicted {_ms(row['predicted'])}"
+        )
+        chart.point(
+            1000 * row["predicted"],
+            1000 * row["measured"],
+            color,
+            title=title,
+            hollow=row.get("here", False),
+            radius=5,
+        )
+    notes = legend({name: color for name, color in SYSTEMS.values()}, 560, 60)
+    notes += (
+        '<text x="560" y="150" font-size="11" fill="currentColor">on the line: as predicted</text>'
+        '<text x="560" y="167" font-size="11" fill="currentColor">dashed: predicted 30 % too much or too little</text>'
+        '<text x="560" y="184" font-size="11" fill="currentColor">rings: measured by you, with the button</text>'
+    )
+    return picture([chart], WIDTH, 372, notes, "Scatter: measured against predicted time a block")
+
+
+def quality_view(points: list[dict]) -> str:
+    """How long until the first sound against how near to real music: measured points, each with a sound.
+    points: "key", "system", "label", "ttff" (s), "fd_clap"; "floor" of the first is what real music gets."""
+    firsts, distances = [1000 * p["ttff"] for p in points], [p["fd_clap"] for p in points]
+    chart = Chart(
+        Scale(0.7 * min(firsts), 1.6 * max(firsts), 70, 640, log=True),
+        Scale(0, 1.12 * max(distances), 330, 34),
+        "click a point to hear it",
+        "time to the first sound (ms), measured",
+        "distance to real music (FD CLAP)",
+    )
+    chart.rule(PALETTE["real"], y=points[0]["floor"], text="real music")
+    labels: list[tuple[float, float]] = []  # where they are: of neighbours, the next goes above
+    for p in sorted(points, key=lambda p: p["fd_clap"]):
+        x, y = 1000 * p["ttff"], p["fd_clap"]
+        labels.append(
+            (x, max([y, *(b + 0.035 * chart.y.high for a, b in labels if abs(math.log(x / a)) < 0.5)]))
+        )
+        chart.words(
+            x, labels[-1][1] - 0.012 * chart.y.high, "\u2002\u2002" + p["label"], anchor="start", size=10
+        )
+        chart.point(
+            x,
+            y,
+            SYSTEMS[p["system"]][1],
+            key=p["key"],
+            title=f"{SYSTEMS[p['system']][0]}, {p['label']}: play",
+        )
+    notes = legend({name: color for name, color in SYSTEMS.values()}, 700, 60)
+    notes += '<text x="700" y="150" font-size="11" fill="currentColor">lower left is better</text>'
+    return picture([chart], WIDTH, 372, notes, "Scatter: latency against quality, every point with a sound")
