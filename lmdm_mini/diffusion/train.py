@@ -25,8 +25,8 @@ from lmdm_mini.diffusion.dit import DiT, DiTConfig, live_model, load_dit
 from lmdm_mini.diffusion.flow import noised_sample
 from lmdm_mini.latents.packed import find_latents
 from lmdm_mini.latents.windows import LatentSet, validation_set
-from lmdm_mini.training.precision import fast_autocast, make_fabric
-from lmdm_mini.training.run import Run
+from lmdm_mini.training.precision import fast_autocast
+from lmdm_mini.training.run import Run, make_fabric
 
 LEARN = ("distil", "from_data", "scratch")
 

@@ -26,8 +26,8 @@ from lmdm_mini.discrete.lmm import LMM, LMMConfig, save_lmm, start_from
 from lmdm_mini.discrete.rvq import RVQ, load_rvq
 from lmdm_mini.latents.packed import LatentPiece, find_latents
 from lmdm_mini.latents.windows import SPLICES, LatentSet, draw_context_dropout, splice, validation_set
-from lmdm_mini.training.precision import fast_autocast, make_fabric
-from lmdm_mini.training.run import Run
+from lmdm_mini.training.precision import fast_autocast
+from lmdm_mini.training.run import Run, make_fabric
 from lmdm_mini.transformer import BLOCKS
 
 

@@ -10,6 +10,7 @@ Notebook: 02_rectified_flow.
 
 import csv
 import math
+import os
 import time
 from copy import deepcopy
 from pathlib import Path
@@ -32,6 +33,24 @@ def cosine(step: int, steps: int, warmup: int, last: float) -> float:
         return (step + 1) / warmup
     done = min(1.0, (step - warmup) / max(1, steps - warmup))
     return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def make_fabric(accelerator: str = "auto") -> Fabric:
+    """Fabric for what this process was started with: alone, or as one of several by `torchrun` or `fabric
+    run`.
+
+    Its precision is full: it would round inputs, too, noise levels among them. The losses use
+    :func:`fast_autocast`.
+    """
+    devices = os.environ.get("LOCAL_WORLD_SIZE", "auto")
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices if devices == "auto" else int(devices),
+        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", 1)),
+        precision="32-true",
+    )
+    fabric.launch()
+    return fabric
 
 
 class Run:
