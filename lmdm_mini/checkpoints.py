@@ -59,6 +59,11 @@ def how_to_restore() -> str:
     return "Copy the folder data from a fresh download of the project, or set LMDM_MINI_DATA to one."
 
 
+def cache_folder() -> Path:
+    """Where things are kept between runs that can be made anew at any time: of this user, outside the project."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lmdm_mini"
+
+
 # -- writing -------------------------------------------------------------------------------------------
 
 
@@ -105,9 +110,8 @@ def fingerprint(parts: Iterable[str | Tensor], digits: int = 16) -> str:
         if isinstance(part, str):
             digest.update(part.encode())
         else:
-            same = (
-                part.detach().cpu().half().contiguous() + 0.0
-            )  # -0 and 0 are one number but two bit patterns
+            # -0 and 0 are one number but two bit patterns
+            same = part.detach().cpu().half().contiguous() + 0.0
             digest.update(same.numpy().tobytes())
     return digest.hexdigest()[:digits]
 

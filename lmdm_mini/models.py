@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lmdm_mini.conditioning.prompt import Prompt
 from lmdm_mini.diffusion.dit import DiT, load_dit
-from lmdm_mini.diffusion.stream import Stream, stream_dit
+from lmdm_mini.diffusion.stream import stream_dit
 from lmdm_mini.discrete.lmm import LMM, load_lmm, start_from
 from lmdm_mini.discrete.stream import stream_lmm
-from lmdm_mini.streaming import take
+from lmdm_mini.streaming import Stream, take
 
 Model = DiT | LMM
 
@@ -37,7 +37,7 @@ def stream(
     cfg_scale: float = 2.0,
     seed: int = 0,
     context: Tensor | None = None,
-    context_latents: int = 192,
+    context_latents: int | None = None,
     **settings,
 ) -> Stream:
     """Music without end, block after block.
@@ -54,6 +54,7 @@ def stream(
     The first block is up to 256 samples shorter than the rest when nothing precedes it: the codec's
     look-ahead.
     """
+    model = getattr(model, "_orig_mod", model)  # of torch.compile: streams use the parts of a model
     begin = stream_lmm if isinstance(model, LMM) else stream_dit
     return begin(
         model,

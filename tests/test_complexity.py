@@ -234,9 +234,8 @@ def test_what_follows_from_the_passes():
     assert (
         complexity.bytes_read(step, True) == 8 * 4 * (once + ends) == 2 * complexity.bytes_read(step, True, 2)
     )
-    kept = (
-        2 * 6 * 224 * 2 * (192 + 48 + 48 + 10)
-    )  # keys and values, layers, width, branches: context, slack and target; words
+    # keys and values, layers, width, branches: context, slack and target; words
+    kept = 2 * 6 * 224 * 2 * (192 + 48 + 48 + 10)
     assert complexity.bytes_read(step, False) == 8 * 4 * kept
 
 

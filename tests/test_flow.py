@@ -109,11 +109,8 @@ def test_context_hears_sound_alone():
         )
         model(x, t, text, mask, sketch=sketch)
         handle.remove(), gate.remove()
-        return (
-            seen[1][:, :12],
-            seen[2][:, :12],
-            seen[3][:, 12:],
-        )  # input and modulation of the context, output of the target
+        # input and modulation of the context, output of the target
+        return seen[1][:, :12], seen[2][:, :12], seen[3][:, 12:]
 
     first = modulated(torch.tensor([0.5, 0.9]), text, sketch)
     second = modulated(torch.tensor([0.1, 0.2]), no_text(2), -sketch)

@@ -18,7 +18,9 @@ Notebook: 01_sound_to_latents. Paper: section 3.1 (the autoencoder whose shape t
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import wraps
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +62,18 @@ class CodecConfig:
     decoder_deep_blocks: int = 2
     head_width: int = 512
     kernel: int = 7
+
+
+def quickly(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function that runs in inference mode, but whose result is a plain tensor: it may be changed, and trained on."""
+
+    @wraps(function)
+    def call(*args, **kwargs):
+        with torch.inference_mode():
+            made = function(*args, **kwargs)
+        return made.clone()
+
+    return call
 
 
 def hadamard(size: int) -> Tensor:
@@ -177,7 +191,7 @@ class Codec(nn.Module):
 
     # -- audio <-> latents -------------------------------------------------------------------------
 
-    @torch.inference_mode()
+    @quickly
     def encode(self, audio: Tensor) -> Tensor:
         """Audio (B, 2, N) or (2, N) at 44.1 kHz -> latents (B, 64, T) or (64, T), T = ceil(N / 2048).
 
@@ -192,7 +206,7 @@ class Codec(nn.Module):
         z, _ = self._encode_tiles(padded, {})
         return z[0] if single else z
 
-    @torch.inference_mode()
+    @quickly
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, 64, T) or (64, T) -> audio (B, 2, T*2048) or (2, T*2048).
 
@@ -254,7 +268,7 @@ class StreamEncoder:
         self.state: dict = {}
         self.samples = self.frames = self.given = 0
 
-    @torch.inference_mode()
+    @quickly
     def __call__(self, audio: Tensor) -> Tensor:
         if audio.shape[-1]:
             check_audio(audio)
@@ -285,7 +299,7 @@ class StreamEncoder:
         self.frames += z.shape[-1]
         return z
 
-    @torch.inference_mode()
+    @quickly
     def flush(self) -> Tensor:
         """The latents still owed for the samples given so far, as if silence followed; then resets."""
         if self.buffer is None:
@@ -310,7 +324,7 @@ class StreamDecoder:
         self.last: Tensor | None = None
         self.skip = DECODER_LEAD
 
-    @torch.inference_mode()
+    @quickly
     def __call__(self, latents: Tensor) -> Tensor:
         if latents.shape[-1] == 0:
             return latents.new_zeros(latents.shape[0], 2, 0)
@@ -320,7 +334,7 @@ class StreamDecoder:
         skip, self.skip = min(self.skip, audio.shape[-1]), max(0, self.skip - audio.shape[-1])
         return audio[..., skip:]
 
-    @torch.inference_mode()
+    @quickly
     def flush(self) -> Tensor:
         """The samples still owed for the latents given so far; then resets."""
         if self.last is None:

@@ -255,10 +255,8 @@ def mid_phase(f: Features, mag: Tensor, state: dict, count: int) -> tuple[Tensor
 
     u = state["phase"] if "phase" in state else random_phases[-1].expand(len(mag), -1, -1)
     now = F.pad(torch.cat([-u[:, 1:], u], 1), (LOCK, LOCK))  # minus imaginary, real, imaginary
-    plain, turned = (
-        now[:, 1:].unfold(-1, BINS, 1).unbind(2),
-        now[:, :2].unfold(-1, BINS, 1).unbind(2),
-    )  # u and i times u
+    # u and i times u
+    plain, turned = now[:, 1:].unfold(-1, BINS, 1).unbind(2), now[:, :2].unfold(-1, BINS, 1).unbind(2)
     carried = _with_neighbours(turn)[:, :, :count, :, None]  # (2, B, count, 3, 1, BINS), a view
     phases = onset[
         :, :count

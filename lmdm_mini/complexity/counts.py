@@ -195,9 +195,8 @@ def _diffusion_passes(
             read + 5 * branches * o * w,
         )
     ]
-    again = (
-        s if config.variant == "enc_dec" else o
-    )  # context frames whose keys and values are computed for this block
+    # context frames whose keys and values are computed for this block
+    again = s if config.variant == "enc_dec" else o
     if again:
         products = (
             Product(again, LATENT_CHANNELS, w),
