@@ -243,6 +243,10 @@ class Stream:
         self.context = self.context[..., :0]
         self.context_changed()
 
+    def kept(self) -> list[Tensor]:
+        """What the model keeps of the context from block to block, beside the context itself."""
+        return []
+
     @property
     def unread(self) -> int:
         """Frames at the end of the context that are not part of any memory yet: correcting them is free."""

@@ -1,35 +1,19 @@
 """Caches are exact: cached equals uncached for every block, prompt and length, and context hears clean sound
 alone."""
 
-import math
-
 import pytest
 import torch
 
-from lmdm_mini.conditioning import Text
+from lmdm_mini.conditioning import Conditions
 from lmdm_mini.diffusion.dit import DiT, DiTConfig
 from lmdm_mini.diffusion.kv_cache import SLACK, CachedTarget, KVCache, prefill
 from lmdm_mini.diffusion.masks import block_causal_mask, enc_dec_mask
 from lmdm_mini.transformer import GRANULE, WINDOW
 
 
-def model_of(variant, seed=0):
-    torch.manual_seed(seed)
-    model = DiT(DiTConfig(width=48, depth=3, heads=2, variant=variant)).eval()
-    for p in model.parameters():  # nothing stays at its zero initialisation
-        p.data += 0.05 * torch.randn_like(p)
-    return model
-
-
-def words(batch, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    log_weight = torch.zeros(batch, 4)
-    log_weight[0, 2:] = -math.inf
-    tokens, sentence = (
-        torch.randn(batch, 4, 384, generator=generator),
-        torch.randn(batch, 384, generator=generator),
-    )
-    return Text(tokens, log_weight, torch.tensor([90.0, 0.0])[:batch], sentence)
+@pytest.fixture
+def model_of(make_model):
+    return make_model
 
 
 def uncached(model, history, x, t, text):
@@ -49,7 +33,7 @@ def uncached(model, history, x, t, text):
 
 
 @pytest.mark.parametrize("block", [12, 24, 48])
-def test_block_causal_cached_equals_the_whole_history(block):
+def test_block_causal_cached_equals_the_whole_history(block, model_of, words):
     """Many blocks, longer than the window, prompts changing in between; the history is not cut anywhere."""
     model, generator = model_of("block_causal"), torch.Generator().manual_seed(1)
     cache, history = KVCache(model), torch.zeros(1, 64, 0)
@@ -66,7 +50,7 @@ def test_block_causal_cached_equals_the_whole_history(block):
 
 @pytest.mark.parametrize("block", [12, 24, 48])
 @pytest.mark.parametrize("known", [0, 12, 96, 192])
-def test_enc_dec_cached_equals_the_window(block, known):
+def test_enc_dec_cached_equals_the_window(block, known, model_of, words):
     model, generator = model_of("enc_dec"), torch.Generator().manual_seed(2)
     cache = KVCache(model)
     for seed in range(2):  # the second context replaces the first
@@ -82,7 +66,7 @@ def test_enc_dec_cached_equals_the_window(block, known):
 
 
 @pytest.mark.parametrize("variant", ["enc_dec", "block_causal"])
-def test_context_hears_nothing_but_clean_sound(variant):
+def test_context_hears_nothing_but_clean_sound(variant, model_of, words):
     """By gradient: no hidden state of the context depends on noise level, noise, prompt or target, in any
     layer."""
     model, known, block = model_of(variant), 48, 24
@@ -116,7 +100,7 @@ def test_no_clean_frame_looks_at_noise_and_windows_end():
     assert own[250].nonzero().flatten().tolist() == list(range(240, 264))
 
 
-def test_the_hour_is_like_the_minute():
+def test_the_hour_is_like_the_minute(model_of, words):
     """Positions only count as differences: the same music an hour later gives the same numbers."""
     model, generator = model_of("block_causal"), torch.Generator().manual_seed(3)
     clean, x, t, text = (
@@ -131,12 +115,14 @@ def test_the_hour_is_like_the_minute():
         cache.clear(start)
         prefill(model, cache, clean)
         made.append(
-            CachedTarget(model, cache, x.shape[-1], text, torch.linspace(0, 1, x.shape[-1])[None])(x, t)
+            CachedTarget(
+                model, cache, x.shape[-1], Conditions(text, torch.linspace(0, 1, x.shape[-1])[None])
+            )(x, t)
         )
     assert (made[0] - made[1]).abs().max() < 1e-4
 
 
-def test_late_context_comes_again():
+def test_late_context_comes_again(model_of, words):
     """Two granules taken back and replaced: as if the right ones had been there from the start."""
     model, generator = model_of("block_causal"), torch.Generator().manual_seed(4)
     past, wrong, right = (torch.randn(1, 64, n, generator=generator) for n in (300, 24, 24))
@@ -163,7 +149,7 @@ def test_late_context_comes_again():
         late.rollback(318)
 
 
-def test_memory_is_flat_and_bad_requests_are_refused():
+def test_memory_is_flat_and_bad_requests_are_refused(model_of, words):
     model = model_of("block_causal")
     cache = KVCache(model)
     size = cache.keys.numel()
@@ -171,7 +157,7 @@ def test_memory_is_flat_and_bad_requests_are_refused():
     assert cache.keys.numel() == size and int((cache.positions >= 0).sum()) == WINDOW + SLACK
     with pytest.raises(ValueError, match="multiple"):
         prefill(model, cache, torch.randn(1, 64, 13))
-    with pytest.raises(ValueError, match="at most"):
+    with pytest.raises(ValueError, match="takes up to"):
         CachedTarget(model, cache, 12, words(3))
     with pytest.raises(ValueError, match="bidirectional"):
         KVCache(DiT(DiTConfig(width=48, depth=1, heads=2)))

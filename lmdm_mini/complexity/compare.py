@@ -20,6 +20,7 @@ from lmdm_mini.complexity.counts import block_passes, network_evaluations, seque
 from lmdm_mini.complexity.roofline import Machine, measure_machine, predict
 from lmdm_mini.complexity.timing import rtf, time_to_first_audio
 from lmdm_mini.conditioning.text import encode_text
+from lmdm_mini.discrete.lmm import LMM
 from lmdm_mini.models import load, sampling, stream
 
 PROMPT = "funk, 110 bpm"
@@ -50,13 +51,7 @@ def measure_block(
 def memory_of(model, playing) -> int:
     """Bytes of a model's weights and of what its stream keeps; the codec, which is the same for all, is not
     in it."""
-    kept = [
-        value
-        for holder in (playing.cache, getattr(playing, "memory", None))
-        if holder is not None
-        for value in vars(holder).values()
-    ]
-    tensors = [*model.parameters(), *(value for value in kept if isinstance(value, torch.Tensor))]
+    tensors = [*model.parameters(), *playing.kept()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
@@ -78,7 +73,7 @@ def compare_systems(
     "sequential" (passes through a network, one after another), "memory" (bytes of weights and caches) and
     "lmm" (how many times as long the discrete model takes for a block, measured next to it).
     """
-    discrete = next(model for model in models if model.config.variant == "lmm")
+    discrete = next(model for model in models if isinstance(model, LMM))
     rows = []
     for guided, count in itertools.product(guidance, steps):
         some = []
@@ -165,7 +160,7 @@ def compare_predictions(
     """
     rows = []
     for model in models:
-        discrete = model.config.variant == "lmm"
+        discrete = isinstance(model, LMM)
         for block, count, guided in itertools.product(blocks, (0,) if discrete else steps, guidance):
             measured = measure_block(model, context_latents, block, count, guided, repeats)
             parts = predict(

@@ -248,11 +248,13 @@ class DiT(nn.Module):
     ):
         """The same with the stem's frames in front: h (B, S + T, W), t, target, positions and mask."""
         batch, count = h.shape[:2]
+        seen = sees_stem(stem.visible, stem.positions, stem.present).expand(batch, count, -1)
+        if self.variant.caches:  # what is kept of the context depends on the context alone
+            seen = seen & (target > 0).expand(batch, count, 1)
         none = h.new_zeros(batch, len(stem.positions), 1)
         h = torch.cat([self.stem_in(stem.latents.transpose(1, 2)), h], 1)
         t = torch.cat([none[..., 0], t.expand(batch, count)], 1)
         target = torch.cat([none, target.expand(batch, count, 1)], 1)
-        seen = sees_stem(stem.visible, stem.positions, stem.present).expand(batch, count, -1)
         mask = joined_masks(stem_mask(stem, self.config.granule), seen, mask)
         return h, t, target, torch.cat([stem.positions, positions]), mask
 

@@ -236,6 +236,10 @@ class DiTStream(Stream):
     def unread(self) -> int:
         return self.fresh.shape[-1]
 
+    def kept(self) -> list[Tensor]:
+        held = vars(self.cache).values() if self.cache else ()
+        return [value for value in held if isinstance(value, Tensor)]
+
     def context_corrected(self, context: Tensor, begin: int) -> None:
         if not self.model.variant.across_blocks:  # the others read the whole context for every block
             return

@@ -81,6 +81,9 @@ class LMMStream(Stream):
             raise ValueError(f"block_latents is {block}; this model plays blocks of 1 to {LONGEST} frames.")
         return changes
 
+    def kept(self) -> list[Tensor]:
+        return [value for value in vars(self.memory).values() if isinstance(value, Tensor)]
+
     def _encode_codes(self, latents: Tensor) -> Tensor:
         return self.model.rvq.encode(latents, self.model.config.n_q)
 
