@@ -29,38 +29,30 @@ def same_random_numbers():
     torch.manual_seed(0)
 
 
-@pytest.fixture(scope="session")
-def make_model():
-    """A function that makes a small diffusion model of a variant, of which no part is zero: with every path open."""
+@pytest.fixture(scope="module")
+def learner():
+    """A small quantiser that learns."""
     import torch
+    from small import latents_of
 
-    from lmdm_mini.diffusion.dit import DiT, DiTConfig
+    from lmdm_mini.discrete.rvq import RVQConfig
+    from lmdm_mini.discrete.train_rvq import RVQLearner
 
-    def make(variant: str = "bidirectional", seed: int = 0, **config):
-        torch.manual_seed(seed)
-        model = DiT(DiTConfig(**{"width": 48, "depth": 3, "heads": 2, "variant": variant} | config)).eval()
-        for p in model.parameters():
-            p.data += 0.05 * torch.randn_like(p)
-        return model
-
-    return make
+    torch.manual_seed(0)
+    learner = RVQLearner(RVQConfig(n_q=4, codebook_size=32))
+    learner.init_from(latents_of()[0].T)
+    return learner.eval()
 
 
-@pytest.fixture(scope="session")
-def words():
-    """A function that makes prompts: random tokens, of which the first prompt has fewer, and a tempo for every second one."""
-    import math
+@pytest.fixture(scope="module")
+def quantiser(learner):
+    """Its codebooks."""
+    return learner.rvq()
 
-    import torch
 
-    from lmdm_mini.conditioning import Text
+@pytest.fixture
+def reference():
+    """What made-up music scores."""
+    from small import make_reference
 
-    def make(batch: int, seed: int = 0) -> Text:
-        generator = torch.Generator().manual_seed(seed)
-        log_weight = torch.zeros(batch, 4)
-        log_weight[0, 2:] = -math.inf
-        tokens = torch.randn(batch, 4, 384, generator=generator)
-        sentence = torch.randn(batch, 384, generator=generator)
-        return Text(tokens, log_weight, torch.tensor([90.0, 0.0, 120.0, 0.0])[:batch], sentence)
-
-    return make
+    return make_reference()

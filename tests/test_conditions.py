@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small import make_model, words
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -17,12 +18,12 @@ from lmdm_mini.diffusion.stream import Sampling, branches_of, denoise_cached, ou
 
 
 @pytest.fixture
-def model(make_model):
+def model():
     """A block-causal model in which every control has an effect."""
     return make_model("block_causal", granule=4, blocks=(4, 12, 24), look_back=48, controls=CONTROLS)
 
 
-def everything(words, batch, frames, seed=0, stem_frames=96, begin=48):
+def everything(batch, frames, seed=0, stem_frames=96, begin=48):
     """Conditions with all that there is, for frames from position `begin` on."""
     generator = torch.Generator().manual_seed(seed)
     sketch = Sketch(
@@ -64,10 +65,10 @@ def frames_of(batch, count, seed):
 
 
 @pytest.mark.parametrize("variant", ["enc_dec", "block_causal"])
-def test_every_control_means_the_same_with_a_cache(variant, make_model, words):
+def test_every_control_means_the_same_with_a_cache(variant):
     model = make_model(variant, granule=4, blocks=(4, 12), look_back=48, controls=CONTROLS)
     cache, history = KVCache(model, branches=1, streams=3), frames_of(3, 48, 1)
-    given = everything(words, 3, 12)
+    given = everything(3, 12)
     prefill_stem(model, cache, given.stem.latents, given.stem.present)
     prefill(model, cache, history)
     x, t = frames_of(3, 12, 2), torch.tensor([0.2, 0.5, 0.9])
@@ -80,7 +81,7 @@ def test_every_control_means_the_same_with_a_cache(variant, make_model, words):
         assert (changed - uncached(model, history, x, t, other)).abs().max() < 1e-4
 
 
-def test_many_streams_in_one_cache_equal_one_cache_each(model, words):
+def test_many_streams_in_one_cache_equal_one_cache_each(model):
     """Three streams with other prompts and contexts, one of them without its older half, two branches of guidance."""
     context, x, t = frames_of(3, 96, 1), frames_of(3, 12, 2), torch.tensor([0.3])
     present = torch.ones(3, 96, dtype=torch.bool)
@@ -100,11 +101,11 @@ def test_many_streams_in_one_cache_equal_one_cache_each(model, words):
         prefill(model, cache, context[:2])
 
 
-def test_stem_beyond_its_visibility_has_no_gradient(make_model, words):
+def test_stem_beyond_its_visibility_has_no_gradient():
     """In the base and in a live model: frames at or after the target's beginning plus the visibility change nothing."""
     for variant in ("bidirectional", "block_causal"):
         model = make_model(variant, granule=4, controls=("stem",))
-        given = replace(everything(words, 1, 60, begin=48), strengths=None, sketch=None)
+        given = replace(everything(1, 60, begin=48), strengths=None, sketch=None)
         for v in (-43, 0, 20):
             stem = replace(given.stem, visible=visible_stem(torch.tensor([48]), torch.tensor([v])))
             stem.present[:] = True
@@ -124,8 +125,8 @@ def test_stem_beyond_its_visibility_has_no_gradient(make_model, words):
     assert visible_stem(torch.tensor([48]), torch.tensor([0])).flatten().tolist() == [48 - STEM_LOOK_BACK, 48]
 
 
-def test_guidance_has_as_many_branches_as_it_needs(model, make_model, words):
-    given = replace(everything(words, 2, 12), strengths=None)
+def test_guidance_has_as_many_branches_as_it_needs(model):
+    given = replace(everything(2, 12), strengths=None)
     some = make_model("block_causal", granule=4, controls=("stem", "sketch"))
     for how, branches in (
         (Sampling(cfg_scale=1.0), 1),
@@ -143,9 +144,9 @@ def test_guidance_has_as_many_branches_as_it_needs(model, make_model, words):
     assert len(stacked) == 2 and stacked.strengths.tolist() == [[3.0, 1.5]] * 2
 
 
-def test_a_base_outpaints_with_every_control(make_model, words):
+def test_a_base_outpaints_with_every_control():
     base = make_model("bidirectional", controls=CONTROLS)
-    given, generator = everything(words, 2, 60), torch.Generator()
+    given, generator = everything(2, 60), torch.Generator()
     how = Sampling(steps=2)
     whole = outpaint(base, frames_of(2, 48, 1), given, 12, how, generator.manual_seed(1))
     for name in ("stem", "sketch"):
@@ -169,18 +170,18 @@ def rolled(model, given, blocks, seed=5):
         )
 
 
-def test_a_roll_out_equals_its_parallel_pass(model, words):
+def test_a_roll_out_equals_its_parallel_pass(model):
     """Blocks of mixed sizes, longer than the look-back, with sketch, beats and strengths."""
     blocks = (24, 4, 12, 4, 24, 12)
-    given = replace(everything(words, 2, sum(blocks)), stem=None)
+    given = replace(everything(2, sum(blocks)), stem=None)
     rollout = rolled(model, given, blocks)
     again = parallel_pass(model, rollout, given)
     assert again.requires_grad and (again - rollout.made).abs().max() < 1e-4
 
 
-def test_gradients_of_the_parallel_pass_equal_those_of_a_loop_over_blocks(model, words):
+def test_gradients_of_the_parallel_pass_equal_those_of_a_loop_over_blocks(model):
     blocks = (12, 24, 4)
-    given = replace(everything(words, 2, sum(blocks)), stem=None)
+    given = replace(everything(2, sum(blocks)), stem=None)
     rollout = rolled(model, given, blocks)
     parallel_pass(model, rollout, given).square().mean().backward()
     wanted = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -238,10 +239,10 @@ class Devices(TorchDispatchMode):
         return made
 
 
-def test_no_tensor_is_made_off_the_weights_device(model, words, monkeypatch):
+def test_no_tensor_is_made_off_the_weights_device(model, monkeypatch):
     """On the meta device, where nothing is computed: whatever a path makes there by itself would be on the processor."""
     model = model.to("meta")
-    given = everything(words, 2, 12).to("meta")
+    given = everything(2, 12).to("meta")
     randn = torch.randn
     monkeypatch.setattr(
         torch, "randn", lambda *shape, generator=None, **how: randn(*shape, **how)
@@ -286,8 +287,8 @@ def test_no_tensor_is_made_off_the_weights_device(model, words, monkeypatch):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card here")
-def test_a_roll_out_on_a_graphics_card(model, words):
-    given = replace(everything(words, 2, 24), stem=None)
+def test_a_roll_out_on_a_graphics_card(model):
+    given = replace(everything(2, 24), stem=None)
     rollout = rolled(model, given, (12, 12))
     there = model.to("cuda")
     made = parallel_pass(

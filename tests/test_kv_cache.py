@@ -3,17 +3,14 @@ alone."""
 
 import pytest
 import torch
+from small import make_model as model_of
+from small import words
 
 from lmdm_mini.conditioning import Conditions
 from lmdm_mini.diffusion.dit import DiT, DiTConfig
 from lmdm_mini.diffusion.kv_cache import SLACK, CachedTarget, KVCache, prefill
 from lmdm_mini.diffusion.masks import block_causal_mask, enc_dec_mask
 from lmdm_mini.transformer import GRANULE, WINDOW
-
-
-@pytest.fixture
-def model_of(make_model):
-    return make_model
 
 
 def uncached(model, history, x, t, text):
@@ -33,7 +30,7 @@ def uncached(model, history, x, t, text):
 
 
 @pytest.mark.parametrize("block", [12, 24, 48])
-def test_block_causal_cached_equals_the_whole_history(block, model_of, words):
+def test_block_causal_cached_equals_the_whole_history(block):
     """Many blocks, longer than the window, prompts changing in between; the history is not cut anywhere."""
     model, generator = model_of("block_causal"), torch.Generator().manual_seed(1)
     cache, history = KVCache(model), torch.zeros(1, 64, 0)
@@ -50,7 +47,7 @@ def test_block_causal_cached_equals_the_whole_history(block, model_of, words):
 
 @pytest.mark.parametrize("block", [12, 24, 48])
 @pytest.mark.parametrize("known", [0, 12, 96, 192])
-def test_enc_dec_cached_equals_the_window(block, known, model_of, words):
+def test_enc_dec_cached_equals_the_window(block, known):
     model, generator = model_of("enc_dec"), torch.Generator().manual_seed(2)
     cache = KVCache(model)
     for seed in range(2):  # the second context replaces the first
@@ -66,7 +63,7 @@ def test_enc_dec_cached_equals_the_window(block, known, model_of, words):
 
 
 @pytest.mark.parametrize("variant", ["enc_dec", "block_causal"])
-def test_context_hears_nothing_but_clean_sound(variant, model_of, words):
+def test_context_hears_nothing_but_clean_sound(variant):
     """By gradient: no hidden state of the context depends on noise level, noise, prompt or target, in any
     layer."""
     model, known, block = model_of(variant), 48, 24
@@ -100,7 +97,7 @@ def test_no_clean_frame_looks_at_noise_and_windows_end():
     assert own[250].nonzero().flatten().tolist() == list(range(240, 264))
 
 
-def test_the_hour_is_like_the_minute(model_of, words):
+def test_the_hour_is_like_the_minute():
     """Positions only count as differences: the same music an hour later gives the same numbers."""
     model, generator = model_of("block_causal"), torch.Generator().manual_seed(3)
     clean, x, t, text = (
@@ -122,7 +119,7 @@ def test_the_hour_is_like_the_minute(model_of, words):
     assert (made[0] - made[1]).abs().max() < 1e-4
 
 
-def test_late_context_comes_again(model_of, words):
+def test_late_context_comes_again():
     """Two granules taken back and replaced: as if the right ones had been there from the start."""
     model, generator = model_of("block_causal"), torch.Generator().manual_seed(4)
     past, wrong, right = (torch.randn(1, 64, n, generator=generator) for n in (300, 24, 24))
@@ -149,7 +146,7 @@ def test_late_context_comes_again(model_of, words):
         late.rollback(318)
 
 
-def test_memory_is_flat_and_bad_requests_are_refused(model_of, words):
+def test_memory_is_flat_and_bad_requests_are_refused():
     model = model_of("block_causal")
     cache = KVCache(model)
     size = cache.keys.numel()

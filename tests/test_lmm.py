@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_kv_cache import words
+from small import CODES, ENTRIES, SMALL, codes_of, make_lmm, played, words
 
 import lmdm_mini as lm
 from lmdm_mini.codec import load_codec
@@ -18,7 +18,7 @@ from lmdm_mini.diffusion.dit import DiT
 from lmdm_mini.discrete import train as lmm_training
 from lmdm_mini.discrete.cache import CachedBlock, LMMCache
 from lmdm_mini.discrete.lmm import LMM, LMMConfig, load_lmm, parameters, save_lmm, start_from
-from lmdm_mini.discrete.rvq import RVQ, RVQConfig, load_rvq, save_rvq
+from lmdm_mini.discrete.rvq import RVQ, load_rvq, save_rvq
 from lmdm_mini.discrete.stream import LMM_SETTINGS, LMMStream, sample_code, stream_lmm
 from lmdm_mini.discrete.train import as_codes, by_group, code_loss, draw_codes, train_lmm
 from lmdm_mini.latents import LatentPiece, LatentSet
@@ -26,50 +26,10 @@ from lmdm_mini.models import sampling
 from lmdm_mini.streaming import beats_from
 from lmdm_mini.transformer import BLOCKS
 
-CODES, ENTRIES = 5, 32
-SMALL = LMMConfig(
-    n_q=CODES,
-    context_n_q=3,
-    codebook_size=ENTRIES,
-    width=48,
-    heads=2,
-    encoder_layers=2,
-    temporal_layers=2,
-    depth_width=32,
-    depth_heads=2,
-    depth_layers=2,
-)
-
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    made = LMM(SMALL).eval().requires_grad_(False)
-    for p in made.parameters():  # nothing stays at its zero initialisation
-        p += 0.1 * torch.randn_like(p)
-    quantiser = RVQ(RVQConfig(CODES, ENTRIES))
-    quantiser.codebooks.copy_(torch.randn(CODES, ENTRIES, 64) / torch.arange(1, CODES + 1)[:, None, None])
-    object.__setattr__(made, "rvq", quantiser.eval().requires_grad_(False))
-    object.__setattr__(made, "codec", load_codec())
-    return made
-
-
-def codes_of(frames, seed=0, batch=1):
-    return torch.randint(ENTRIES, (batch, CODES, frames), generator=torch.Generator().manual_seed(seed))
-
-
-def played(model, cache, context, count, text, beat, pick):
-    """A block from the cache: its codes (1, CODES, count), and all logits (B, count, CODES, ENTRIES)."""
-    logits = []
-
-    def listen(given):
-        logits.append(given.clone())
-        return pick(given)
-
-    block = CachedBlock(model, cache, context, count, text, beats_from(beat, text.bpm, count))
-    for _ in range(count):
-        block(listen)
-    return block.codes[None].clone(), torch.stack(logits).unflatten(0, (count, CODES)).permute(2, 0, 1, 3)
+    return make_lmm()
 
 
 def uncached(model, context, codes, text, beat):

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from small import latents_of
 
 from lmdm_mini.codec import load_codec
 from lmdm_mini.diffusion import dit
@@ -14,28 +15,6 @@ from lmdm_mini.discrete.train_rvq import RVQLearner, all_frames, train_rvq
 from lmdm_mini.latents import ENDING, LATENTS, LatentPiece, read_packed
 
 SMALL = RVQConfig(n_q=4, codebook_size=32)
-
-
-def latents_of(frames=600, seed=0):
-    """Latents whose channels have something in common, as real ones have: (1, 64, frames)."""
-    generator = torch.Generator().manual_seed(seed)
-    mix = torch.randn(64, 6, generator=torch.Generator().manual_seed(7)) / 6**0.5
-    return (
-        mix @ torch.randn(6, frames, generator=generator) + 0.1 * torch.randn(64, frames, generator=generator)
-    )[None]
-
-
-@pytest.fixture(scope="module")
-def learner():
-    torch.manual_seed(0)
-    learner = RVQLearner(SMALL)
-    learner.init_from(latents_of()[0].T)
-    return learner.eval()
-
-
-@pytest.fixture(scope="module")
-def quantiser(learner):
-    return learner.rvq()
 
 
 def test_codes_have_their_shape_and_more_codes_keep_more(quantiser):
