@@ -47,7 +47,7 @@ def to_stereo(audio, sample_rate: float = SAMPLE_RATE) -> Tensor:
     audio = _as_stereo(audio)
     if not RATES[0] <= sample_rate <= RATES[1]:
         raise ValueError(
-            f"sample_rate is {sample_rate}; it must be from {RATES[0]} to {RATES[1]}, in Hz, for instance 44100."
+            f"sample_rate is {sample_rate}; it must be from {RATES[0]} to {RATES[1]} (in Hz; usual is 44100)."
         )
     peak = float(audio.abs().max())
     if peak > LOUDEST:
@@ -303,7 +303,7 @@ def write_audio(path, audio: Tensor) -> Path:
     """Writes ``(2, N)`` audio at 44.1 kHz; the suffix chooses the format (.wav and .flac 16 bit, .ogg, .mp3).
 
     Peaks beyond full scale would be cut off in the file: then all of it is written more quietly, and a
-    warning says so. The file is there when it is whole: if writing fails, nothing is left and an older file stays.
+    warning says so. The file is there when it is whole: if writing fails, an older file stays.
     Raises ValueError for a suffix or for audio that cannot be written, OSError if the disk refuses.
     """
     path = check_format(path)

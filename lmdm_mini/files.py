@@ -32,6 +32,12 @@ def written_whole(path, errors: tuple[type[Exception], ...] = ()) -> Iterator[Pa
         part.unlink(missing_ok=True)
 
 
+def write_text(path, text: str) -> None:
+    """Writes a text file whole, in UTF-8. Raises OSError."""
+    with written_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 def _reason(error: Exception, folder: Path) -> str:
     try:
         if shutil.disk_usage(folder).free < 1e6:

@@ -10,6 +10,7 @@ import torchaudio.functional as AF
 from lmdm_mini.complexity import counts as complexity
 from lmdm_mini.discrete.rvq import RVQ, RVQConfig
 from lmdm_mini.evaluation import codec as evaluate
+from lmdm_mini.evaluation.latent_health import look_ahead
 from lmdm_mini.evaluation import metrics
 from lmdm_mini.evaluation import other_codecs as reference_codecs
 
@@ -163,7 +164,7 @@ class PlainCodec(torch.nn.Module):
 
 
 def test_look_ahead_is_measured():
-    assert evaluate.look_ahead(PlainCodec()) == {"encoder": 1.0, "decoder": 0.0}
+    assert look_ahead(PlainCodec()) == {"encoder": 1.0, "decoder": 0.0}
 
 
 def test_table_is_made_written_and_cached(music, tmp_path, monkeypatch):

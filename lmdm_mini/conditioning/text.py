@@ -18,7 +18,6 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -26,8 +25,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lmdm_mini.conditioning.language import LANGUAGE_READOUT, fit_language_readout, warn_if_foreign
 from lmdm_mini.conditioning.prompt import Prompt, clean_mixture, named_bpm
 from lmdm_mini.corpus.captions import PARAPHRASES, STYLE_WORDS
+from lmdm_mini.lazy import loaded_once
 
 TEXT_CHANNELS = 384
 STYLE_READOUT = Path(__file__).with_name("style_readout.safetensors")
@@ -78,7 +79,7 @@ def stack_texts(texts: list[Text]) -> Text:
     )
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def _encoder():
     from transformers import AutoModel, AutoTokenizer  # here, because it takes seconds
     from transformers.utils import logging
@@ -165,7 +166,7 @@ def fit_style_readout() -> Tensor:
     return torch.cat([weight, (share - weight @ mean)[:, None]], 1)
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def _style_readout() -> Tensor:
     return load_file(STYLE_READOUT)["weight"]
 
@@ -186,6 +187,7 @@ def encode_text(prompts: list[Prompt]) -> Text:
     mixtures = [clean_mixture(prompt) for prompt in prompts]
     sentences = sorted({words for mixture in mixtures for words, _ in mixture})
     embedded = dict(zip(sentences, embed_sentences(sentences))) if sentences else {}
+    warn_if_foreign(embedded)
     texts = []
     for mixture in mixtures:
         tokens = (
@@ -215,5 +217,7 @@ def no_text(batch: int) -> Text:
 
 
 if __name__ == "__main__":
-    save_file({"weight": fit_style_readout().contiguous()}, STYLE_READOUT)
-    print(f"wrote {STYLE_READOUT}")
+    readouts = {STYLE_READOUT: fit_style_readout(), LANGUAGE_READOUT: fit_language_readout(embed_sentences)}
+    for path, weight in readouts.items():
+        save_file({"weight": weight.contiguous()}, path)
+        print(f"wrote {path}")
