@@ -24,6 +24,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lmdm_mini.files import written_whole
+
 HERE = Path(__file__).resolve().parent
 KINDS = {  # what a file can be, and what to call for it
     "model": "a model: load it with lmdm_mini.load()",
@@ -67,27 +69,11 @@ def cache_folder() -> Path:
 # -- writing -------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def written_whole(path) -> Iterator[Path]:
-    """A path to write to instead of `path`; what was written there is moved to `path` at the end, or deleted
-    if that failed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    except SafetensorError as error:  # of a full disk: not an OSError there
-        raise OSError(f"{path} could not be written ({error}). Is the disk full?") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def write(path, tensors: dict[str, Tensor], kind: str, **about) -> None:
     """Writes tensors as they are, with their kind and what `about` says, in JSON unless it is a string.
     Raises OSError."""
     strings = {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
-    with written_whole(path) as part:
+    with written_whole(path, (SafetensorError,)) as part:  # of a full disk: not an OSError there
         save_file(
             {name: x.detach().cpu().contiguous() for name, x in tensors.items()},
             str(part),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "lmdm_mini"
 FLOORS = (  # from the ground up: a module imports from its own floor and from those below it
-    {"audio", "checkpoints", "checks", "musical", "training"},
+    {"checks", "files", "lazy"},
+    {"audio", "checkpoints", "musical", "training"},
     {"corpus"},
     {"codec"},
     {"conditioning"},
@@ -18,6 +19,7 @@ FLOORS = (  # from the ground up: a module imports from its own floor and from t
     {"complexity"},
     {"evaluation"},
     {"widgets"},
+    {"commands"},
     {"book", "__init__", "__main__"},
 )
 STRANGERS = {

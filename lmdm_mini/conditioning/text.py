@@ -20,7 +20,6 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -31,8 +30,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lmdm_mini.checkpoints import cache_folder, write
+from lmdm_mini.conditioning.language import LANGUAGE_READOUT, fit_language_readout, warn_if_foreign
 from lmdm_mini.conditioning.prompt import Prompt, clean_mixture, named_bpm
 from lmdm_mini.corpus.captions import PARAPHRASES, STYLE_WORDS
+from lmdm_mini.lazy import loaded_once
 
 TEXT_CHANNELS = 384
 STYLE_READOUT = Path(__file__).with_name("style_readout.safetensors")
@@ -83,7 +84,7 @@ def stack_texts(texts: list[Text]) -> Text:
     )
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def _encoder():
     from transformers import AutoModel, AutoTokenizer  # here, because it takes seconds
     from transformers.utils import logging
@@ -188,7 +189,7 @@ def fit_style_readout() -> Tensor:
     return torch.cat([weight, (share - weight @ mean)[:, None]], 1)
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def _style_readout() -> Tensor:
     return load_file(STYLE_READOUT)["weight"]
 
@@ -209,6 +210,7 @@ def encode_text(prompts: list[Prompt]) -> Text:
     mixtures = [clean_mixture(prompt) for prompt in prompts]
     sentences = sorted({words for mixture in mixtures for words, _ in mixture})
     embedded = dict(zip(sentences, embed_sentences(sentences))) if sentences else {}
+    warn_if_foreign(embedded)
     texts = []
     for mixture in mixtures:
         tokens = (
@@ -234,5 +236,7 @@ def no_text(batch: int, device=None) -> Text:
 
 
 if __name__ == "__main__":
-    save_file({"weight": fit_style_readout().contiguous()}, STYLE_READOUT)
-    print(f"wrote {STYLE_READOUT}")
+    readouts = {STYLE_READOUT: fit_style_readout(), LANGUAGE_READOUT: fit_language_readout(embed_sentences)}
+    for path, weight in readouts.items():
+        save_file({"weight": weight.contiguous()}, path)
+        print(f"wrote {path}")

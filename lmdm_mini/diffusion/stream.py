@@ -8,13 +8,13 @@
 Notebook: 03_outpainting, 05_kv_caching. Paper: section 3.2.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from lmdm_mini.checks import guidance, whole_number
 from lmdm_mini.codec.codec import LATENT_CHANNELS
 from lmdm_mini.conditioning.conditions import Conditions, as_conditions, stack_conditions
 from lmdm_mini.conditioning.prompt import Prompt
@@ -29,6 +29,7 @@ from lmdm_mini.transformer import WINDOW
 
 OUTPAINTING = ("mask", "replace")
 SETTINGS = ("prompt", "cfg_scale", "steps", "block_latents")
+MOST_STEPS = 1000  # denoising steps a block
 
 
 @dataclass
@@ -206,21 +207,20 @@ class DiTStream(Stream):
         self.how = replace(self.how, cfg_scale=value)
 
     def check(self, changes: dict) -> dict:
-        steps, block, cfg_scale = (changes.get(name, 1) for name in ("steps", "block_latents", "cfg_scale"))
-        if steps != int(steps) or steps < 1:
-            raise ValueError(f"steps is {steps}; a whole number from 1 on is needed.")
-        if not math.isfinite(cfg_scale):
-            raise ValueError(f"cfg_scale is {cfg_scale}; it must be a finite number.")
-        c = self.model.config
-        if block != int(block) or not 1 <= block <= c.window:
-            raise ValueError(
-                f"block_latents is {block}; it must be from 1 to the model's window of {c.window} frames."
+        c, checked = self.model.config, dict(changes)
+        if "steps" in changes:
+            checked["steps"] = whole_number(changes["steps"], "steps", 1, MOST_STEPS)
+        if "cfg_scale" in changes:
+            checked["cfg_scale"] = guidance(changes["cfg_scale"])
+        if "block_latents" in changes:
+            block = checked["block_latents"] = whole_number(
+                changes["block_latents"], "block_latents", 1, c.window
             )
-        if self.cache and "block_latents" in changes and block not in c.blocks:
-            raise ValueError(
-                f"block_latents is {block}; a model of variant {c.variant} plays blocks of {c.blocks} frames."
-            )
-        return changes
+            if self.cache and block not in c.blocks:
+                raise ValueError(
+                    f"block_latents is {block}; a model of variant {c.variant} plays blocks of {c.blocks} frames."
+                )
+        return checked
 
     # -- context -------------------------------------------------------------------------------------
 

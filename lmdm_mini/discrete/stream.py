@@ -7,13 +7,13 @@ Notebook: 07_discrete_live_music_models. Paper: table 1; Magenta RealTime draws 
 1.3 and the 40 likeliest codes.
 """
 
-import math
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from lmdm_mini.checks import guidance, temperature, whole_number
 from lmdm_mini.conditioning.prompt import Prompt
 from lmdm_mini.discrete.cache import LONGEST, CachedBlock, LMMCache
 from lmdm_mini.discrete.lmm import LMM
@@ -64,22 +64,14 @@ class LMMStream(Stream):
         self.codes = self._encode_codes(self.context)  # (1, n_q, frames of the context)
 
     def check(self, changes: dict) -> dict:
-        entries = self.model.config.codebook_size
-        top_k, block = (changes.get(name, 1) for name in ("top_k", "block_latents"))
-        cfg_scale, temperature = (changes.get(name, 1.0) for name in ("cfg_scale", "temperature"))
-        if not math.isfinite(cfg_scale):
-            raise ValueError(f"cfg_scale is {cfg_scale}; it must be a finite number.")
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise ValueError(
-                f"temperature is {temperature}; it must be more than 0. For the likeliest codes, take top_k=1."
-            )
-        if not 1 <= top_k <= entries or top_k != int(top_k):
-            raise ValueError(
-                f"top_k is {top_k}; a whole number from 1 to the {entries} codes of a codebook is needed."
-            )
-        if not 1 <= block <= LONGEST or block != int(block):
-            raise ValueError(f"block_latents is {block}; this model plays blocks of 1 to {LONGEST} frames.")
-        return changes
+        checked, entries = dict(changes), self.model.config.codebook_size
+        for name, most in (("top_k", entries), ("block_latents", LONGEST)):
+            if name in changes:
+                checked[name] = whole_number(changes[name], name, 1, most)
+        for name, check in (("cfg_scale", guidance), ("temperature", temperature)):
+            if name in changes:
+                checked[name] = check(changes[name])
+        return checked
 
     def kept(self) -> list[Tensor]:
         return [value for value in vars(self.memory).values() if isinstance(value, Tensor)]

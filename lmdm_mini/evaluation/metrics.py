@@ -16,11 +16,13 @@ from functools import lru_cache
 import numpy as np
 import scipy.fft
 import torch
+import torch.nn.functional as F
 import torchaudio.functional as AF
 from torch import Tensor
 
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec.losses import mel_bands
+from lmdm_mini.lazy import loaded_once
 
 VISQOL_RATE = 48000  # audio mode is made for 48 kHz
 VISQOL_TOP = 4.7321  # what audio mode gives to two identical signals
@@ -72,7 +74,12 @@ def align(reference: Tensor, decoded: Tensor, max_delay: int = 8192) -> tuple[Te
     return moved, delay
 
 
-@lru_cache(maxsize=1)
+def as_long_as(audio: Tensor, decoded: Tensor) -> Tensor:
+    """`decoded` cut or padded to the length of `audio`, both ``(2, N)``."""
+    return F.pad(decoded[:, : audio.shape[1]], (0, max(0, audio.shape[1] - decoded.shape[1])))
+
+
+@loaded_once
 def _visqol_tool():
     """ViSQOL in audio mode, with its gammatone spectrogram computed by FFT instead of sample by sample.
 
