@@ -38,6 +38,14 @@ KINDS = {  # what a file can be, and what to call for it
 }
 
 
+MAKE = {  # the command that makes one
+    "codec": "train codec",
+    "quantiser": "train rvq",
+    "judge": "train clap",
+    "reference": "evaluate reference",
+}
+
+
 def find_data() -> Path:
     """The folder with checkpoints, latents, clips and results."""
     if "LMDM_MINI_DATA" in os.environ:
@@ -141,7 +149,9 @@ def read(path, kind: str, name: str | None = None) -> tuple[Path, dict[str, Tens
     path = Path(path) if path is not None else CHECKPOINTS / f"{name}.safetensors"
     if not path.is_file():
         there = "is a folder" if path.is_dir() else "is not there"
-        raise FileNotFoundError(f"{path} {there}: a {kind} is expected. {how_to_restore()}")
+        make = f" `python -m lmdm_mini {MAKE[kind]}` makes one." if kind in MAKE else ""
+        restore = f" {how_to_restore()}" if path.is_relative_to(DATA) else ""
+        raise FileNotFoundError(f"{path} {there}: a {kind} is expected.{restore}{make}")
     with explained(path, kind), safe_open(str(path), framework="pt") as file:
         about = file.metadata() or {}
         tensors = {key: file.get_tensor(key) for key in file.keys()}

@@ -33,7 +33,6 @@ from lmdm_mini.codec.spectrum import (
     FEATURES,
     HOP,
     N_FFT,
-    dct_matrix,
     overlap_add,
     spectral_features,
     stft,
@@ -74,14 +73,6 @@ def quickly(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return made.clone()
 
     return call
-
-
-def hadamard(size: int) -> Tensor:
-    """An orthogonal matrix whose entries are all of one size; `size` is a power of 2."""
-    matrix = torch.ones(1, 1)
-    while len(matrix) < size:
-        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)]) / 2**0.5
-    return matrix
 
 
 class Codec(nn.Module):
@@ -161,33 +152,6 @@ class Codec(nn.Module):
         they are.)"""
         self.latent_mean.lerp_(z.mean((0, 1)).float(), share)
         self.latent_var.lerp_((z.float() - self.latent_mean).square().mean((0, 1)), share)
-
-    @torch.no_grad()
-    def init_from_pca(self, features: Tensor, weight: Tensor) -> None:
-        """Sets the linear ways to the 64 principal components of patches: where training starts from.
-
-        Latents will be noisy, and the same noise in every channel should hurt least. A component of deviation
-        s suffers in proportion to s / g, g being its gain; with the sum of squared gains fixed, g = sqrt(s)
-        is best. A rotation then gives every channel the same variance and a share in all components.
-
-        features: (B, 4*T, FEATURES) of much music; weight: (4, FEATURES), how much an error in each counts
-        when it stays over the four frames of a patch (row 0) or changes, more and more quickly (1 to 3).
-        """
-        patch = features.unflatten(1, (-1, HOPS)).flatten(0, 1)  # (patches, 4, FEATURES)
-        time, scale, mean = dct_matrix(HOPS), weight.sqrt(), patch.mean(0)
-        weighted = (torch.einsum("kh,phf->pkf", time, patch - mean) * scale).flatten(1)
-        _, size, axes = torch.pca_lowrank(weighted, q=LATENT_CHANNELS, center=False, niter=4)
-        axes = axes.unflatten(0, (HOPS, -1))  # (4, FEATURES, 64)
-        into = torch.einsum("kh,kfc->hfc", time, axes * scale[..., None]).flatten(0, 1)
-        back = torch.einsum("kh,kfc->hfc", time, axes / scale[..., None]).flatten(0, 1)
-        spread, mean = size / len(patch) ** 0.5, mean.flatten()
-        gain = (spread / spread.mean()).sqrt()
-        rotation = hadamard(LATENT_CHANNELS)
-        self.enc_linear.weight.copy_(rotation @ (into * gain / spread).T)
-        self.enc_linear.bias.copy_(-self.enc_linear.weight @ mean)
-        self.dec_linear.weight.copy_((back * spread / gain) @ rotation.T)
-        self.dec_linear.bias.copy_(mean)
-        self.enc_scale.copy_(1 / features.flatten(0, 1).square().mean(0).sqrt().clamp_min(0.01))
 
     # -- audio <-> latents -------------------------------------------------------------------------
 

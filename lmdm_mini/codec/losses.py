@@ -62,7 +62,7 @@ MEL_FILTERS = mel_filters(N_FFT, 128)
 
 def pca_weight() -> Tensor:
     """(4, FEATURES): how much a squared error counts for the principal components, see
-    `Codec.init_from_pca`."""
+    `start_from_pca`."""
     parts = [ERB_WEIGHT / BINS, LOW_WEIGHT / BINS]
     parts += [
         torch.full((n * bands,), 1 / bands) for n, bands in ((2, DELAY_BANDS), (3, EAR_BANDS), (1, EAR_BANDS))

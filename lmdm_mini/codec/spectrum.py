@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+import torchaudio.functional as AF
 from torch import Tensor
 
 from lmdm_mini.audio import SAMPLE_RATE
@@ -97,10 +98,7 @@ def erb_weight() -> Tensor:
 def dct_matrix(frames: int) -> Tensor:
     """(frames, frames) orthonormal cosine transform (DCT-II): row 0 is what stays, the last what
     alternates."""
-    k = torch.arange(frames)
-    matrix = torch.cos(math.pi / frames * (k + 0.5) * k[:, None]) * (2 / frames) ** 0.5
-    matrix[0] /= 2**0.5
-    return matrix
+    return AF.create_dct(frames, frames, "ortho").T
 
 
 def _random_phases(rows: int = 997) -> Tensor:

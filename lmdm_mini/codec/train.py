@@ -12,13 +12,14 @@ from typing import Protocol
 import numpy as np
 import soundfile
 import torch
+from scipy.linalg import hadamard
 from torch import Tensor
 
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.checkpoints import check_codec
-from lmdm_mini.codec.codec import HOPS, Codec, load_codec, save_codec
+from lmdm_mini.codec.codec import HOPS, LATENT_CHANNELS, Codec, load_codec, save_codec
 from lmdm_mini.codec.losses import SOUND_SIZES, codec_losses, pca_weight, sound_losses
-from lmdm_mini.codec.spectrum import HOP, N_FFT, spectral_features, stft
+from lmdm_mini.codec.spectrum import HOP, N_FFT, dct_matrix, spectral_features, stft
 from lmdm_mini.corpus.data import load_manifest, pieces
 from lmdm_mini.training.precision import fast_autocast
 from lmdm_mini.training.run import Run, Schedule, TrainSettings
@@ -220,6 +221,34 @@ def crop_samples(frames: int) -> int:
     return HOPS * frames * HOP + N_FFT
 
 
+@torch.no_grad()
+def start_from_pca(codec: Codec, features: Tensor, weight: Tensor) -> None:
+    """Sets the linear ways of a codec to the 64 principal components of patches: where training starts from.
+
+    Latents will be noisy, and the same noise in every channel should hurt least. A component of standard deviation s suffers
+    in proportion to s / g, g being its gain; with the sum of squared gains fixed, g = sqrt(s) is best. A rotation then
+    gives every channel the same variance and a share in all components.
+
+    features: (B, 4*T, FEATURES) of much music; weight: (4, FEATURES), how much an error in each counts when it stays over
+    the four frames of a patch (row 0) or changes, more and more quickly (1 to 3).
+    """
+    patch = features.unflatten(1, (-1, HOPS)).flatten(0, 1)  # (patches, 4, FEATURES)
+    time, scale, mean = dct_matrix(HOPS), weight.sqrt(), patch.mean(0)
+    weighted = (torch.einsum("kh,phf->pkf", time, patch - mean) * scale).flatten(1)
+    _, size, axes = torch.pca_lowrank(weighted, q=LATENT_CHANNELS, center=False, niter=4)
+    axes = axes.unflatten(0, (HOPS, -1))  # (4, FEATURES, 64)
+    into = torch.einsum("kh,kfc->hfc", time, axes * scale[..., None]).flatten(0, 1)
+    back = torch.einsum("kh,kfc->hfc", time, axes / scale[..., None]).flatten(0, 1)
+    spread, mean = size / len(patch) ** 0.5, mean.flatten()
+    gain = (spread / spread.mean()).sqrt()
+    rotation = torch.from_numpy(hadamard(LATENT_CHANNELS)).float() / LATENT_CHANNELS**0.5
+    codec.enc_linear.weight.copy_(rotation @ (into * gain / spread).T)
+    codec.enc_linear.bias.copy_(-codec.enc_linear.weight @ mean)
+    codec.dec_linear.weight.copy_((back * spread / gain) @ rotation.T)
+    codec.dec_linear.bias.copy_(mean)
+    codec.enc_scale.copy_(1 / features.flatten(0, 1).square().mean(0).sqrt().clamp_min(0.01))
+
+
 def train_codec(
     settings: TrainSettings,
     recordings: Path,
@@ -250,7 +279,8 @@ def train_codec(
     audio = TrainingAudio(*files, batch, samples, seed + run.step)
     if start is None and run.step == 0:
         spectra = [stft(audio.next()) for _ in range(200 // batch + 1)]
-        codec.init_from_pca(torch.cat([spectral_features(x.real, x.imag) for x in spectra]), pca_weight())
+        features = torch.cat([spectral_features(x.real, x.imag) for x in spectra])
+        start_from_pca(codec, features, pca_weight())
         run.average.load_state_dict(codec.state_dict())
     losses = CodecLoss(
         codec,

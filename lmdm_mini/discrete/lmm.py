@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmdm_mini.checkpoints import load_model, save_model
+from lmdm_mini.checkpoints import how_to_restore, load_model, save_model
 from lmdm_mini.codec.codec import LATENT_CHANNELS, load_codec
 from lmdm_mini.conditioning.clock import (
     CLOCK_PERIODS,
@@ -321,7 +321,7 @@ def load_lmm(path=None, rvq: Path | None = None) -> LMM:
     if model.facts.get("rvq") != quantiser.fingerprint:
         raise ValueError(
             f"this model was trained on codes of quantiser {model.facts.get('rvq')}, not of {quantiser.fingerprint}: their "
-            "codes mean different things. Restore both with `git checkout -- data/checkpoints`, or train the model anew."
+            f"codes mean different things. Train the model anew, or take both from one place. {how_to_restore()}"
         )
     _check_fits(model.config, quantiser)
     object.__setattr__(model, "rvq", quantiser)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lmdm_mini.checkpoints import how_to_restore
 from lmdm_mini.conditioning.clock import frames_to_beats
 from lmdm_mini.conditioning.conditions import Conditions
 from lmdm_mini.conditioning.prompt import parse_bpm
@@ -64,7 +65,7 @@ class LatentSet:
     ):
         if not pieces:
             raise ValueError(
-                "no latents to train on: build the corpus, or restore data/latents (`git checkout -- data`)."
+                f"no latents to train on: build the corpus, or take the shipped ones. {how_to_restore()}"
             )
         self.pieces, self.rng = pieces, random.Random(seed)
         self.generator = torch.Generator().manual_seed(seed)
