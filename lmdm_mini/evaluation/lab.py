@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lmdm_mini.audio import SAMPLE_RATE, write_audio
-from lmdm_mini.checkpoints import LATENTS, RESULTS
+from lmdm_mini.checkpoints import LATENTS, RESULTS, how_to_restore
 from lmdm_mini.codec.codec import load_codec
 from lmdm_mini.complexity.timing import rtf, time_to_first_audio
 from lmdm_mini.evaluation.judges import load_clap
@@ -106,7 +106,7 @@ def read_points(table: Path = RESULTS / "lab.json", sounds: Path = SOUNDS) -> li
     FileNotFoundError says what is missing."""
     if not table.is_file():
         raise FileNotFoundError(
-            f"no table at {table}: `git checkout -- data` restores it, `python -m lmdm_mini evaluate lab` makes it anew."
+            f"no table at {table}. {how_to_restore()} `python -m lmdm_mini evaluate lab` makes it anew."
         )
     told = json.loads(table.read_text())
     rows = [
@@ -115,5 +115,5 @@ def read_points(table: Path = RESULTS / "lab.json", sounds: Path = SOUNDS) -> li
     ]
     missing = [row["sound"].name for row in rows if not row["sound"].is_file()]
     if missing:
-        raise FileNotFoundError(f"{sounds} lacks {', '.join(missing)}: `git checkout -- data` restores it.")
+        raise FileNotFoundError(f"{sounds} lacks {', '.join(missing)}. {how_to_restore()}")
     return rows

@@ -14,12 +14,11 @@ from itertools import zip_longest
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lmdm_mini.checkpoints import LATENTS
+from lmdm_mini.checkpoints import LATENTS, check_codec, explained, read
 from lmdm_mini.codec.codec import LATENT_RATE
 from lmdm_mini.corpus.data import SPLITS, load_manifest, pieces
 from lmdm_mini.latents.encode import read_latents
@@ -92,23 +91,13 @@ def pack_splits(corpus, fingerprint: str, hours: float, folder=LATENTS) -> str:
 def read_packed(path, fingerprint: str) -> list[LatentPiece]:
     """The pieces of a file of :func:`pack_latents`.
 
-    Raises FileNotFoundError, or ValueError if another encoder made them.
+    Raises FileNotFoundError, or ValueError if it is damaged or another encoder made them.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no latents at {path}: restore them with `git checkout -- data/latents`.")
-    with safe_open(str(path), framework="pt") as file:
-        about = file.metadata() or {}
-        if about.get("codec") != fingerprint:
-            raise ValueError(
-                f"{path.name} was made by encoder {about.get('codec')}, not by {fingerprint}: restore both with "
-                "`git checkout -- data`."
-            )
+    path, tensors, about = read(path, "latents")
+    check_codec(path, about.get("codec"), fingerprint)
+    with explained(path, "latents"):
         return [
-            LatentPiece(
-                **row,
-                latents=(file.get_tensor(row["id"]) * file.get_tensor(f"{row['id']}.scale")[:, None]).half(),
-            )
+            LatentPiece(**row, latents=(tensors[row["id"]] * tensors[f"{row['id']}.scale"][:, None]).half())
             for row in json.loads(about["pieces"])
         ]
 
