@@ -38,6 +38,14 @@ KINDS = {  # what a file can be, and what to call for it
 }
 
 
+MAKE = {  # the command that makes one
+    "codec": "train codec",
+    "quantiser": "train rvq",
+    "judge": "train clap",
+    "reference": "evaluate reference",
+}
+
+
 def find_data() -> Path:
     """The folder with checkpoints, latents, clips and results."""
     if "LMDM_MINI_DATA" in os.environ:
@@ -59,6 +67,11 @@ def how_to_restore() -> str:
     if DATA == HERE / "data":
         return "Install the package again: pip install --force-reinstall --no-deps and where it came from."
     return "Copy the folder data from a fresh download of the project, or set LMDM_MINI_DATA to one."
+
+
+def cache_folder() -> Path:
+    """Where things are kept between runs that can be made anew at any time: of this user, outside the project."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lmdm_mini"
 
 
 # -- writing -------------------------------------------------------------------------------------------
@@ -91,9 +104,8 @@ def fingerprint(parts: Iterable[str | Tensor], digits: int = 16) -> str:
         if isinstance(part, str):
             digest.update(part.encode())
         else:
-            same = (
-                part.detach().cpu().half().contiguous() + 0.0
-            )  # -0 and 0 are one number but two bit patterns
+            # -0 and 0 are one number but two bit patterns
+            same = part.detach().cpu().half().contiguous() + 0.0
             digest.update(same.numpy().tobytes())
     return digest.hexdigest()[:digits]
 
@@ -137,7 +149,9 @@ def read(path, kind: str, name: str | None = None) -> tuple[Path, dict[str, Tens
     path = Path(path) if path is not None else CHECKPOINTS / f"{name}.safetensors"
     if not path.is_file():
         there = "is a folder" if path.is_dir() else "is not there"
-        raise FileNotFoundError(f"{path} {there}: a {kind} is expected. {how_to_restore()}")
+        make = f" `python -m lmdm_mini {MAKE[kind]}` makes one." if kind in MAKE else ""
+        restore = f" {how_to_restore()}" if path.is_relative_to(DATA) else ""
+        raise FileNotFoundError(f"{path} {there}: a {kind} is expected.{restore}{make}")
     with explained(path, kind), safe_open(str(path), framework="pt") as file:
         about = file.metadata() or {}
         tensors = {key: file.get_tensor(key) for key in file.keys()}

@@ -18,11 +18,10 @@ from lmdm_mini.checks import SEEDS, guidance, real_number, temperature, whole_nu
 from lmdm_mini.codec.codec import ENCODER_AHEAD, FRAME_SAMPLES
 from lmdm_mini.conditioning.prompt import Prompt
 from lmdm_mini.diffusion.dit import DiT, load_dit
-from lmdm_mini.diffusion.stream import Stream, stream_dit
+from lmdm_mini.diffusion.stream import stream_dit
 from lmdm_mini.discrete.lmm import LMM, load_lmm, start_from
 from lmdm_mini.discrete.stream import stream_lmm
-from lmdm_mini.streaming import take
-from lmdm_mini.transformer import GRANULE
+from lmdm_mini.streaming import Stream, take
 
 Model = DiT | LMM
 
@@ -55,7 +54,7 @@ def stream(
     cfg_scale: float = 2.0,
     seed: int = 0,
     context: Tensor | None = None,
-    context_latents: int = 192,
+    context_latents: int | None = None,
     **settings,
 ) -> Stream:
     """Music without end, block after block.
@@ -83,24 +82,25 @@ def stream(
     if context is not None:
         context = to_stereo(context)
         _warn_if_too_short(plain, context, context_latents)
+    size = None if context_latents is None else whole_number(context_latents, "context_latents", 0)
     begin = stream_lmm if isinstance(plain, LMM) else stream_dit
     return begin(
-        model,
+        plain,
         prompt,
         whole_number(block_latents, "block_latents", 1),
         cfg_scale=guidance(cfg_scale),
         seed=whole_number(seed, "seed", *SEEDS),
         context=context,
-        context_latents=whole_number(context_latents, "context_latents", 0),
+        context_latents=size,
         **settings,
     )
 
 
-def _warn_if_too_short(model: Model, context: Tensor, context_latents: int) -> None:
-    """Warns of a context (2, N) of which nothing is heard: live variants keep whole granules."""
-    if isinstance(model, LMM) or model.config.variant == "bidirectional" or not context_latents:
+def _warn_if_too_short(model: Model, context: Tensor, context_latents: int | None) -> None:
+    """Warns of a context (2, N) that is too short to count: live variants keep whole granules."""
+    if isinstance(model, LMM) or not model.variant.caches or context_latents == 0:
         return
-    needed = GRANULE * FRAME_SAMPLES + ENCODER_AHEAD
+    needed = model.config.granule * FRAME_SAMPLES + ENCODER_AHEAD
     if context.shape[-1] < needed:
         warnings.warn(
             f"the context lasts {context.shape[-1] / SAMPLE_RATE:.2f} s, but {model.config.variant} hears "

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_evaluate import PlainCodec
+from small import PlainCodec
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -234,9 +234,8 @@ def test_what_follows_from_the_passes():
     assert (
         complexity.bytes_read(step, True) == 8 * 4 * (once + ends) == 2 * complexity.bytes_read(step, True, 2)
     )
-    kept = (
-        2 * 6 * 224 * 2 * (192 + 48 + 48 + 10)
-    )  # keys and values, layers, width, branches: context, slack and target; words
+    # keys and values, layers, width, branches: context, slack and target; words
+    kept = 2 * 6 * 224 * 2 * (192 + 48 + 48 + 10)
     assert complexity.bytes_read(step, False) == 8 * 4 * kept
 
 

@@ -128,3 +128,12 @@ def check_training(args: argparse.Namespace) -> None:
         path = getattr(args, name, None)
         if path is not None and not path.is_file():
             raise FileNotFoundError(f"--{name}: no file of weights at {path}.")
+
+
+def training_settings(args: argparse.Namespace):
+    """The options that all trainings share, as :class:`lmdm_mini.training.run.TrainSettings`."""
+    from lmdm_mini.training.run import TrainSettings
+
+    device = getattr(args, "accelerator", "cpu")
+    compiled = not getattr(args, "eager", True)
+    return TrainSettings(args.out, args.corpus, args.steps, args.batch, args.lr, args.seed, device, compiled)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lmdm_mini.commands.options import RUNS, add_eager, add_training, check_training
+from lmdm_mini.commands.options import RUNS, add_eager, add_training, check_training, training_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,16 +25,9 @@ def run(args: argparse.Namespace) -> None:
     from lmdm_mini.codec.train import train_codec
     from lmdm_mini.discrete.rvq import load_rvq
 
+    settings = training_settings(args)
+    settings.out = args.out / ("codec_decoder" if args.start else "codec")
     path = train_codec(
-        args.out / ("codec_decoder" if args.start else "codec"),
-        args.corpus,
-        args.recordings,
-        args.steps,
-        args.batch,
-        lr=args.lr,
-        seed=args.seed,
-        start=args.start,
-        rvq=load_rvq() if args.start else None,
-        compiled=not args.eager,
+        settings, args.recordings, start=args.start, quantiser=load_rvq() if args.start else None
     )
     print(f"weights are in {path}")

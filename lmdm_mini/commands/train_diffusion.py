@@ -3,7 +3,13 @@
 import argparse
 from pathlib import Path
 
-from lmdm_mini.commands.options import add_accelerator, add_eager, add_training, check_training
+from lmdm_mini.commands.options import (
+    add_accelerator,
+    add_eager,
+    add_training,
+    check_training,
+    training_settings,
+)
 
 DEFAULTS = {  # steps, batch, learning rate
     "base": (5400, 16, 2e-3),
@@ -52,17 +58,6 @@ def run(args: argparse.Namespace) -> None:
     from lmdm_mini.diffusion.train import train_model
 
     live = {} if args.what == "base" else {"learn": args.learn, "splices": not args.no_splices}
-    path = train_model(
-        args.out,
-        args.corpus,
-        "bidirectional" if args.what == "base" else args.what,
-        args.steps,
-        args.batch,
-        args.lr,
-        args.seed,
-        accelerator=args.accelerator,
-        compiled=not args.eager,
-        start=args.start,
-        **live,
-    )
+    variant = "bidirectional" if args.what == "base" else args.what
+    path = train_model(training_settings(args), variant, start=args.start, **live)
     print(f"weights are in {path}")

@@ -4,7 +4,13 @@ import argparse
 from pathlib import Path
 
 from lmdm_mini.checks import whole_number
-from lmdm_mini.commands.options import add_accelerator, add_eager, add_training, check_training
+from lmdm_mini.commands.options import (
+    add_accelerator,
+    add_eager,
+    add_training,
+    check_training,
+    training_settings,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,29 +44,9 @@ def run(args: argparse.Namespace) -> None:
         from lmdm_mini.discrete.rvq import RVQConfig
         from lmdm_mini.discrete.train_rvq import train_rvq
 
-        path = train_rvq(
-            args.out,
-            args.corpus,
-            args.steps,
-            args.batch,
-            args.lr,
-            args.seed,
-            RVQConfig(args.n_q),
-            args.dropout,
-        )
+        path = train_rvq(training_settings(args), config=RVQConfig(args.n_q), dropout=args.dropout)
     else:
         from lmdm_mini.discrete.train import train_lmm
 
-        path = train_lmm(
-            args.out,
-            args.corpus,
-            args.steps,
-            args.batch,
-            args.lr,
-            args.seed,
-            args.n_q,
-            args.rvq,
-            accelerator=args.accelerator,
-            compiled=not args.eager,
-        )
+        path = train_lmm(training_settings(args), n_q=args.n_q, rvq=args.rvq)
     print(f"weights are in {path}")

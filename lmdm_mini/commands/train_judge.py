@@ -2,7 +2,7 @@
 
 import argparse
 
-from lmdm_mini.commands.options import add_training, check_training
+from lmdm_mini.commands.options import add_training, check_training, training_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,5 +15,5 @@ def run(args: argparse.Namespace) -> None:
     check_training(args)
     from lmdm_mini.evaluation.judges import train_clap
 
-    path = train_clap(args.out, args.corpus, args.steps, args.batch, args.lr, args.seed)
+    path = train_clap(training_settings(args))
     print(f"weights are in {path}")

@@ -198,7 +198,7 @@ def bench_stream(
         parts = median_parts(made)
         whole = sum(parts.values())
         guided, tokens = is_guided(playing.text, cfg_scale), playing.text.tokens.shape[1] + 1
-        in_work = (block + (context if model.config.variant == "bidirectional" else 0)) * (2 if guided else 1)
+        in_work = (block + (0 if model.variant.caches else context)) * (2 if guided else 1)
         rows.append(
             {
                 "model": model.name,

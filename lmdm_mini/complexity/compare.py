@@ -8,8 +8,6 @@ import math
 import statistics
 from functools import partial
 
-import torch
-
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec.codec import FRAME_SAMPLES
 from lmdm_mini.complexity.bench import in_steady_state, median_parts
@@ -17,6 +15,7 @@ from lmdm_mini.complexity.counts import block_passes, network_evaluations, seque
 from lmdm_mini.complexity.roofline import Machine, predict
 from lmdm_mini.complexity.timing import rtf, time_to_first_audio
 from lmdm_mini.conditioning.text import encode_text
+from lmdm_mini.discrete.lmm import LMM
 from lmdm_mini.models import load, sampling, stream
 
 PROMPT = "funk, 110 bpm"
@@ -47,13 +46,7 @@ def measure_block(
 def memory_of(model, playing) -> int:
     """Bytes of a model's weights and of what its stream keeps; the codec, which is the same for all, is not
     in it."""
-    kept = [
-        value
-        for holder in (playing.cache, getattr(playing, "memory", None))
-        if holder is not None
-        for value in vars(holder).values()
-    ]
-    tensors = [*model.parameters(), *(value for value in kept if isinstance(value, torch.Tensor))]
+    tensors = [*model.parameters(), *playing.kept()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
@@ -75,7 +68,7 @@ def compare_systems(
     "sequential" (passes through a network, one after another), "memory" (bytes of weights and caches) and
     "lmm" (how many times as long the discrete model takes for a block, measured next to it).
     """
-    discrete = next(model for model in models if model.config.variant == "lmm")
+    discrete = next(model for model in models if isinstance(model, LMM))
     rows = []
     for guided, count in itertools.product(guidance, steps):
         some = []
@@ -162,7 +155,7 @@ def compare_predictions(
     """
     rows = []
     for model in models:
-        discrete = model.config.variant == "lmm"
+        discrete = isinstance(model, LMM)
         for block, count, guided in itertools.product(blocks, (0,) if discrete else steps, guidance):
             measured = measure_block(model, context_latents, block, count, guided, repeats)
             parts = predict(

@@ -20,9 +20,10 @@ from lmdm_mini.codec.codec import HOPS, LATENT_CHANNELS, TILE, CodecConfig
 from lmdm_mini.codec.spectrum import BINS, DELAY_BANDS, EAR_BANDS, FEATURES
 from lmdm_mini.conditioning.clock import CLOCK_PERIODS, TEMPO_CHANNELS
 from lmdm_mini.conditioning.text import TEXT_CHANNELS
-from lmdm_mini.diffusion.dit import DiT, DiTConfig
+from lmdm_mini.diffusion.dit import VARIANTS, DiT, DiTConfig
 from lmdm_mini.diffusion.kv_cache import SLACK
 from lmdm_mini.discrete.lmm import LMM, LMMConfig
+from lmdm_mini.transformer import hidden_width
 
 CLOCK_CHANNELS, TIME_CHANNELS = 2 * len(CLOCK_PERIODS), 256
 
@@ -101,11 +102,6 @@ def layer_products(
     )
 
 
-def hidden_width(width: int, expansion: float) -> int:
-    """Of a feed-forward."""
-    return int(expansion * width) // 32 * 32
-
-
 # Numbers that a layer reads and writes between its products, in widths a row: norms 4, shifts and gates 10,
 # queries and keys 24 (norm 10, RoPE 14); 10 more where it hears a prompt, 4 where keys and values are put
 # into a cache. A feed-forward: 5 hidden widths.
@@ -128,8 +124,9 @@ def block_passes(
     two.
     """
     branches = 2 if guided else 1
-    make = _discrete_passes if config.variant == "lmm" else _diffusion_passes
-    codec = codec_pass(block_latents, config if config.variant == "lmm" else None)
+    discrete = isinstance(config, LMMConfig)
+    make = _discrete_passes if discrete else _diffusion_passes
+    codec = codec_pass(block_latents, config if discrete else None)
     return [*make(config, context_latents, block_latents, steps, tokens, branches), codec]
 
 
@@ -154,7 +151,7 @@ def _diffusion_passes(
         config.width,
         hidden_width(config.width, config.expansion),
         config.depth,
-        config.variant != "bidirectional",
+        VARIANTS[config.variant].caches,
     )
     clock = Product(branches * (o if cached else s + o), CLOCK_CHANNELS, w)
     text = _text_products(config, depth, tokens, branches)
@@ -195,9 +192,9 @@ def _diffusion_passes(
             read + 5 * branches * o * w,
         )
     ]
-    again = (
-        s if config.variant == "enc_dec" else o
-    )  # context frames whose keys and values are computed for this block
+    # context frames whose keys and values are computed for this block
+    across_blocks = VARIANTS[config.variant].across_blocks
+    again = o if across_blocks else s
     if again:
         products = (
             Product(again, LATENT_CHANNELS, w),
@@ -212,7 +209,7 @@ def _diffusion_passes(
                 again,
                 1,
                 products,
-                29 * depth + (49 if config.variant == "enc_dec" else 48),
+                29 * depth + (48 if across_blocks else 49),
                 read,
             )
         )
@@ -375,5 +372,5 @@ def block_flops(
 def parameter_count(config: DiTConfig | LMMConfig) -> int:
     """Parameters of a model of this configuration. Nothing is allocated."""
     with torch.device("meta"):
-        model = LMM(config) if config.variant == "lmm" else DiT(config)
+        model = LMM(config) if isinstance(config, LMMConfig) else DiT(config)
     return sum(p.numel() for p in model.parameters())

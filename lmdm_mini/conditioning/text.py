@@ -13,18 +13,23 @@ mixed.
 Notebook: 02_rectified_flow. Paper: section 3.1 (text conditioning).
 """
 
+import hashlib
 import importlib.util
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from tqdm.auto import tqdm
 
+from lmdm_mini.checkpoints import cache_folder, write
 from lmdm_mini.conditioning.language import LANGUAGE_READOUT, fit_language_readout, warn_if_foreign
 from lmdm_mini.conditioning.prompt import Prompt, clean_mixture, named_bpm
 from lmdm_mini.corpus.captions import PARAPHRASES, STYLE_WORDS
@@ -95,7 +100,7 @@ def _encoder():
     return tokenizer, model.eval().requires_grad_(False)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def embed_sentences(sentences: list[str]) -> list[Tensor]:
     """Sentences to embeddings, each (1 + tokens, 384): the mean of its tokens, then the tokens."""
     tokenizer, model = _encoder()
@@ -106,9 +111,8 @@ def embed_sentences(sentences: list[str]) -> list[Tensor]:
             stacklevel=3,
         )
     found: dict[int, Tensor] = {}
-    order = sorted(
-        range(len(sentences)), key=lambda i: len(sentences[i])
-    )  # little is filled up, which would cost as much as words
+    # sentences of one length together: what is filled up would cost as much as words
+    order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
     for some in (order[i : i + 64] for i in range(0, len(order), 64)):
         batch = tokenizer(
             [sentences[i] for i in some],
@@ -123,6 +127,25 @@ def embed_sentences(sentences: list[str]) -> list[Tensor]:
             for i, row, there in zip(some, states, real)
         }
     return [found[i] for i in range(len(sentences))]
+
+
+def embedded_once(sentences: list[str]) -> dict[str, Tensor]:
+    """Many sentences to embeddings in half precision, as :func:`embed_sentences`. They are kept in the user's cache folder,
+    so that the next training with the same captions starts at once."""
+    words = sorted(set(sentences))
+    key = hashlib.sha256("\n".join([str(MAX_TOKENS), *words]).encode()).hexdigest()[:16]
+    path = cache_folder() / f"captions-{key}.safetensors"
+    try:
+        kept = load_file(path)
+        parts = kept["tokens"].split(kept["lengths"].tolist())
+    except (OSError, SafetensorError, KeyError, RuntimeError):
+        parts = []
+        for i in tqdm(range(0, len(words), 64), desc="embedding captions", leave=False):
+            parts += [tokens.half() for tokens in embed_sentences(words[i : i + 64])]
+        lengths = torch.tensor([len(tokens) for tokens in parts])
+        with suppress(OSError):  # a cache that cannot be written costs a minute, not the training
+            write(path, {"tokens": torch.cat(parts), "lengths": lengths}, "captions")
+    return dict(zip(words, parts, strict=True))
 
 
 def sentence_embedding(tokens: Tensor) -> Tensor:
@@ -206,14 +229,10 @@ def encode_text(prompts: list[Prompt]) -> Text:
     return stack_texts(texts)
 
 
-def no_text(batch: int) -> Text:
+def no_text(batch: int, device=None) -> Text:
     """The unconditional branch of guidance: one token that is not there, no sentence, and any tempo."""
-    return Text(
-        torch.zeros(batch, 1, TEXT_CHANNELS),
-        torch.full((batch, 1), -math.inf),
-        torch.zeros(batch),
-        torch.zeros(batch, TEXT_CHANNELS),
-    )
+    zeros = torch.zeros(batch, 1, TEXT_CHANNELS, device=device)
+    return Text(zeros, torch.full((batch, 1), -math.inf, device=device), zeros[:, 0, 0], zeros[:, 0])
 
 
 if __name__ == "__main__":

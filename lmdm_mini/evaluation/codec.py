@@ -178,10 +178,8 @@ def evaluate_codec(
     if not clips_by_set or not all(clips_by_set.values()):
         raise ValueError("every set needs at least one clip to be judged on; test_clips() gives some.")
     names = tuple(REFERENCE_CODECS) if references is True else tuple(references or ())
-    ways, kbps = (
-        {"ours": (codec.encode, codec.decode)},
-        {},
-    )  # ways: from audio (1, 2, N) to what is told of it, and back
+    # ways: from audio (1, 2, N) to what is told of it, and back
+    ways, kbps = {"ours": (codec.encode, codec.decode)}, {}
     if rvq is not None:
         in_codes = f"ours, {rvq.n_q} codes"
         ways[in_codes] = (

@@ -106,7 +106,7 @@ def read_points(table: Path = RESULTS / "lab.json", sounds: Path = SOUNDS) -> li
     FileNotFoundError says what is missing."""
     if not table.is_file():
         raise FileNotFoundError(
-            f"no table at {table}. {how_to_restore()} `python -m lmdm_mini evaluate lab` makes it anew."
+            f"no table at {table}: `python -m lmdm_mini evaluate lab` makes it. {how_to_restore()}"
         )
     told = json.loads(table.read_text())
     rows = [

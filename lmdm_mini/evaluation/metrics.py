@@ -21,6 +21,7 @@ import torchaudio.functional as AF
 from torch import Tensor
 
 from lmdm_mini.audio import SAMPLE_RATE
+from lmdm_mini.codec.losses import mel_bands
 from lmdm_mini.lazy import loaded_once
 
 VISQOL_RATE = 48000  # audio mode is made for 48 kHz
@@ -136,12 +137,6 @@ def visqol(reference: Tensor, degraded: Tensor) -> float:
 
 
 @lru_cache(maxsize=8)
-def mel_bands(n_fft: int, n_mels: int) -> Tensor:
-    """Slaney mel filters ``(n_mels, n_fft // 2 + 1)``, the ones auraloss takes from librosa."""
-    bank = AF.melscale_fbanks(n_fft // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, "slaney", "slaney")
-    return bank.T.contiguous()
-
-
 def _magnitude(audio: Tensor, n_fft: int, hop: int, window: int) -> Tensor:
     spectrum = torch.stft(audio, n_fft, hop, window, torch.hann_window(window), return_complex=True)
     return (spectrum.real**2 + spectrum.imag**2).clamp(min=1e-8).sqrt()  # (2, bins, frames); auraloss's floor

@@ -33,6 +33,7 @@ from lmdm_mini.complexity.counts import block_passes, network_evaluations
 from lmdm_mini.complexity.timing import rtf, time_to_first_audio
 from lmdm_mini.conditioning.text import encode_text
 from lmdm_mini.corpus.captions import HELD_OUT_WORDING
+from lmdm_mini.diffusion.dit import DiT
 from lmdm_mini.diffusion.flow import euler, schedule
 from lmdm_mini.evaluation.judges import STYLES, embed_audio, load_clap
 from lmdm_mini.evaluation.real_music import (
@@ -55,7 +56,7 @@ def make_clips(
     """One window of latents a prompt, (B, 64, 240); all but the base play it block after block. settings: see
     :func:`lmdm_mini.models.sampling`."""
     generator, made = torch.Generator().manual_seed(seed), []
-    if model.config.variant != "bidirectional":
+    if not isinstance(model, DiT) or model.variant.caches:
         for i, prompt in enumerate(tqdm(prompts, desc="playing", leave=False)):
             playing = stream(model, prompt, 48, cfg_scale, seed + i, **settings)
             made.append(torch.cat([next(playing).latents for _ in range(FRAMES // 48)], -1))

@@ -40,9 +40,8 @@ class EngineProcess:
     def __init__(self, name: str = "block_causal", checkpoint: Path | None = None, context=None, **settings):
         spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
         self.pipe, other = spawn.Pipe()
-        self.sending = (
-            threading.Lock()
-        )  # cells, messages of the browser and the relay send, each from a thread of its own
+        # cells, messages of the browser and the relay send, each from a thread of its own
+        self.sending = threading.Lock()
         context = None if context is None else to_stereo(context).numpy()
         self.process = spawn.Process(
             target=work,
