@@ -59,11 +59,11 @@ def check_writable(path) -> Path:
         str(path).encode()
     except UnicodeEncodeError as error:
         raise OSError(f"{str(path)!r} cannot be written: the name holds a byte that is no text.") from error
-    if path.is_dir():
-        raise OSError(f"{path} is a folder; name a file in it, for instance {path / 'music.wav'}.")
-    if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
-        raise OSError(f"{path} cannot be written: it is protected, or not a file. Choose another name.")
     try:
+        if path.is_dir():
+            raise IsADirectoryError
+        if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
+            raise PermissionError(None, "it is protected, or not a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():  # the name itself is tried: it may be too long for this disk
             path.touch()
@@ -71,7 +71,9 @@ def check_writable(path) -> Path:
         probe = path.with_name(f".{os.getpid()}.probe")  # and then a file beside it, as `written_whole` needs
         probe.touch()
         probe.unlink()
-    except FileExistsError as error:
+    except IsADirectoryError as error:
+        raise OSError(f"{path} is a folder; name a file in it, for instance {path / 'music.wav'}.") from error
+    except (FileExistsError, NotADirectoryError) as error:
         raise OSError(f"{path} cannot be written: {path.parent} is a file, not a folder.") from error
     except OSError as error:
         raise OSError(f"{path} cannot be written: {_reason(error, path.parent)}.") from error

@@ -37,10 +37,10 @@ def run(args: argparse.Namespace) -> dict:
     if args.long > args.rollouts:
         raise ValueError(f"--long is {args.long}; it is at most --rollouts, {args.rollouts}.")
     check_playing(args)
+    out = table_path(args, f"rollouts_{args.model}.json")
     from lmdm_mini.evaluation.rollouts import evaluate_rollouts, lines
     from lmdm_mini.models import load, sampling
 
-    out = table_path(args, f"rollouts_{args.model}.json")
     model = load(args.model, args.checkpoint)
     settings = [
         sampling(model, steps, args.temperature, args.top_k)

@@ -24,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict:
     """Judges a model and prints the table."""
     check_playing(args)
+    out = table_path(args, f"text_{args.model}.json")
     from lmdm_mini.evaluation.text import evaluate_text, markdown
     from lmdm_mini.models import load, sampling
 
-    out = table_path(args, f"text_{args.model}.json")
     model = load(args.model, args.checkpoint)
     table = evaluate_text(
         model, args.cfg_scale, args.seed, out, **sampling(model, args.steps, args.temperature, args.top_k)
