@@ -37,6 +37,7 @@ from lmdm_mini.codec.spectrum import (
     stft,
     synthesise,
 )
+from lmdm_mini.forked import warn_if_forked
 
 LATENT_CHANNELS = 64
 FRAME_SAMPLES = 2048  # audio samples of one latent frame
@@ -183,6 +184,7 @@ class Codec(nn.Module):
 
         Raises ValueError for other shapes, no samples, NaN or infinite samples.
         """
+        warn_if_forked()
         single = audio.ndim == 2
         audio = audio[None] if single else audio
         check_audio(audio)
@@ -198,6 +200,7 @@ class Codec(nn.Module):
 
         For the last 256 samples the last frame is repeated. Raises ValueError for other shapes or NaN.
         """
+        warn_if_forked()
         single = latents.ndim == 2
         z = latents[None] if single else latents
         check_latents(z)
@@ -235,9 +238,11 @@ class Codec(nn.Module):
         return torch.cat(audio, -1), state
 
     def stream_encoder(self) -> "StreamEncoder":
+        warn_if_forked()
         return StreamEncoder(self)
 
     def stream_decoder(self) -> "StreamDecoder":
+        warn_if_forked()
         return StreamDecoder(self)
 
 
