@@ -13,7 +13,7 @@ import soundfile
 
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.widgets import JamSession
-from lmdm_mini.widgets.jam import PageClock
+from lmdm_mini.widgets.jam_relay import PageClock
 
 FAST = {"steps": 2, "cfg_scale": 1.0}
 START = {"prompt": [["house", 0.7], ["", 0.1], ["choir", 0.2]], "steps": 2}
@@ -77,7 +77,7 @@ def play(jam, sent, run, seconds=2.0):
 
 def test_a_message_that_was_held_up_is_dated_by_the_quickest(monkeypatch):
     page, now = PageClock(), 0.0
-    monkeypatch.setattr("lmdm_mini.live.jam.time.perf_counter", lambda: now)
+    monkeypatch.setattr("lmdm_mini.widgets.jam_relay.time.perf_counter", lambda: now)
     for sent_at, delay in ((5.0, 0.02), (5.4, 0.5), (5.8, 0.03)):
         now = 1000 + sent_at + delay
         assert page(sent_at) == pytest.approx(1000 + sent_at + 0.02)
@@ -147,7 +147,7 @@ def test_an_interrupt_ends_the_music_and_start_works_again(jam, sent):
 
 def test_a_silent_page_ends_the_music(jam, sent, monkeypatch):
     play(jam, sent, "five", 0.3)
-    monkeypatch.setattr("lmdm_mini.live.jam.SILENT_SECONDS", 0.2)
+    monkeypatch.setattr("lmdm_mini.widgets.jam_relay.SILENT_SECONDS", 0.2)
     wait_for(lambda: of(sent, "end", "five"), 10)
     assert of(sent, "end", "five")[0]["reason"] == "the page fell silent"
 
