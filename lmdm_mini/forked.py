@@ -8,32 +8,17 @@ that are started afresh.
 
 import os
 import sys
-import threading
 import warnings
 
-_had_pool = False  # whether this process seemed to have a pool of threads when it was last forked
 _warn = False  # whether this process is a forked child that has not been warned yet
-
-
-def _before_fork() -> None:
-    global _had_pool
-    _had_pool = "torch" in sys.modules and _native_threads() > 0
 
 
 def _in_child() -> None:
     global _warn
     torch = sys.modules.get("torch")
-    if _had_pool and torch is not None and torch.get_num_threads() > 1:
+    if torch is not None and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
         _warn = True
-
-
-def _native_threads() -> int:
-    """How many threads this process has that Python did not start; 1 where that cannot be counted."""
-    try:
-        return len(os.listdir("/proc/self/task")) - threading.active_count()
-    except OSError:
-        return 1
 
 
 def warn_if_forked() -> None:
@@ -42,7 +27,7 @@ def warn_if_forked() -> None:
     if _warn:
         _warn = False
         warnings.warn(
-            "this process was forked from one that had used torch, so it works with one thread. "
+            "this process was forked from one that had loaded torch, so it works with one thread. "
             'Start workers with multiprocessing.get_context("spawn") instead of fork.',
             RuntimeWarning,
             stacklevel=3,
@@ -50,4 +35,4 @@ def warn_if_forked() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # there is no fork on Windows
-    os.register_at_fork(before=_before_fork, after_in_child=_in_child)
+    os.register_at_fork(after_in_child=_in_child)
