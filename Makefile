@@ -17,7 +17,7 @@ CORPUS_PACKAGES := libfluidsynth3 fluid-soundfont-gm musescore-general-soundfont
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help lab test test-full book corpus say-lab say-test say-test-full say-book say-corpus \
+.PHONY: help lab test test-full book corpus lint-js say-lab say-test say-test-full say-book say-corpus \
         test-packages corpus-packages
 
 help:
@@ -72,6 +72,18 @@ say-corpus:
 corpus: say-corpus corpus-packages .venv/.stamp-test
 	@$(PY) -m lmdm_mini corpus recordings
 	@$(PY) -m lmdm_mini corpus build --hours 12 --seed 0 $(ARGS)
+
+# The widgets' JavaScript: rules and layout. Node.js is needed for this alone, not to run anything.
+JS := lmdm_mini/widgets/*.js
+
+lint-js: .ci/node_modules/.stamp
+	@.ci/node_modules/.bin/eslint --config .ci/eslint.config.js lmdm_mini/widgets
+	@.ci/node_modules/.bin/prettier --config .ci/prettier.json --log-level warn --check $(JS)
+
+.ci/node_modules/.stamp: .ci/package-lock.json
+	@command -v npm >/dev/null || { echo "lint-js needs Node.js (npm): https://nodejs.org" >&2; exit 1; }
+	@cd .ci && npm ci --no-audit --no-fund --silent
+	@touch $@
 
 # ---------------------------------------------------------------- the environment
 # A stamp is written when an installation has succeeded, and is out of date when pyproject.toml changes.

@@ -189,9 +189,7 @@ def test_what_follows_from_the_passes():
         if isinstance(m, torch.nn.Linear) and not name.endswith("key_value")
     )
     ends = 2 * 64 * 224 + (256 + 224 + 6 * 224) * 224  # frames in and out, and the modulation
-    assert (
-        counts.bytes_read(step, True) == 8 * 4 * (once + ends) == 2 * counts.bytes_read(step, True, 2)
-    )
+    assert counts.bytes_read(step, True) == 8 * 4 * (once + ends) == 2 * counts.bytes_read(step, True, 2)
     # keys and values, layers, width, branches: context, slack and target; words
     kept = 2 * 6 * 224 * 2 * (192 + 48 + 48 + 10)
     assert counts.bytes_read(step, False) == 8 * 4 * kept
