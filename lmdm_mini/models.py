@@ -21,11 +21,13 @@ from lmdm_mini.diffusion.dit import DiT, load_dit
 from lmdm_mini.diffusion.stream import stream_dit
 from lmdm_mini.discrete.lmm import LMM, load_lmm, start_from
 from lmdm_mini.discrete.stream import stream_lmm
+from lmdm_mini.modes import in_float32
 from lmdm_mini.streaming import Stream, take
 
 Model = DiT | LMM
 
 
+@in_float32()
 def load(name: str = "bidirectional", path=None) -> Model:
     """A trained model by its name (see :func:`lmdm_mini.list_models`), in evaluation mode, with its codec as
     `model.codec`.
@@ -47,6 +49,7 @@ def load(name: str = "bidirectional", path=None) -> Model:
     return load_lmm(path) if name == "lmm" else load_dit(name, path)
 
 
+@in_float32()
 def stream(
     model: Model,
     prompt: Prompt = "",

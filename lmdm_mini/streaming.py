@@ -21,6 +21,7 @@ from lmdm_mini.audio import SAMPLE_RATE, to_stereo
 from lmdm_mini.codec.codec import ENCODER_AHEAD, FRAME_SAMPLES, LATENT_CHANNELS, LATENT_RATE, check_latents
 from lmdm_mini.conditioning.clock import frames_to_beats
 from lmdm_mini.conditioning.text import Text, encode_text, no_text, stack_texts
+from lmdm_mini.modes import in_float32, playing
 from lmdm_mini.musical import beat_phase
 
 
@@ -145,6 +146,7 @@ class Stream:
 
     # -- settings ------------------------------------------------------------------------------------
 
+    @in_float32()
     def set(self, **changes) -> None:
         """Changes settings from the next block on. Raises ValueError for unknown names or values that cannot be played,
         TypeError for what is no prompt; then nothing has changed."""
@@ -200,6 +202,7 @@ class Stream:
             ..., :frames
         ]
 
+    @in_float32()
     def set_context(self, latents: Tensor) -> None:
         """Goes on from latents (1, 64, n) instead of what was played; the decoder, too, as if it had just played them. Raises
         ValueError for other shapes or NaN."""
@@ -207,7 +210,7 @@ class Stream:
         self.context = self._here(latents[..., latents.shape[-1] % self.granule :])
         self.context_changed()
         self.decoder.reset()
-        with torch.inference_mode():
+        with playing():
             self.heard = (
                 self.decoder(self.context.to(self.codec_device))[0].cpu()
                 if self.context.shape[-1]
@@ -260,7 +263,7 @@ class Stream:
     @torch.no_grad()
     def __next__(self) -> Block:
         times = PartTimes()
-        with torch.inference_mode():
+        with playing(self.device.type):
             latents = self.make(times)
             audio = self._join(latents, times)
         return times.block(audio, latents)
@@ -269,7 +272,7 @@ class Stream:
     def play(self, latents: Tensor) -> Block:
         """Latents (1, 64, n) as the next block, instead of new ones; for a live variant n is a multiple of the granule."""
         times = PartTimes()
-        with torch.inference_mode():
+        with playing(self.device.type):
             self.catch_up(times)
             audio = self._join(self._here(latents), times)
         return times.block(audio, latents)
@@ -290,13 +293,13 @@ class Stream:
         return audio.cpu()
 
 
-def take(playing: Stream, seconds: float, keep: bool = False) -> Tensor:
+def take(stream: Stream, seconds: float, keep: bool = False) -> Tensor:
     """The next `seconds` of a stream, (2, N); with `keep`, the context as the codec renders it comes first. Raises ValueError for a
     length that is none."""
     if not 1 / SAMPLE_RATE <= seconds < 24 * 3600:
         raise ValueError(f"seconds is {seconds}; it must be positive, and less than a day.")
     samples, pieces = int(seconds * SAMPLE_RATE), []
     while sum(piece.shape[-1] for piece in pieces) < samples:
-        pieces.append(next(playing).audio)
+        pieces.append(next(stream).audio)
     made = torch.cat(pieces, -1)[:, :samples]
-    return torch.cat([playing.heard, made], -1) if keep else made
+    return torch.cat([stream.heard, made], -1) if keep else made

@@ -2,6 +2,7 @@
 
 import csv
 import random
+import signal
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -358,3 +359,53 @@ def test_two_processes_see_the_same_losses_as_one(tmp_path, processes):
         logs.append([float(row.split(",")[-1]) for row in rows[1:]])
         assert (out / "bidirectional.safetensors").is_file()
     assert logs[0] == pytest.approx(logs[1], abs=2e-5) and logs[0][2] < logs[0][0] - 1e-4
+
+
+INTERRUPTED = """
+import sys, time
+from pathlib import Path
+import torch
+from lmdm_mini.training import Run, Schedule
+model = torch.nn.Linear(4, 4)
+run = Run(Path(sys.argv[1]), model, Schedule(10_000, 1e-3))
+for step in run.loop():
+    run.update({"loss": run.forward(torch.ones(2, 4)).square().mean()})
+    if step == 20:
+        print("going", flush=True)
+    time.sleep(0.002)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_is_saved_and_goes_on(number, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(INTERRUPTED)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as training:
+        training.stdout.readline()
+        training.send_signal(number)
+        _, said = training.communicate(timeout=120)
+    assert training.returncode != 0 and "the same command goes on from there" in said
+    run = Run(tmp_path / "run", torch.nn.Linear(4, 4), Schedule(10_000, 1e-3))
+    assert run.step > 20 and f"at step {run.step} of 10000" in said
+
+
+def test_a_full_disk_does_not_end_a_training(tmp_path, monkeypatch):
+    """A save on the way that fails is said and tried again; the one at the end says so, and the state before it stays."""
+    run = Run(tmp_path, DiT(SMALL), Schedule(3, 1e-3, save_minutes=0.0))
+    run.save()
+    before, calls = (tmp_path / "run.safetensors").read_bytes(), []
+
+    def full():
+        calls.append(run.step)
+        raise OSError("no space left")
+
+    monkeypatch.setattr(run, "save", full)
+    with pytest.raises(OSError, match="no space"):
+        for _ in run.loop():
+            run.update({"loss": sum(p.square().sum() for p in run.forward.parameters())})
+    assert calls == [1, 2, 3] and (tmp_path / "run.safetensors").read_bytes() == before

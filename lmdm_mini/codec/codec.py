@@ -18,9 +18,7 @@ Notebook: 01_sound_to_latents. Paper: section 3.1 (the autoencoder whose shape t
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import wraps
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +37,7 @@ from lmdm_mini.codec.spectrum import (
     synthesise,
 )
 from lmdm_mini.forked import warn_if_forked
+from lmdm_mini.modes import in_float32, quickly
 
 LATENT_CHANNELS = 64
 FRAME_SAMPLES = 2048  # audio samples of one latent frame
@@ -62,18 +61,6 @@ class CodecConfig:
     decoder_deep_blocks: int = 2
     head_width: int = 512
     kernel: int = 7
-
-
-def quickly(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A function that runs in inference mode, but whose result is a plain tensor: it may be changed, and trained on."""
-
-    @wraps(function)
-    def call(*args, **kwargs):
-        with torch.inference_mode():
-            made = function(*args, **kwargs)
-        return made.clone()
-
-    return call
 
 
 class Codec(nn.Module):
@@ -356,6 +343,7 @@ def save_codec(codec: Codec, path, **facts) -> str:
     return own
 
 
+@in_float32()
 def load_codec(path=None) -> Codec:
     """The trained codec, in evaluation mode, float32.
 

@@ -34,6 +34,7 @@ from lmdm_mini.conditioning.language import LANGUAGE_READOUT, fit_language_reado
 from lmdm_mini.conditioning.prompt import Prompt, clean_mixture, named_bpm
 from lmdm_mini.corpus.captions import PARAPHRASES, STYLE_WORDS
 from lmdm_mini.lazy import loaded_once
+from lmdm_mini.modes import in_float32
 
 TEXT_CHANNELS = 384
 STYLE_READOUT = Path(__file__).with_name("style_readout.safetensors")
@@ -101,6 +102,8 @@ def _encoder():
 
 
 @torch.no_grad()
+@torch.autocast("cpu", enabled=False)
+@in_float32()
 def embed_sentences(sentences: list[str]) -> list[Tensor]:
     """Sentences to embeddings, each (1 + tokens, 384): the mean of its tokens, then the tokens."""
     tokenizer, model = _encoder()
