@@ -103,7 +103,8 @@ WHERE = """
 import sys
 import lmdm_mini as lm
 from lmdm_mini.checkpoints import DATA, LATENTS, how_to_restore
-print(DATA, sorted(row["name"] for row in lm.list_models()), (LATENTS / "train.safetensors").is_file(), sep="|")
+there = (LATENTS / "train.safetensors").is_file()
+print(DATA, sorted(row["name"] for row in lm.list_models()), there, sep="|")
 print(how_to_restore())
 """
 
