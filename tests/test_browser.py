@@ -67,3 +67,31 @@ def test_plays_while_a_cell_is_running_and_stops(page):
         page, STRIP, lambda strip: strip["state"] == "playing" and 0.5 < float(strip["playedSeconds"]) < 3
     )
     assert again["underruns"] == "0"
+
+
+# a browser that finds no loudspeaker: its sound stays suspended, without an error, until `letItPlay` is called
+SILENT = """() => {
+  const Real = window.AudioContext;
+  let allowed = false;
+  const waiting = [];
+  window.AudioContext = class extends Real {
+    constructor(options) { super(options); super.suspend(); }
+    get state() { return allowed ? super.state : "suspended"; }
+    resume() {
+      return allowed ? super.resume() : new Promise((done) => waiting.push(() => super.resume().then(done)));
+    }
+  };
+  window.letItPlay = () => { allowed = true; };
+  document.addEventListener("pointerdown", () => { if (allowed) waiting.splice(0).forEach((go) => go()); });
+}"""
+
+
+def test_a_browser_that_stays_silent_is_explained_and_a_click_goes_on(page):
+    page.evaluate(SILENT)
+    page.click("button.lmdm-start")
+    told = wait_for(page, STRIP, lambda strip: strip["asleep"] == "true")
+    assert "does not play sound yet: click here" in told["note"]
+    assert told["playedSeconds"] == "0.000" and page.text_content(".lmdm-note") == told["note"]
+    page.evaluate("() => window.letItPlay()")
+    page.click("canvas")
+    wait_for(page, STRIP, lambda strip: float(strip["playedSeconds"]) > 0.5 and strip["asleep"] == "false")

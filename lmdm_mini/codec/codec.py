@@ -38,6 +38,7 @@ from lmdm_mini.codec.spectrum import (
     stft,
     synthesise,
 )
+from lmdm_mini.forked import warn_if_forked
 
 LATENT_CHANNELS = 64
 FRAME_SAMPLES = 2048  # audio samples of one latent frame
@@ -161,6 +162,7 @@ class Codec(nn.Module):
 
         Raises ValueError for other shapes, no samples, NaN or infinite samples.
         """
+        warn_if_forked()
         single = audio.ndim == 2
         audio = audio[None] if single else audio
         check_audio(audio)
@@ -176,6 +178,7 @@ class Codec(nn.Module):
 
         For the last 256 samples the last frame is repeated. Raises ValueError for other shapes or NaN.
         """
+        warn_if_forked()
         single = latents.ndim == 2
         z = latents[None] if single else latents
         check_latents(z)
@@ -213,9 +216,11 @@ class Codec(nn.Module):
         return torch.cat(audio, -1), state
 
     def stream_encoder(self) -> "StreamEncoder":
+        warn_if_forked()
         return StreamEncoder(self)
 
     def stream_decoder(self) -> "StreamDecoder":
+        warn_if_forked()
         return StreamDecoder(self)
 
 

@@ -110,11 +110,14 @@ class KVCache:
         keys[:, :, : k.shape[2]], values[:, :, : k.shape[2]] = k, v
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
 
-    def keep(self, layer: int, slots: Tensor, start: int, source: int) -> None:
-        """Copies the keys and values of one branch from `source` on into the slots (n,) behind `start`, for all branches."""
+    def keep(self, layer: int, slots: Tensor, source: int) -> None:
+        """Copies the keys and values of one branch from slot `source` on into `slots` (n,), for all branches."""
         for kept in (self.keys, self.values):
             new = kept[layer, : self.streams, :, source : source + len(slots)]
-            kept[layer, :, :, start + slots] = new.repeat(kept.shape[1] // self.streams, 1, 1, 1)
+            # one stream is copied to its branches by itself; with one head, source and goal would count as overlapping
+            if self.streams > 1 or kept.shape[2] == 1:
+                new = new.repeat(kept.shape[1] // self.streams, 1, 1, 1)
+            kept[layer, :, :, slots] = new
 
 
 def _as_bias(seen: Tensor, dtype: torch.dtype) -> Tensor:
@@ -169,17 +172,17 @@ def _prefill_together(model: DiT, cache: KVCache, x: Tensor, present: Tensor | N
     cache.positions = cache.positions.index_fill(1, slots, -1)  # they are written layer by layer
     mask = cache.mask(begins, tail)
     ring = cache.stem_tail + cache.stem_ring
+    there = slots + ring if ring else slots
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         found = cache.attend(layer, q, k, v, mask=mask)
-        cache.keep(layer, slots, ring, ring + cache.ring)
+        cache.keep(layer, there, ring + cache.ring)
         return found
 
     h = model.clean_in(x.transpose(1, 2))
     run_layers(model.layers, h, model.context_modulation(), model.rope(positions), attend=attend)
-    there = positions if present is None else torch.where(present, positions, -1)
-    there = there.expand(cache.streams, -1)
-    cache.positions = cache.positions.index_copy(1, slots, there)
+    kept = positions if present is None else torch.where(present, positions, -1)
+    cache.positions = cache.positions.index_copy(1, slots, kept.expand(cache.streams, -1))
     cache.next_frame += x.shape[-1]
     cache.farthest = max(cache.farthest, cache.next_frame)
 
@@ -216,7 +219,7 @@ def _prefill_stem_together(model: DiT, cache: KVCache, x: Tensor, present: Tenso
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         found = cache.attend_in_stem(layer, q, k, v, mask=mask)
-        cache.keep(layer, slots, cache.stem_tail, cache.stem_tail - count)
+        cache.keep(layer, cache.stem_tail + slots, cache.stem_tail - count)
         return found
 
     h = model.stem_in(x.transpose(1, 2))

@@ -91,17 +91,21 @@ class LMMStream(Stream):
 
     made: Tensor | None = None  # codes of the block that was just made
 
+    def begin_block(self) -> CachedBlock:
+        """The next block, with its context and prompts read, and no frame yet."""
+        text = with_no_text(self.text) if is_guided(self.text, self.cfg_scale) else self.text
+        context = self.codes[..., max(0, self.codes.shape[-1] - self.context_latents) :]
+        count = int(self.block_latents)
+        beats = beats_from(self.beat, text.bpm, count)
+        return CachedBlock(self.model, self.memory, context, count, text=text, beats=beats)
+
     def make(self, times: PartTimes) -> Tensor:
         with times.part("context"):
-            text = with_no_text(self.text) if is_guided(self.text, self.cfg_scale) else self.text
-            context = self.codes[..., max(0, self.codes.shape[-1] - self.context_latents) :]
-            count = int(self.block_latents)
-            beats = beats_from(self.beat, text.bpm, count)
-            block = CachedBlock(self.model, self.memory, context, count, text=text, beats=beats)
+            block = self.begin_block()
         draw = {"temperature": self.temperature, "top_k": int(self.top_k), "generator": self.generator}
         pick = partial(sample_code, cfg_scale=self.cfg_scale, **draw)
         frame = times.timed("network", block)
-        for _ in range(count):
+        for _ in range(block.count):
             frame(pick)
         self.made = block.codes[None].clone()  # (1, n_q, block_latents)
         with times.part("codec"):

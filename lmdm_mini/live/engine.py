@@ -36,6 +36,7 @@ from lmdm_mini.diffusion.dit import DiT
 from lmdm_mini.diffusion.kv_cache import SLACK
 from lmdm_mini.diffusion.stream import SETTINGS, stream_dit
 from lmdm_mini.live.microphone import Microphone, get_ring, put_ring
+from lmdm_mini.live.settings import clean_settings
 from lmdm_mini.musical import beat_phase, nearest_octave, same_tempo, tempo
 from lmdm_mini.streaming import PartTimes
 
@@ -120,6 +121,7 @@ class Engine:
         clock: Callable[[], float] = time.perf_counter,
         **settings,
     ):
+        settings, seed = clean_settings(settings), clean_settings({"seed": seed})["seed"]
         self.settings, self.clock = Settings(), clock
         self.lead_seconds = self.least_lead = lead_seconds
         s = replace(self.settings, **settings)
@@ -183,7 +185,7 @@ class Engine:
     def set(self, **changes) -> None:
         """Turns settings from the next block on, see :class:`Settings`; `seed` begins another series of
         random numbers. Raises ValueError or TypeError for what cannot be played; then nothing has changed."""
-        names = asdict(self.settings)
+        changes, names = clean_settings(changes), asdict(self.settings)
         unknown = set(changes) - {"seed", *names}
         if unknown:
             raise ValueError(
@@ -193,8 +195,6 @@ class Engine:
             if not 0 <= changes.get(name, 1.0) <= 4:
                 raise ValueError(f"{name} is {changes[name]}; it must be from 0 to 4.")
         seed = changes.get("seed")
-        if seed is not None and seed != int(seed):
-            raise ValueError(f"seed is {seed}; a whole number is needed.")
         if changes.get("frozen") and self.made.shape[-1] < self._bar():
             raise ValueError("there is nothing to freeze yet: let it play a bar first.")
         self.stream.set(**{name: value for name, value in changes.items() if name in SETTINGS})
@@ -207,7 +207,7 @@ class Engine:
             self._set_tempo()
         self.steps = changes.get("steps", self.steps)
         if seed is not None:
-            self.stream.reseed(int(seed))
+            self.stream.reseed(seed)
         self.turned.append(("set", changes))
 
     def forget(self) -> None:
