@@ -13,7 +13,7 @@ MOST_THREADS = 256
 
 # command -> (one line about it, its module); a group of commands has a table instead of a module
 COMMANDS = {
-    "corpus": ("the music: build, recordings, encode, show", "lmdm_mini.corpus.commands"),
+    "corpus": ("the music: build, recordings, encode, show", "lmdm_mini.commands.corpus"),
     "train": (
         "train the codec or a model",
         {

@@ -255,9 +255,10 @@ def _opened(path: Path) -> Iterator[tuple[soundfile.SoundFile, int | None]]:
         )
     try:
         with path.open("rb") as raw:
-            guessed = _length_would_be_guessed(raw)
-            with soundfile.SoundFile(_Endless(raw) if guessed else str(path)) as file:
-                yield file, None if guessed or file.frames > 2**60 else file.frames
+            wrong = _wrong_mp3_length(raw)
+            raw.seek(0)
+            with soundfile.SoundFile(str(path) if wrong is None else _Endless(raw, wrong)) as file:
+                yield file, None if wrong is not None or file.frames > 2**60 else file.frames
     except UnicodeEncodeError as error:
         raise ValueError(f"{str(path)!r} cannot be read: its name holds a byte that is no text.") from error
     except soundfile.LibsndfileError as error:
@@ -266,25 +267,42 @@ def _opened(path: Path) -> Iterator[tuple[soundfile.SoundFile, int | None]]:
         ) from error
 
 
-def _length_would_be_guessed(file) -> bool:
-    """Whether a file is an MP3 without a frame that says how many follow. Of such a file libsndfile guesses
-    the length from the bit rate of its beginning, and stops there."""
-    head = file.read(10)
+def _wrong_mp3_length(file) -> int | None:
+    """Whether the length of an MP3 file would be wrong, so that libsndfile would stop too early: a place in
+    the file if it would be, None if not or for other files.
+
+    Either no frame says how many follow, and the length is guessed from the bit rate of the beginning; or
+    another MP3 was appended to one that says it. The place is that of the mark of the frame that says it,
+    which has to be hidden; 0 if there is none.
+    """
+    head, begin = file.read(10), 0
     if head[:3] == b"ID3":  # a tag before the sound: 4 x 7 bits say how long it is
-        size = sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0)))
-        file.seek(10 + size)
-        head = b""
-    head += file.read(4096)
-    file.seek(0)
-    is_mpeg = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0
-    return is_mpeg and not any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
+        begin = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0)))
+    file.seek(begin)
+    head = file.read(4096)
+    if len(head) < 2 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0 or b"VBRI" in head:
+        return None
+    place = max(head.find(b"Xing"), head.find(b"Info"))
+    if place < 0:
+        return 0
+    flags, _, told = (int.from_bytes(head[place + i : place + i + 4], "big") for i in (4, 8, 12))
+    if flags & 3 != 3:  # it does not say how many bytes belong to it
+        return None
+    left = file.seek(0, 2) - begin - told
+    file.seek(begin + told)
+    after = file.read(4096)
+    is_tag = any(mark in after for mark in (b"APETAGEX", b"LYRICSBEGIN"))
+    return begin + place if left > 4096 and not is_tag else None
 
 
 class _Endless(io.RawIOBase):
-    """An MP3 file that seems 64 times as long as it is, so that a guess of its length is never too short."""
+    """An MP3 file that seems 64 times as long as it is, so that a guess of its length is never too short.
 
-    def __init__(self, file):
-        self.file, self.asked = file, None
+    mark: where four bytes are hidden (0: nowhere).
+    """
+
+    def __init__(self, file, mark: int):
+        self.file, self.mark, self.asked = file, mark, None
 
     def seek(self, offset: int, whence: int = 0) -> int:
         place = self.file.seek(offset, whence)
@@ -295,8 +313,12 @@ class _Endless(io.RawIOBase):
         return self.file.tell() if self.asked is None else self.asked
 
     def readinto(self, buffer) -> int:
-        self.asked = None
-        return self.file.readinto(buffer)
+        self.asked, place = None, self.file.tell()
+        count = self.file.readinto(buffer)
+        begin, end = max(self.mark, place) - place, min(self.mark + 4, place + count) - place
+        if self.mark and begin < end:
+            buffer[begin:end] = bytes(end - begin)
+        return count
 
 
 def write_audio(path, audio: Tensor) -> Path:

@@ -207,6 +207,22 @@ def test_mp3_is_read_to_its_end(ffmpeg, tmp_path, options):
         assert torch.equal(read_audio(path, seconds=1, start=9), whole[:, 9 * SAMPLE_RATE : 10 * SAMPLE_RATE])
 
 
+@pytest.mark.parametrize("options", [("-b:a", "128k"), ("-q:a", 2)])
+def test_mp3_files_put_end_to_end_are_read_to_their_end(ffmpeg, tmp_path, options):
+    for name, hertz in (("a", 440), ("b", 880)):
+        ffmpeg("-f", "lavfi", "-i", f"sine={hertz}:d=4", *options, tmp_path / f"{name}.mp3")
+    both = (tmp_path / "a.mp3").read_bytes() + (tmp_path / "b.mp3").read_bytes()
+    (tmp_path / "both.mp3").write_bytes(both)
+    audio = read_audio(tmp_path / "both.mp3")
+    assert audio.shape[1] / SAMPLE_RATE == pytest.approx(8, abs=0.3)
+    spectrum = torch.fft.rfft(audio[0, -SAMPLE_RATE:]).abs()
+    assert int(spectrum.argmax()) == 880, "the end is the second one's"
+    assert read_audio(tmp_path / "a.mp3").shape[1] / SAMPLE_RATE == pytest.approx(4, abs=0.1)
+    tagged = (tmp_path / "a.mp3").read_bytes() + b"APETAGEX" + bytes(4000)
+    (tmp_path / "tagged.mp3").write_bytes(tagged)
+    assert torch.equal(read_audio(tmp_path / "tagged.mp3"), read_audio(tmp_path / "a.mp3"))
+
+
 def test_streamed_flac_is_read_to_its_end(ffmpeg, tmp_path):
     path = tmp_path / "a.flac"
     with path.open("wb") as file:

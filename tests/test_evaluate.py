@@ -8,7 +8,7 @@ import torch
 import torchaudio.functional as AF
 from small import PlainCodec
 
-from lmdm_mini.complexity import counts as complexity
+from lmdm_mini import complexity
 from lmdm_mini.discrete.rvq import RVQ, RVQConfig
 from lmdm_mini.evaluation import codec as evaluate
 from lmdm_mini.evaluation import metrics

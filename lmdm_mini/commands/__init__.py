@@ -2,5 +2,5 @@
 does it.
 
 No file here imports torch or anything slow before its command runs, so every ``--help`` comes at once. The
-table of commands is in ``__main__.py``; those of the corpus are in ``corpus/commands.py``.
+table of commands is in ``__main__.py``.
 """
