@@ -23,7 +23,7 @@ FAST = {"steps": 2, "cfg_scale": 1.0}
 START = {"prompt": [["house", 0.7], ["", 0.1], ["choir", 0.2]], "steps": 2}
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition, seconds=180.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
