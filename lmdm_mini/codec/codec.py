@@ -18,7 +18,9 @@ Notebook: 01_sound_to_latents. Paper: section 3.1 (the autoencoder whose shape t
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import wraps
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +33,6 @@ from lmdm_mini.codec.spectrum import (
     FEATURES,
     HOP,
     N_FFT,
-    dct_matrix,
     overlap_add,
     spectral_features,
     stft,
@@ -63,12 +64,16 @@ class CodecConfig:
     kernel: int = 7
 
 
-def hadamard(size: int) -> Tensor:
-    """An orthogonal matrix whose entries are all of one size; `size` is a power of 2."""
-    matrix = torch.ones(1, 1)
-    while len(matrix) < size:
-        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)]) / 2**0.5
-    return matrix
+def quickly(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function that runs in inference mode, but whose result is a plain tensor: it may be changed, and trained on."""
+
+    @wraps(function)
+    def call(*args, **kwargs):
+        with torch.inference_mode():
+            made = function(*args, **kwargs)
+        return made.clone()
+
+    return call
 
 
 class Codec(nn.Module):
@@ -149,36 +154,9 @@ class Codec(nn.Module):
         self.latent_mean.lerp_(z.mean((0, 1)).float(), share)
         self.latent_var.lerp_((z.float() - self.latent_mean).square().mean((0, 1)), share)
 
-    @torch.no_grad()
-    def init_from_pca(self, features: Tensor, weight: Tensor) -> None:
-        """Sets the linear ways to the 64 principal components of patches: where training starts from.
-
-        Latents will be noisy, and the same noise in every channel should hurt least. A component of deviation
-        s suffers in proportion to s / g, g being its gain; with the sum of squared gains fixed, g = sqrt(s)
-        is best. A rotation then gives every channel the same variance and a share in all components.
-
-        features: (B, 4*T, FEATURES) of much music; weight: (4, FEATURES), how much an error in each counts
-        when it stays over the four frames of a patch (row 0) or changes, more and more quickly (1 to 3).
-        """
-        patch = features.unflatten(1, (-1, HOPS)).flatten(0, 1)  # (patches, 4, FEATURES)
-        time, scale, mean = dct_matrix(HOPS), weight.sqrt(), patch.mean(0)
-        weighted = (torch.einsum("kh,phf->pkf", time, patch - mean) * scale).flatten(1)
-        _, size, axes = torch.pca_lowrank(weighted, q=LATENT_CHANNELS, center=False, niter=4)
-        axes = axes.unflatten(0, (HOPS, -1))  # (4, FEATURES, 64)
-        into = torch.einsum("kh,kfc->hfc", time, axes * scale[..., None]).flatten(0, 1)
-        back = torch.einsum("kh,kfc->hfc", time, axes / scale[..., None]).flatten(0, 1)
-        spread, mean = size / len(patch) ** 0.5, mean.flatten()
-        gain = (spread / spread.mean()).sqrt()
-        rotation = hadamard(LATENT_CHANNELS)
-        self.enc_linear.weight.copy_(rotation @ (into * gain / spread).T)
-        self.enc_linear.bias.copy_(-self.enc_linear.weight @ mean)
-        self.dec_linear.weight.copy_((back * spread / gain) @ rotation.T)
-        self.dec_linear.bias.copy_(mean)
-        self.enc_scale.copy_(1 / features.flatten(0, 1).square().mean(0).sqrt().clamp_min(0.01))
-
     # -- audio <-> latents -------------------------------------------------------------------------
 
-    @torch.inference_mode()
+    @quickly
     def encode(self, audio: Tensor) -> Tensor:
         """Audio (B, 2, N) or (2, N) at 44.1 kHz -> latents (B, 64, T) or (64, T), T = ceil(N / 2048).
 
@@ -194,7 +172,7 @@ class Codec(nn.Module):
         z, _ = self._encode_tiles(padded, {})
         return z[0] if single else z
 
-    @torch.inference_mode()
+    @quickly
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, 64, T) or (64, T) -> audio (B, 2, T*2048) or (2, T*2048).
 
@@ -259,7 +237,7 @@ class StreamEncoder:
         self.state: dict = {}
         self.samples = self.frames = self.given = 0
 
-    @torch.inference_mode()
+    @quickly
     def __call__(self, audio: Tensor) -> Tensor:
         if audio.shape[-1]:
             check_audio(audio)
@@ -290,7 +268,7 @@ class StreamEncoder:
         self.frames += z.shape[-1]
         return z
 
-    @torch.inference_mode()
+    @quickly
     def flush(self) -> Tensor:
         """The latents still owed for the samples given so far, as if silence followed; then resets."""
         if self.buffer is None:
@@ -315,7 +293,7 @@ class StreamDecoder:
         self.last: Tensor | None = None
         self.skip = DECODER_LEAD
 
-    @torch.inference_mode()
+    @quickly
     def __call__(self, latents: Tensor) -> Tensor:
         if latents.shape[-1] == 0:
             return latents.new_zeros(latents.shape[0], 2, 0)
@@ -325,7 +303,7 @@ class StreamDecoder:
         skip, self.skip = min(self.skip, audio.shape[-1]), max(0, self.skip - audio.shape[-1])
         return audio[..., skip:]
 
-    @torch.inference_mode()
+    @quickly
     def flush(self) -> Tensor:
         """The samples still owed for the latents given so far; then resets."""
         if self.last is None:

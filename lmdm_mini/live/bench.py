@@ -8,19 +8,17 @@ pieces of 50 ms, `mic_delay` after it was played. Sound card and browser are not
 Notebook: 14_jam_session.
 """
 
-import argparse
 import math
 import statistics
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lmdm_mini.audio import SAMPLE_RATE, read_audio
+from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.live.engine import JamBlock
 from lmdm_mini.live.process import EngineProcess
 
@@ -203,37 +201,3 @@ def live_lines(times: LiveTimes) -> list[str]:
         f"from the player's sound to the block that has heard it: {spread(times.answers())}",
         f"from a change of the prompt to its first block: {spread(times.turns())}",
     ]
-
-
-def add_arguments(kinds) -> None:
-    """Arguments of ``python -m lmdm_mini bench live``."""
-    live = kinds.add_parser("live", help="a session with a simulated player and listener, at real speed")
-    live.add_argument("--model", default="block_causal")
-    live.add_argument("--seconds", type=float, default=60.0)
-    live.add_argument("--block", type=int, default=12, help="latent frames a block")
-    live.add_argument("--steps", type=int, default=8, help="denoising steps a block")
-    live.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none")
-    live.add_argument(
-        "--player",
-        type=Path,
-        help="a recording of what is played to the model, again and again (default: nobody plays)",
-    )
-    live.add_argument(
-        "--busy", action="store_true", help="this process works, too, as a notebook does while cells run"
-    )
-    live.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> LiveTimes:
-    """Runs ``bench live`` with parsed arguments and prints what was measured."""
-    if not args.seconds > 0:
-        raise ValueError(f"--seconds is {args.seconds}; it must be more than 0.")
-    sound = None if args.player is None else read_audio(args.player)
-    settings = {"block_latents": args.block, "steps": args.steps, "cfg_scale": args.cfg_scale}
-    times = measure_live(args.model, args.seconds, sound, busy=args.busy, **settings)
-    print(
-        f"{args.model}, guidance {args.cfg_scale:g}{', beside a busy Python' if args.busy else ''}",
-        *live_lines(times),
-        sep="\n  ",
-    )
-    return times

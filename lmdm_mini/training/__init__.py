@@ -7,7 +7,7 @@ from lmdm_mini.training.precision import fast_autocast, fast_dtype
 
 
 def __getattr__(name: str):
-    if name in ("Run", "make_fabric"):
+    if name in ("Run", "Schedule", "TrainSettings", "make_fabric"):
         from lmdm_mini.training import run
 
         return getattr(run, name)
