@@ -6,7 +6,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "lmdm_mini"
 FLOORS = (  # from the ground up: a module imports from its own floor and from those below it
-    {"checks", "files", "lazy"},
+    {"checks", "files", "forked", "lazy"},
     {"audio", "checkpoints", "musical", "training"},
     {"corpus"},
     {"codec"},
