@@ -1,4 +1,4 @@
-"""The live session without a page: its process and its commands load nothing of what shows it in a notebook."""
+"""The live session without a page: its process and its commands load nothing that shows it in a notebook."""
 
 import subprocess
 import sys
