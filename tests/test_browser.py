@@ -21,7 +21,8 @@ def music(block_seconds=0.5, chord=(220, 277.18, 329.63, 440)):
         began = time.perf_counter()
         t = (np.arange(n) + block * n) / RATE
         beat = np.exp(-6 * (t % 0.5))
-        left = sum(np.sin(2 * np.pi * f * t * (1 + (block // 4 % 3) / 8)) / (k + 1) for k, f in enumerate(chord))
+        bend = 1 + (block // 4 % 3) / 8
+        left = sum(np.sin(2 * np.pi * f * t * bend) / (k + 1) for k, f in enumerate(chord))
         hat = np.random.default_rng(block).normal(size=n) * np.exp(-40 * (t % 0.25))
         audio = (0.2 * np.stack([left * beat, left[::-1] * beat]) + 0.05 * hat).astype(np.float32)
         time.sleep(block_seconds * (0.25 + 0.2 * np.sin(block)))
@@ -69,7 +70,8 @@ def test_plays_while_a_cell_is_running_and_stops(page):
     assert again["underruns"] == "0"
 
 
-# a browser that finds no loudspeaker: its sound stays suspended, without an error, until `letItPlay` is called
+# A browser that finds no loudspeaker: its sound stays suspended, without an error, until
+# `letItPlay` is called.
 SILENT = """() => {
   const Real = window.AudioContext;
   let allowed = false;

@@ -1,4 +1,4 @@
-"""Worker processes after music was made: a forked one must never hang, and a spawned one is like any other."""
+"""Worker processes after music was made: a forked one never hangs, and a spawned one is like any other."""
 
 import os
 import subprocess

@@ -166,7 +166,8 @@ def test_without_a_microphone_and_with_a_loop_back(tmp_path):
             JAM,
             """root => {
             const style = getComputedStyle(root);
-            return [style.color, style.backgroundColor].map((color) => Math.max(...color.match(/\\d+/g).slice(0, 3).map(Number)));
+            const brightest = (color) => Math.max(...color.match(/\\d+/g).slice(0, 3).map(Number));
+            return [style.color, style.backgroundColor].map(brightest);
         }""",
         )
         assert ink > 180 and paper < 60, "light on dark"

@@ -1,4 +1,4 @@
-"""The widgets' JavaScript without a browser: its modules join to one, and what is no drawing is tested by Node.js."""
+"""The widgets' JavaScript without a browser: its modules join to one, and Node.js tests what draws nothing."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The live session without a page: its process and its commands load nothing of what shows it in a notebook."""
+"""The live session without a page: its process and its commands load nothing that shows it in a notebook."""
 
 import subprocess
 import sys
@@ -25,13 +25,15 @@ threading.Thread(target=play).start()
 work(there, "block_causal", None, None, {"steps": 1, "cfg_scale": 1.0, "prompt": "house"})
 assert kinds == ["ready", "started", "block"], kinds
 """
-BENCH = """
-import argparse
-from lmdm_mini.live import bench
-parser = argparse.ArgumentParser()
-bench.add_arguments(parser.add_subparsers())
-bench.run(parser.parse_args(["live", "--seconds", "1.5", "--steps", "1", "--cfg-scale", "1"]))
+COMMAND = """
+if __name__ == "__main__":
+    from lmdm_mini.__main__ import main
+    try:
+        assert main({words}) == 0
+    except SystemExit as asked_for_help:
+        assert not asked_for_help.code
 """
+BENCH = ["bench", "live", "--seconds", "1.5", "--steps", "1", "--cfg-scale", "1"]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,8 @@ bench.run(parser.parse_args(["live", "--seconds", "1.5", "--steps", "1", "--cfg-
         "import lmdm_mini.live, lmdm_mini.live.recording",
         "import lmdm_mini.evaluation.hearing",
         pytest.param(PROCESS, id="process"),
-        pytest.param(f"if __name__ == '__main__':\n{BENCH}".replace("\n", "\n    "), id="bench live"),
+        pytest.param(COMMAND.format(words=BENCH), id="bench live"),
+        pytest.param(COMMAND.format(words=["evaluate", "hearing", "--help"]), id="evaluate hearing"),
     ],
 )
 def test_nothing_is_loaded_that_shows(script, tmp_path):

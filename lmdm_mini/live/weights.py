@@ -50,8 +50,8 @@ def check_model(model, checkpoint) -> None:
             raise ValueError("a loaded model brings its weights along: leave out the checkpoint.")
     elif not isinstance(model, str):
         raise ValueError(
-            f"model is of type {type(model).__name__}; it must be the name of a diffusion model, for instance "
-            "'block_causal', or a loaded one."
+            f"model is of type {type(model).__name__}; it must be the name of a diffusion model, for "
+            "instance 'block_causal', or a loaded one."
         )
     elif not isinstance(checkpoint, str | Path | None):
         raise ValueError(f"checkpoint is {checkpoint!r}; it must be the path of a file.")

@@ -1,8 +1,9 @@
 """The browser's half of the widgets: their modules as text, and the line on which it talks to Python.
 
 The modules import each other, as editors, linters and tests understand them. A widget is given to the page as
-one module, since a front end may not serve the files of a Python package. The line is a comm that the *browser* opens and Python never
-sends on: only such messages are handed over while a cell is running (see player.py).
+one module, since a front end may not serve the files of a Python package. The line is a comm that the
+*browser* opens and Python never sends on: only such messages are handed over while a cell is running (see
+player.py).
 """
 
 import re
