@@ -24,6 +24,7 @@ from lmdm_mini.corpus.styles.patterns import (
     new_ending,
     play_motif,
     sequence,
+    vary_repeats,
     vary_rhythm,
 )
 from lmdm_mini.corpus.styles.theory import chord_at, loop_chords, nearest, scale_step, voice_lead
@@ -104,7 +105,7 @@ _BEATS = [  # kick, snare, hat in sixteenths
 
 
 def chiptune(rng: random.Random, index: int) -> Piece:
-    """A chiptune of 41 to 74 s at 120 to 180 bpm."""
+    """A chiptune at 120 to 180 bpm."""
     bpm = float(rng.randint(120, 180))
     form = choose_form(rng, _FORMS, bpm)
     sections, length = lay_sections(form)
@@ -183,7 +184,7 @@ def chiptune(rng: random.Random, index: int) -> Piece:
         + [rng.choice(("retro", "8-bit", "arcade"))]
         + (["fast"] if bpm >= 160 else [])
     )
-    return finish(
+    piece = finish(
         Piece(
             style="chiptune",
             tune_id=f"chiptune/{index:06d}",
@@ -200,6 +201,7 @@ def chiptune(rng: random.Random, index: int) -> Piece:
             moods=words,
         )
     )
+    return vary_repeats(piece, rng)
 
 
 # Outlines a player whistles after one hearing, in scale steps from the anchor; rhythm cells stretch them.

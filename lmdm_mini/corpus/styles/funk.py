@@ -427,7 +427,7 @@ def funk(rng: random.Random, index: int) -> Piece:
         ),
         rng.randint(2, 4),
     )
-    return pt.finish(
+    piece = pt.finish(
         Piece(
             "funk",
             f"funk/{index:06d}",
@@ -444,3 +444,4 @@ def funk(rng: random.Random, index: int) -> Piece:
             moods,
         )
     )
+    return pt.vary_repeats(piece, rng)

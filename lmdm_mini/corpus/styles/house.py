@@ -366,7 +366,7 @@ def house(rng: random.Random, index: int) -> Piece:
             "sequence": Track(rng.choice((81, 80, 12, 98)), "synth sequence", -0.4 * side, 0.55, 0.4),
         },
     }
-    return pt.finish(
+    piece = pt.finish(
         Piece(
             "house",
             f"house/{index:06d}",
@@ -383,3 +383,4 @@ def house(rng: random.Random, index: int) -> Piece:
             rng.sample(table["moods"], rng.randint(2, 4)),
         )
     )
+    return pt.vary_repeats(piece, rng)

@@ -307,7 +307,7 @@ def lofi(rng: random.Random, index: int) -> Piece:
         ("mellow", "nostalgic", "relaxed", "dreamy", "warm", "rainy", "lazy", "cosy", "sleepy", "hazy"),
         rng.randint(2, 4),
     )
-    return pt.finish(
+    piece = pt.finish(
         Piece(
             "lofi",
             f"lofi/{index:06d}",
@@ -324,3 +324,4 @@ def lofi(rng: random.Random, index: int) -> Piece:
             moods,
         )
     )
+    return pt.vary_repeats(piece, rng)
