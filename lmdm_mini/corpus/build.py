@@ -12,7 +12,6 @@ Notebook: 01_sound_to_latents.
 """
 
 import json
-import multiprocessing
 import os
 import random
 from collections import defaultdict
@@ -21,13 +20,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
-from tqdm import tqdm
 
 from lmdm_mini.audio import SAMPLE_RATE, loudness
 from lmdm_mini.corpus.captions import captions, instruments
 from lmdm_mini.corpus.data import show_corpus  # noqa: F401 - building and showing belong together
+from lmdm_mini.corpus.files import check_room, check_writable, make_all, write_json, write_stems
 from lmdm_mini.corpus.fonts import draw_fonts, find_soundfont, installed_soundfonts
 from lmdm_mini.corpus.piece import STEMS, Chord, Piece
 from lmdm_mini.corpus.render import render
@@ -183,30 +181,15 @@ def describe(job: Job, piece: Piece, stems: torch.Tensor) -> dict:
     }
 
 
-def write_stems(path: Path, stems: torch.Tensor) -> None:
-    """(4, 2, N) as one FLAC of eight 16-bit channels; whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    channels = stems.reshape(2 * len(STEMS), -1)
-    soundfile.write(str(part), channels.T.numpy(), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    os.replace(part, path)
-
-
-def _write_json(path: Path, data) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(data))
-    os.replace(part, path)
-
-
 def _make(arguments: tuple[Path, Job]) -> Job:
     """Render one piece; the description is written last and says that the audio is whole."""
     out, job = arguments
     torch.set_num_threads(1)  # the pool has a process a core
+    check_room(out)
     piece = arrange(job.style, job.tune, job.take, job.seed)
     stems = render(piece, job.soundfonts)
     write_stems(out / "audio" / job.style / f"{job.id}.flac", stems)
-    _write_json(out / "meta" / f"{job.id}.json", describe(job, piece, stems))
+    write_json(out / "meta" / f"{job.id}.json", describe(job, piece, stems))
     return job
 
 
@@ -233,14 +216,7 @@ def build_corpus(
     fonts = list(soundfonts) if soundfonts else installed_soundfonts() or ["fluid"]
     for font in fonts:
         find_soundfont(font)
-    try:
-        (out / "meta").mkdir(parents=True, exist_ok=True)
-        (out / ".writable").touch()
-        (out / ".writable").unlink()
-    except OSError as error:
-        raise ValueError(
-            f"cannot write into {out} ({error.strerror}): choose another folder with --out"
-        ) from error
+    check_writable(out)
     print(f"planning {hours:g} hours (the first time, reading the scores takes some minutes)")
     jobs = plan_corpus(hours, seed, styles, fonts)
     todo = [(out, job) for job in jobs if _finished(out, job) is None]
@@ -249,15 +225,7 @@ def build_corpus(
         f"{len(jobs) - len(todo)} are there already; sound fonts: {', '.join(fonts)}"
     )
     try:
-        with tqdm(total=len(todo), unit="piece", desc="rendering") as bar:
-            if workers == 1 or len(todo) < 2:
-                for item in todo:
-                    _make(item)
-                    bar.update()
-            else:
-                with multiprocessing.get_context("spawn").Pool(workers) as pool:
-                    for _ in pool.imap_unordered(_make, todo):
-                        bar.update()
+        make_all(_make, todo, workers, "rendering")
     finally:
         entries = [entry for entry in (_finished(out, job) for job in jobs) if entry]
         manifest = {
@@ -270,5 +238,5 @@ def build_corpus(
             "complete": len(entries) == len(jobs),
             "pieces": entries,
         }
-        _write_json(out / "manifest.json", manifest)
+        write_json(out / "manifest.json", manifest)
     return manifest

@@ -10,7 +10,7 @@ import ctypes
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from lmdm_mini.audio import SAMPLE_RATE, loudness
 from lmdm_mini.corpus.fonts import FONTS, find_soundfont
 from lmdm_mini.corpus.piece import STEMS, Note, Piece
+from lmdm_mini.corpus.sampler import play_kit
 
 GRID = 64  # FluidSynth starts notes on multiples of 64 samples (1.5 ms); so do we, which keeps it exact
 TAIL_SECONDS = 2.0
@@ -31,7 +32,7 @@ USUAL_DB = {"drums": -2.0, "bass": -3.0, "chords": -5.0, "lead": -2.0}
 SLACK_DB = 4.0
 
 
-@lru_cache(maxsize=1)
+@cache
 def _fluidsynth():
     try:
         import fluidsynth
@@ -62,13 +63,13 @@ def _open_synth(path: str):
     return synth, font
 
 
-@lru_cache(maxsize=None)
+@cache
 def _keep_samples(path: str):
     """A silent synthesiser that holds the samples in memory: opening the next one takes 0.1 s, not 8."""
     return _open_synth(path)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _presets(path: str) -> frozenset[tuple[int, int]]:
     """(bank, program) of every drum kit of a font."""
     synth, font = _keep_samples(path)
@@ -112,6 +113,9 @@ def _events(notes: list[Note], channels: dict[str, int], bpm: float) -> list[_Ev
 
 def _render_stem(piece: Piece, stem: str, notes: list[Note], font_name: str, frames: int) -> np.ndarray:
     """Notes of one stem by a synthesiser of its own: (2, frames) float32, at whatever level the font has."""
+    if FONTS[font_name].samples:
+        events = _events(notes, dict.fromkeys(piece.tracks[stem], 0), piece.bpm)
+        return play_kit([(e.frame, e.pitch, e.velocity) for e in events if e.velocity], font_name, frames)
     path = str(find_soundfont(font_name))
     _keep_samples(path)
     synth, font = _open_synth(path)

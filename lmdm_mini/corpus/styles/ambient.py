@@ -7,14 +7,13 @@ import random
 from dataclasses import replace
 
 from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Section, Track
+from lmdm_mini.corpus.styles.form import finish, wanted_seconds
 from lmdm_mini.corpus.styles.patterns import (
-    finish,
     humanise,
     make_motif,
     new_ending,
     play_motif,
     sequence,
-    wanted_seconds,
 )
 from lmdm_mini.corpus.styles.theory import bass_note, chord_scale, nearest, progression, voicing
 

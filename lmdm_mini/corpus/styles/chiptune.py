@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 
 from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Track
+from lmdm_mini.corpus.styles.form import choose_form, finish, lay_sections, vary_repeats
 from lmdm_mini.corpus.styles.patterns import (
     CLOSED_HAT,
     CRASH,
@@ -15,16 +16,12 @@ from lmdm_mini.corpus.styles.patterns import (
     SNARE,
     Motif,
     bass_riff,
-    choose_form,
     fill,
-    finish,
     hits,
-    lay_sections,
     make_motif,
     new_ending,
     play_motif,
     sequence,
-    vary_repeats,
     vary_rhythm,
 )
 from lmdm_mini.corpus.styles.theory import chord_at, loop_chords, nearest, scale_step, voice_lead

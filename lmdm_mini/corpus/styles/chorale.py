@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Section, Track
 from lmdm_mini.corpus.scores import Event, Score
-from lmdm_mini.corpus.styles.patterns import finish, wanted_seconds
+from lmdm_mini.corpus.styles.form import finish, wanted_seconds
 
 # What a chord of a chorale may be, in semitones above the root.
 _TEMPLATES = {
@@ -181,7 +181,7 @@ def chorale(rng: random.Random, score: Score) -> Piece:
     tracks: dict[str, dict[str, Track]] = {name: {} for name in STEMS}
     chords, sections = [], []
     loud = rng.choice((64, 72, 80))
-    once = _chords(voices, length)
+    once = sounding_chords(voices, length)
     for verse, registration in enumerate(choices):
         at = verse * step
         sections.append(Section(at, f"verse {verse + 1}"))
@@ -217,7 +217,7 @@ def chorale(rng: random.Random, score: Score) -> Piece:
                     registration.attack,
                     4 if voice == 0 else 0,
                 )
-    chords = _merge(chords, (verses - 1) * step + length)
+    chords = merge_chords(chords, (verses - 1) * step + length)
     moods = list(dict.fromkeys([m for r in choices for m in r.moods]))
     moods = (
         rng.sample(moods, min(2, len(moods)))
@@ -303,7 +303,7 @@ def _sing(
     return notes
 
 
-def _chords(voices: list[list[Event]], length: float) -> list[Chord]:
+def sounding_chords(voices: list[list[Event]], length: float) -> list[Chord]:
     """The chord of every beat: the template that best explains what sounds, bass and beat counting more."""
     found = []
     for beat in range(int(length)):
@@ -339,7 +339,7 @@ def _chords(voices: list[list[Event]], length: float) -> list[Chord]:
     return found
 
 
-def _merge(chords: list[Chord], length: float) -> list[Chord]:
+def merge_chords(chords: list[Chord], length: float) -> list[Chord]:
     """Equal neighbours become one chord, every chord lasts until the next, the first starts at 0."""
     merged: list[Chord] = []
     for chord in chords:
