@@ -89,6 +89,8 @@ def _styles(piece: Piece) -> list[str]:
     words = list(STYLE_WORDS[piece.style])
     if piece.style == "jazz" and len(instruments(piece)) > 3:
         words.remove("jazz trio")
+    if piece.style == "quartet" and "string orchestra" in instruments(piece):
+        words = [word for word in words if "quartet" not in word]
     if piece.style == "ambient" and piece.stems["drums"]:
         words.remove("beatless atmospheric music")
     return words

@@ -78,7 +78,8 @@ def _draw_stem(rng: random.Random, entry: dict, stem: str, room: Room) -> StemEf
         values |= {"ratio": rng.uniform(1.5, 4.5), "threshold_db": rng.uniform(-6, 4)}
     if rng.random() < SATURATED.get(style, 0.1 if style in ACOUSTIC else 0.2):
         values["drive_db"] = rng.uniform(4, 14)
-    if stem in ("chords", "lead") and any(key in words for key in KEYS) and rng.random() < 0.3 * gentle:
+    suits = stem in ("chords", "lead") and style not in ACOUSTIC and any(key in words for key in KEYS)
+    if suits and rng.random() < 0.3:
         values["chorus"] = rng.uniform(0.2, 0.5)
     if stem in ("chords", "lead") and rng.random() < SWEEPS.get(style, 0.0):
         values["sweep_bars"] = rng.choice((4, 8, 16))
@@ -157,8 +158,7 @@ def audible(production: Production) -> dict[str, list[str]]:
 
 
 def with_effects(entry: dict, heard: dict[str, list[str]], rng: random.Random) -> tuple[dict, dict]:
-    """(captions, instruments) of a piece that name what is audible: amplified guitars always, other effects in
-    half of the captions."""
+    """(captions, instruments) that name what is audible: amplified guitars always, the rest now and then."""
     captions = {view: list(some) for view, some in entry["captions"].items()}
     instruments = {stem: list(some) for stem, some in entry["instruments"].items()}
     for stem, tracks in entry["tracks"].items():

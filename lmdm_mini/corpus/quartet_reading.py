@@ -94,7 +94,8 @@ def _runs(parts, work: str) -> list[Score]:
         if any(len(voice) < 40 for voice in cut):
             continue
         sharps = [s for at, s in keys if at <= start + 1e-6][-1:] or [0]
-        root, mode = _key(cut, sharps[0])
+        until = min([at for at, _ in keys if at > start + 1e-6], default=math.inf) + by
+        root, mode = _key([[e for e in voice if e[0] < until] for voice in cut], sharps[0])
         scores.append(
             Score(
                 f"quartet/{work}#{number}",

@@ -128,7 +128,7 @@ def _window(rng: random.Random, score: Score, total: int, fewest: int, most: int
     best = (-1, 0, 0)
     for _ in range(12):
         count = rng.randint(fewest, min(most, total))
-        first = rng.choice((0, rng.randint(0, total - count)))
+        first = 0 if rng.random() < 0.1 else rng.randint(0, total - count)
         end = (first + count) * bar
         tonic = any(p % 12 == score.key_root and abs(s + d - end) < bar for s, d, p in score.voices[3])
         value = rests(first * bar) + rests(end) + 2 * held(end) + 2 * tonic + rng.random()
