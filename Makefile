@@ -12,7 +12,8 @@ START := notebooks/00_start_here.ipynb
 
 # Debian packages. Tests need the first list; building the corpus needs the second.
 TEST_PACKAGES := chromium libfluidsynth3 fluid-soundfont-gm ffmpeg g++
-CORPUS_PACKAGES := libfluidsynth3 fluid-soundfont-gm musescore-general-soundfont sonic-pi-samples ffmpeg g++
+CORPUS_PACKAGES := libfluidsynth3 fluid-soundfont-gm musescore-general-soundfont csound-soundfont \
+                   opl3-soundfont avldrums.lv2-soundfont hydrogen-drumkits sonic-pi-samples ffmpeg g++
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -28,7 +29,7 @@ help:
 	@echo "  make check      format, lint, types and the quick tests: three minutes"
 	@echo "  make test-full  the same as make test with the slow tests"
 	@echo "  make book       render the notebooks to HTML, with their sounds, into book/"
-	@echo "  make corpus     build the 12 hours of training music"
+	@echo "  make corpus     build the 26 hours of training music"
 	@echo
 	@echo "The first run of any of them installs about 6 GB (PyTorch is most of it): 5 to 15 minutes."
 	@echo "A small download without GPU support, on Linux:"
@@ -76,13 +77,16 @@ book: say-book .venv/.stamp-book
 	@$(PY) -m lmdm_mini.book $(ARGS)
 
 say-corpus:
-	@echo "make corpus: renders 12 hours of multi-stem music into runs/corpus and fetches real recordings"
-	@echo "  into runs/recordings (a download of about 700 MB); stop and go on as you like."
-	@echo "  The first run installs into .venv: 5 to 15 minutes. Rendering: a few hours on two cores."
+	@echo "make corpus: renders 26 hours of multi-stem music into runs/corpus, gives it effects in"
+	@echo "  runs/produced (18 GB each) and fetches real recordings into runs/recordings (a download of"
+	@echo "  about 700 MB); stop and go on as you like."
+	@echo "  The first run installs into .venv: 5 to 15 minutes. Rendering: two hours,"
+	@echo "  effects: three hours on two cores."
 
 corpus: say-corpus corpus-packages .venv/.stamp-test
 	@$(PY) -m lmdm_mini corpus recordings
-	@$(PY) -m lmdm_mini corpus build --hours 12 --seed 0 $(ARGS)
+	@$(PY) -m lmdm_mini corpus build --hours 26 --seed 0 $(ARGS)
+	@$(PY) -m lmdm_mini corpus produce
 
 # The widgets' JavaScript: rules and layout. Node.js is needed for this alone, not to run anything.
 JS := lmdm_mini/widgets/*.js
@@ -154,6 +158,10 @@ for package in $(1); do \
         libfluidsynth3) $(PY) -c "$$find_fluidsynth" ;; \
         fluid-soundfont-gm) [ -e /usr/share/sounds/sf2/FluidR3_GM.sf2 ] ;; \
         musescore-general-soundfont) ls /usr/share/sounds/sf*/MuseScore_General.sf* >/dev/null 2>&1 ;; \
+        csound-soundfont) [ -e /usr/share/sounds/sf2/sf_GMbank.sf2 ] ;; \
+        opl3-soundfont) [ -e /usr/share/sounds/sf2/OPL-3_FM_128M.sf2 ] ;; \
+        avldrums.lv2-soundfont) [ -e /usr/share/sounds/sf2/Black_Pearl_4_LV2.sf2 ] ;; \
+        hydrogen-drumkits) [ -d /usr/share/hydrogen/data/drumkits/VariBreaks ] ;; \
         sonic-pi-samples) [ -d /usr/share/sonic-pi/samples ] ;; \
         g++) has c++ || has g++ || has clang++ ;; \
         *) has $$package ;; \

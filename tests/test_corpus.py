@@ -1,32 +1,30 @@
 """The corpus: stems add up, splits keep tunes apart, builds repeat exactly and go on where they stopped."""
 
 import json
+import os
 import random
 import re
+import shutil
+from dataclasses import replace
 
 import pytest
 import soundfile
 import torch
 
 from lmdm_mini.audio import SAMPLE_RATE, loudness
-from lmdm_mini.corpus import build, data, render
-from lmdm_mini.corpus.captions import (
-    HELD_OUT_WORDING,
-    MOODS,
-    PARAPHRASES,
-    STEM_WORDS,
-    STYLE_WORDS,
-    USES,
-    captions,
-)
+from lmdm_mini.corpus import build, data, files, fonts, render
+from lmdm_mini.corpus.captions import captions
 from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Section, Track
+from lmdm_mini.corpus.sampler import play_kit
 from lmdm_mini.corpus.scores import CACHE_VERSION, COLLECTIONS
+from lmdm_mini.corpus.styles import STYLES, USUAL_BPM, Style
+from lmdm_mini.corpus.styles.words import PARAPHRASES, WORDS
 
 CEILING = 10 ** (-1 / 20)
 
 
 def toy_piece(
-    rng: random.Random, index: int, style: str = "lofi", seconds: float = 37.0, drums: bool = True
+    rng: random.Random, index: int, style: str = "lofi", seconds: float = 65.0, drums: bool = True
 ) -> Piece:
     """A beat, a bass, a chord and a scale: enough of a piece to be rendered and described."""
     bpm = rng.choice((90.0, 120.0))
@@ -63,12 +61,12 @@ def toy_piece(
 
 @pytest.fixture
 def font():
-    """A sound font file; without FluidSynth or a font there is nothing to listen to."""
+    """The name of a sound font; without FluidSynth or a font there is nothing to listen to."""
     pytest.importorskip("fluidsynth", reason="apt install libfluidsynth3", exc_type=ImportError)
-    names = render.installed_soundfonts()
+    names = [name for name in fonts.installed_soundfonts() if fonts.FONTS[name].melodic]
     if not names:
         pytest.skip("needs a sound font: apt install fluid-soundfont-gm")
-    return render.find_soundfont(names[0])
+    return names[0]
 
 
 @pytest.fixture
@@ -78,7 +76,8 @@ def toy_styles(monkeypatch):
     def arranger(style):
         return lambda rng, index: toy_piece(rng, index, style)
 
-    monkeypatch.setattr(build, "STYLES", {style: (arranger(style), ()) for style in build.STYLES})
+    toys = {style: replace(STYLES[style], arranger=arranger(style), collections=()) for style in STYLES}
+    monkeypatch.setattr(build, "STYLES", toys)
 
 
 # --- rendering -------------------------------------------------------------------------------------
@@ -136,10 +135,51 @@ def test_a_silent_piece_and_missing_fonts_are_refused(font, monkeypatch):
     with pytest.raises(ValueError, match="silent"):
         render.render(piece, font)
     with pytest.raises(ValueError, match="unknown sound font"):
-        render.find_soundfont("gravis")
-    monkeypatch.setattr(render, "SOUNDFONT_FOLDERS", ())
+        fonts.find_soundfont("gravis")
+    monkeypatch.setattr(fonts, "FOLDERS", ())
     with pytest.raises(FileNotFoundError, match="apt install .*fluid-soundfont-gm"):
-        render.find_soundfont("fluid")
+        fonts.find_soundfont("fluid")
+
+
+def test_stems_are_dry(font):
+    piece = toy_piece(random.Random(5), 5, seconds=6)
+    piece.tracks["lead"] = {"main": Track(13, "xylophone", reverb=1.0)}
+    other = replace(piece, tracks=piece.tracks | {"lead": {"main": Track(13, "xylophone", reverb=0.0)}})
+    assert torch.equal(render.render(piece, font), render.render(other, font))
+
+
+def test_a_kit_of_one_shots_plays_in_time_and_chokes_its_hats():
+    if "club" not in fonts.installed_soundfonts():
+        pytest.skip("apt install sonic-pi-samples")
+    alone = play_kit([(4410, 46, 100)], "club", 44100)
+    choked = play_kit([(4410, 46, 100), (8820, 42, 100)], "club", 44100)
+    assert alone.shape == (2, 44100) and abs(alone[:, :4410]).max() == 0 < abs(alone[:, 4410:5000]).max()
+    assert abs(alone[:, 30_000:35_000]).max() > 10 * abs(choked[:, 30_000:35_000]).max()
+    soft, loud = (abs(play_kit([(0, 36, v)], "club", 4410)).max() for v in (60, 120))
+    assert 0 < soft < loud / 2
+
+
+def test_keys_that_a_kit_lacks_are_played_by_the_font_of_the_chords(font):
+    if "club" not in fonts.installed_soundfonts():
+        pytest.skip("apt install sonic-pi-samples")
+    piece = toy_piece(random.Random(6), 6, seconds=4)
+    piece.stems["drums"] = [Note(0, 0.5, 81, 110)]  # a triangle
+    stems = render.render_raw(piece, ("club", font, font, font))
+    assert stems[0].abs().max() > 0
+
+
+def test_fonts_are_drawn_from_what_a_style_and_the_machine_have():
+    rng = random.Random(0)
+    weights, kits = {"fluid": 3, "musescore": 3, "opl3": 0}, {"club": 1, "fluid": 1}
+    drawn = [fonts.draw_fonts(rng, weights, kits, ("fluid", "opl3", "club")) for _ in range(50)]
+    assert {row[0] for row in drawn} == {"club", "fluid"} and {f for row in drawn for f in row[1:]} == {
+        "fluid"
+    }
+    with pytest.raises(ValueError, match="plays melodies"):
+        fonts.draw_fonts(rng, weights, kits, ("club",))
+    for style in STYLES.values():
+        assert set(style.fonts) | set(style.kits) <= set(fonts.FONTS)
+        assert all(fonts.FONTS[name].melodic for name in style.fonts)
 
 
 # --- captions --------------------------------------------------------------------------------------
@@ -156,27 +196,25 @@ def test_captions_cover_mix_and_stems_and_vary():
     assert "bpm" in everything.lower() and "flute" in everything
 
 
-@pytest.mark.parametrize("style", list(build.STYLES))
+@pytest.mark.parametrize("style", list(STYLES))
 def test_held_out_wording_is_in_no_caption(style):
-    assert set(STYLE_WORDS) == set(HELD_OUT_WORDING) == set(USES) == set(MOODS) == set(build.STYLES)
+    assert set(WORDS) == set(STYLES) == set(USUAL_BPM)
     seen = ""
     for index in range(40):
         piece = toy_piece(random.Random(index), index, style)
         seen += " ".join(sum(captions(piece, random.Random(index)).values(), [])).lower()
-    assert all(phrase.lower() not in seen for phrase in HELD_OUT_WORDING[style])
-    assert all(style in STEM_WORDS[stem] for stem in STEMS)
+    assert all(phrase.lower() not in seen for phrase in WORDS[style].held_out)
+    assert set(WORDS[style].stems) == set(STEMS)
 
 
 def test_paraphrases_do_not_know_the_held_out_words():
     def words(phrases):
         return {word for phrase in phrases for word in re.findall("[a-z]+", phrase.lower())}
 
-    assert set(PARAPHRASES) == set(STYLE_WORDS) and all(len(set(some)) >= 20 for some in PARAPHRASES.values())
-    known = set().union(
-        *(words([*STYLE_WORDS[style], *USES[style], *MOODS[style]]) for style in STYLE_WORDS)
-    ) | {"and"}
-    for style, phrases in HELD_OUT_WORDING.items():
-        assert not (words(phrases) - known) & words(sum(PARAPHRASES.values(), []))
+    assert set(PARAPHRASES) == set(WORDS) and all(len(set(some)) >= 20 for some in PARAPHRASES.values())
+    known = set().union(*(words([*w.names, *w.uses, *w.moods]) for w in WORDS.values())) | {"and"}
+    for w in WORDS.values():
+        assert not (words(w.held_out) - known) & words(sum(PARAPHRASES.values(), []))
 
 
 # --- planning --------------------------------------------------------------------------------------
@@ -189,13 +227,14 @@ def test_no_group_stands_in_two_splits_in_twelve_hours(toy_styles):
     for job in jobs:
         assert job.seconds >= build.MIN_SECONDS
         assert splits.setdefault(job.group, job.split) == job.split
-    for style in build.STYLES:
+    share = 12 / len(STYLES)
+    for style in STYLES:
         of_style = [job for job in jobs if job.style == style]
         assert {job.split for job in of_style} == set(data.SPLITS)
         assert 0.85 < sum(job.split == "train" for job in of_style) / len(of_style) < 0.95
-        assert 1.5 <= sum(job.seconds for job in of_style) / 3600 < 1.55
+        assert share <= sum(job.seconds for job in of_style) / 3600 < share + 0.05
     assert len({job.id for job in jobs}) == len(jobs)
-    assert {job.style for job in jobs[:8]} == set(build.STYLES)  # styles take turns
+    assert {job.style for job in jobs[: len(STYLES)]} == set(STYLES)  # styles take turns
 
 
 def test_tunes_of_one_group_share_a_split_through_all_takes(monkeypatch):
@@ -203,8 +242,8 @@ def test_tunes_of_one_group_share_a_split_through_all_takes(monkeypatch):
     monkeypatch.setattr(build, "_scores", lambda collections: {name: name for name in names})
     monkeypatch.setattr(build, "tune_group", lambda found: {name: names[name] for name in found})
     arranger = lambda rng, score: toy_piece(rng, 0, "chorale")
-    monkeypatch.setattr(build, "STYLES", {"chorale": (arranger, ("bach",))})
-    jobs = build.plan_corpus(2.0, seed=1)  # about 190 pieces of 60 tunes: every tune comes again
+    monkeypatch.setattr(build, "STYLES", {"chorale": Style(arranger, 82.0, ("bach",))})
+    jobs = build.plan_corpus(3.4, seed=1)  # about 190 pieces of 60 tunes: every tune comes again
     splits = {}
     for job in jobs:
         assert job.group == names[job.tune]
@@ -229,16 +268,16 @@ def test_a_tune_of_a_chorale_is_not_played_by_the_folk_band(monkeypatch):
         },
     )
     arranger = lambda rng, score: toy_piece(rng, 0, "folk")
-    monkeypatch.setattr(build, "STYLES", {"folk": (arranger, ("ryan", "oneill"))})
-    assert {job.tune for job in build.plan_corpus(1.0)} == set(names) - {"ryan/07"}
+    monkeypatch.setattr(build, "STYLES", {"folk": Style(arranger, 99.0, ("ryan", "oneill"))})
+    assert {job.tune for job in build.plan_corpus(1.6)} == set(names) - {"ryan/07"}
 
 
 def test_the_real_plan_of_twelve_hours_keeps_tunes_apart():
     wanted = [build.score_cache() / f"scores_{name}_v{CACHE_VERSION}.json" for name in COLLECTIONS]
     if not all(path.is_file() for path in wanted):
         pytest.skip("reading the scores takes minutes: 'python -m lmdm_mini corpus build' does it once")
-    styles = ["chorale", "folk"]  # the other six compose: a tune of theirs is never used again
-    jobs = build.plan_corpus(12.0 * len(styles) / len(build.STYLES), styles=styles)
+    styles = [style for style in STYLES if STYLES[style].collections]  # the others never use a tune again
+    jobs = build.plan_corpus(1.5 * len(styles), styles=styles)
     splits = {}
     for job in jobs:
         assert splits.setdefault(job.group, job.split) == job.split
@@ -262,9 +301,9 @@ def test_plans_are_deterministic_and_grow_at_their_end(toy_styles):
 # --- building and reading --------------------------------------------------------------------------
 
 
-def build_toy(out, hours=0.011):
+def build_toy(out, hours=0.02):
     return build.build_corpus(
-        out, hours, seed=0, workers=1, styles=["lofi"], soundfonts=render.installed_soundfonts()[:1]
+        out, hours, seed=0, workers=1, styles=["lofi"], soundfonts=fonts.installed_soundfonts()[:1]
     )
 
 
@@ -290,7 +329,10 @@ def test_build_resume_and_read(font, toy_styles, tmp_path, monkeypatch, capsys):
         "sections",
         "captions",
         "seconds",
-        "soundfont",
+        "soundfonts",
+        "samples",
+        "bar_times",
+        "tracks",
         "source",
         "peak_db",
         "loudness_lufs",
@@ -302,7 +344,8 @@ def test_build_resume_and_read(font, toy_styles, tmp_path, monkeypatch, capsys):
     # the file is what was rendered, in eight channels of 16 bits
     info = soundfile.info(str(tmp_path / entry["audio"]))
     assert (info.channels, info.subtype, info.samplerate) == (8, "PCM_16", SAMPLE_RATE)
-    assert info.frames == entry["frames"]
+    assert info.frames == entry["samples"] and abs(entry["seconds"] - info.frames / SAMPLE_RATE) < 1e-6
+    assert abs(entry["seconds"] - entry["music_seconds"] - render.TAIL_SECONDS) < 0.01
     stems = render.render(build.arrange("lofi", entry["tune"], 0, 0), font)
     whole = data.read_stems(entry)
     assert (whole - stems).abs().max() <= 1.01 / 32768
@@ -339,8 +382,37 @@ def test_an_interrupted_build_leaves_a_manifest_of_what_is_done(font, toy_styles
     assert not manifest["complete"] and len(manifest["pieces"]) == 1
 
 
+def test_a_full_disk_ends_with_what_to_do_and_leaves_whole_pieces(font, toy_styles, tmp_path, monkeypatch):
+    build_toy(tmp_path)
+    whole = sorted(path.name for path in tmp_path.rglob("*.flac"))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: usage._replace(free=10))
+    (tmp_path / "meta" / f"{whole[0][:-5]}.json").unlink()
+    with pytest.raises(OSError, match="is full: make room .* same command again"):
+        build_toy(tmp_path)
+    monkeypatch.undo()
+    assert not json.loads((tmp_path / "manifest.json").read_text())["complete"]
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    def half(path, *args, **kwargs):
+        open(path, "wb").write(b"half")
+        raise RuntimeError("no space left")
+
+    monkeypatch.setattr(files.soundfile, "write", half)
+    with pytest.raises(RuntimeError):
+        files.write_stems(tmp_path / "a.flac", torch.zeros(4, 2, 64))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lost_worker_is_said():
+    with pytest.raises(OSError, match="ended from outside"):
+        files.make_all(os._exit, [1, 1, 1], 2, "test")
+
+
 def test_bad_arguments_are_refused(toy_styles, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "find_soundfont", lambda name: name)
+    monkeypatch.setattr(build, "installed_soundfonts", lambda: ["fluid"])
     for hours in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="hours must be above 0"):
             build.build_corpus(tmp_path, hours)

@@ -11,6 +11,7 @@ from lmdm_mini.corpus.styles.ambient import ambient
 from lmdm_mini.corpus.styles.chiptune import chiptune
 from lmdm_mini.corpus.styles.chorale import chorale
 from lmdm_mini.corpus.styles.folk import folk
+from lmdm_mini.corpus.styles.quartet import quartet
 from lmdm_mini.corpus.styles.theory import QUALITIES, SCALES, chord_at, chord_tones, nearest
 
 
@@ -83,12 +84,35 @@ def fiddle(
     )
 
 
+def movement(seed: int, tune_id: str = "quartet/haydn-opus1no1-movement1#0", bars: int = 60) -> Score:
+    """Four parts in 4/4 with dynamics; the cello plucks the second half."""
+    parts = [
+        [(beat / 2, 0.5, p + 12 * (1 - k)) for beat, p in enumerate(line(seed + k, 8 * bars))]
+        for k in range(4)
+    ]
+    return Score(
+        tune_id,
+        "haydn opus1no1 movement1",
+        "4/4",
+        0,
+        "major",
+        4.0 * bars,
+        0.0,
+        parts,
+        kind="quartet",
+        bpm=120.0,
+        loudness=[[(0.0, 0.4), (2.0 * bars, 0.9)]] * 4,
+        plucked=[[], [], [], [(2.0 * bars, 4.0 * bars)]],
+    )
+
+
 MAKERS = {
     "chorale": lambda seed: chorale(random.Random(seed), hymn(seed)),
     "reel": lambda seed: folk(random.Random(seed), fiddle(seed)),
     "jig": lambda seed: folk(random.Random(seed), fiddle(seed, signature="6/8", kind="jig")),
     "waltz": lambda seed: folk(random.Random(seed), fiddle(seed, signature="3/4", kind="waltz")),
     "air": lambda seed: folk(random.Random(seed), fiddle(seed, signature="4/4", kind="air")),
+    "quartet": lambda seed: quartet(random.Random(seed), movement(seed)),
     "ambient": lambda seed: ambient(random.Random(seed), seed),
     "chiptune": lambda seed: chiptune(random.Random(seed), seed),
 }
@@ -99,7 +123,7 @@ def test_pieces_are_valid_and_come_from_the_seed(name):
     for seed in (1, 2, 3):
         piece = MAKERS[name](seed)
         assert piece == MAKERS[name](seed)
-        assert 40 <= piece.seconds <= 75
+        assert 64 <= piece.seconds <= 195
         assert piece.length % piece.beats_per_bar == 0
         assert set(piece.stems) == set(STEMS) == set(piece.tracks)
         assert piece.stems["lead"] and piece.stems["chords"] and piece.stems["bass"]
@@ -131,6 +155,34 @@ def test_chorale_keeps_the_notes_and_finds_their_chords():
     shift = piece.key_root
     assert {n.pitch % 12 for n in piece.stems["lead"]} == {shift % 12}
     assert {(c.root, c.quality) for c in piece.chords} == {(shift % 12, "maj")}
+
+
+def test_quartets_follow_the_score():
+    score = movement(1, bars=40)  # 80 s at the usual tempo
+    for seed in range(6):
+        piece = quartet(random.Random(seed), score)
+        first = piece.stems["lead"]
+        assert len({n.pitch % 12 for n in first}) <= 7 and not piece.stems["drums"]
+        begin = (int(piece.title.split("bar ")[1]) - 1) * 4.0
+        once = [n for n in first if n.start < piece.sections[1].start] if len(piece.sections) > 1 else first
+        assert len(once) == sum(begin <= s < begin + len(once) / 2 for s, _, _ in score.voices[0])
+        soft = [n.velocity for n in once if n.start + begin < 79]
+        loud = [n.velocity for n in once if n.start + begin > 81]
+        if len(soft) > 20 and len(loud) > 20:
+            assert sum(loud) / len(loud) > sum(soft) / len(soft) + 20
+            assert "cello pizzicato" in {n.track for n in piece.stems["bass"]}
+    with pytest.raises(ValueError, match="needs four"):
+        quartet(random.Random(0), fiddle(1))
+
+
+def test_stretches_of_one_movement_are_one_group():
+    scores = [
+        movement(1),
+        movement(5, "quartet/haydn-opus1no1-movement1#1"),
+        movement(9, "quartet/mozart-k80-movement1#0"),
+    ]
+    group = tune_group(scores)
+    assert len(set(group.values())) == 2 and group[scores[0].tune_id] == group[scores[1].tune_id]
 
 
 def test_folk_harmony_fits_the_tune():

@@ -1,18 +1,24 @@
 """The arranger's craft: harmony, voice leading, timing, and whole pieces of four styles."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from lmdm_mini.corpus.piece import STEMS, Chord, Note
+from lmdm_mini.corpus.styles import form as fm
 from lmdm_mini.corpus.styles import patterns as pt
 from lmdm_mini.corpus.styles import theory as th
+from lmdm_mini.corpus.styles.breakbeat import breakbeat
 from lmdm_mini.corpus.styles.funk import funk
 from lmdm_mini.corpus.styles.house import house
 from lmdm_mini.corpus.styles.jazz import jazz
 from lmdm_mini.corpus.styles.lofi import lofi
+from lmdm_mini.corpus.styles.reggae import reggae
+from lmdm_mini.corpus.styles.rock import rock
+from lmdm_mini.corpus.styles.techno import techno
 
-STYLES = (lofi, house, funk, jazz)
+STYLES = (lofi, house, funk, jazz, rock, reggae, techno, breakbeat)
 SEEDS = range(8)
 
 
@@ -71,12 +77,45 @@ def test_motifs_come_back_and_fit_the_chord():
     assert all(n.pitch % 12 in th.chord_tones(chords[0]) for n in notes if n.start % 2 == 0)
 
 
+def test_more_than_a_fifth_of_the_forms_are_long_and_endings_come_once():
+    forms = [[("intro", 4), ("A", 8), ("B", 8), ("outro", 4)], [("A", 8), ("break", 4), ("A", 8)]]
+    lengths = []
+    for seed in range(300):
+        form = fm.choose_form(random.Random(seed), forms, 100.0)
+        names = [name for name, _ in form]
+        assert names.count("intro") <= 1 and names.count("outro") <= 1 and names[-1] in ("outro", "A")
+        lengths.append(sum(bars for _, bars in form) * 2.4)
+    assert all(fm.SHORT[0] <= s <= fm.SHORT[1] or fm.LONG[0] <= s <= fm.LONG[1] for s in lengths)
+    assert 0.2 < sum(s > 130 for s in lengths) / len(lengths) < 0.35
+    with pytest.raises(ValueError, match="offer other forms"):
+        fm.choose_form(random.Random(0), [[("A", 1000)]], 100.0)
+
+
+def test_sections_that_come_again_differ():
+    piece = funk(random.Random(3), 3)
+    before = {stem: list(notes) for stem, notes in piece.stems.items()}
+    changed = [fm.vary_repeats(replace(piece, stems=dict(before)), random.Random(k)).stems for k in range(8)]
+    assert sum(stems != before for stems in changed) >= 4
+    first_end = piece.sections[1].start - 0.1
+    for stems in changed:  # the first time stays as it was
+        for stem, notes in stems.items():
+            assert [n for n in notes if n.start < first_end] == [
+                n for n in before[stem] if n.start < first_end
+            ]
+
+
+def test_guitars_of_rock_are_two_and_meant_for_an_amplifier():
+    piece = rock(random.Random(1), 1)
+    assert {t.pan for t in piece.tracks["chords"].values()} == {-1.0, 1.0}
+    assert all(t.amp for t in piece.tracks["chords"].values()) and not piece.tracks["bass"]["main"].amp
+
+
 @pytest.mark.parametrize("style", STYLES, ids=lambda f: f.__name__)
 def test_pieces_are_whole(style):
     for seed in SEEDS:
         piece = style(random.Random(seed), seed)
         assert piece.style == style.__name__ and piece.tune_id == f"{style.__name__}/{seed:06d}"
-        assert 36.0 <= piece.seconds <= 80.0 and piece.length % piece.beats_per_bar == 0
+        assert 64.0 <= piece.seconds <= 195.0 and piece.length % piece.beats_per_bar == 0
         assert set(piece.stems) == set(STEMS) and 2 <= len(piece.moods) <= 4 and len(piece.sections) >= 2
         assert sum(c.duration for c in piece.chords) == pytest.approx(piece.length)
         for stem, notes in piece.stems.items():

@@ -1,4 +1,4 @@
-"""``python -m lmdm_mini corpus build|recordings|encode|pack|clips|show``: the corpus from the shell."""
+"""``python -m lmdm_mini corpus build|produce|recordings|encode|pack|clips|show``: the corpus from the shell."""
 
 import argparse
 import os
@@ -8,16 +8,27 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The actions and their options; `run` does what they say."""
     actions = parser.add_subparsers(dest="action", required=True)
-    build = actions.add_parser("build", help="render the corpus (goes on where it was stopped)")
+    build = actions.add_parser("build", help="render the corpus, dry (goes on where it was stopped)")
     build.add_argument(
-        "--hours", type=float, default=12.0, help="hours of music, at least (default: %(default)s)"
+        "--hours", type=float, default=26.0, help="hours of music, at least (default: %(default)s)"
     )
     build.add_argument("--seed", type=int, default=0)
     build.add_argument(
         "--workers", type=int, default=os.cpu_count() or 2, help="processes (default: one a core)"
     )
-    build.add_argument("--styles", nargs="+", metavar="STYLE", help="only these styles (default: all eight)")
-    build.add_argument("--soundfonts", help="fluid, musescore or fluid,musescore (default: those installed)")
+    build.add_argument("--styles", nargs="+", metavar="STYLE", help="only these styles (default: all)")
+    build.add_argument(
+        "--soundfonts", help="names with commas, such as fluid,musescore (default: those installed)"
+    )
+    produce = actions.add_parser(
+        "produce", help="give the dry corpus its effects, rooms and mix (goes on where it was stopped)"
+    )
+    produce.add_argument(
+        "--to", type=Path, default=Path("runs/produced"), help="folder to write (default: %(default)s)"
+    )
+    produce.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 2, help="processes (default: one a core)"
+    )
     recordings = actions.add_parser("recordings", help="fetch the real recordings from Debian's packages")
     recordings.add_argument("--split", choices=("train", "valid", "test"), help="only this split")
     recordings.add_argument(
@@ -38,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     show = actions.add_parser("show", help="hours by style and split, tempo and key histograms")
     clips = actions.add_parser("clips", help="write the short clips of data/clips from the test split")
-    for action in (build, encode, pack, show, clips):
+    for action in (build, produce, encode, pack, show, clips):
         action.add_argument(
             "--out", type=Path, default=Path("runs/corpus"), help="folder (default: %(default)s)"
         )
@@ -56,6 +67,11 @@ def run(args: argparse.Namespace) -> None:
         fonts = args.soundfonts.split(",") if args.soundfonts else None
         manifest = build_corpus(args.out, args.hours, args.seed, args.workers, args.styles, fonts)
         print(f"{len(manifest['pieces'])} pieces in {args.out}; 'corpus show' counts them")
+    elif args.action == "produce":
+        from lmdm_mini.corpus.produce import produce_corpus
+
+        manifest = produce_corpus(args.out, args.to, args.workers)
+        print(f"{len(manifest['pieces'])} pieces in {args.to}; give that folder to 'corpus encode --out'")
     elif args.action == "show":
         from lmdm_mini.corpus.build import show_corpus
 

@@ -12,7 +12,6 @@ Notebook: 01_sound_to_latents.
 """
 
 import json
-import multiprocessing
 import os
 import random
 from collections import defaultdict
@@ -21,38 +20,20 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
-from tqdm import tqdm
 
 from lmdm_mini.audio import SAMPLE_RATE, loudness
 from lmdm_mini.corpus.captions import captions, instruments
 from lmdm_mini.corpus.data import show_corpus  # noqa: F401 - building and showing belong together
+from lmdm_mini.corpus.files import check_room, check_writable, make_all, write_json, write_stems
+from lmdm_mini.corpus.fonts import draw_fonts, find_soundfont, installed_soundfonts
 from lmdm_mini.corpus.piece import STEMS, Chord, Piece
-from lmdm_mini.corpus.render import find_soundfont, installed_soundfonts, render
+from lmdm_mini.corpus.render import render
 from lmdm_mini.corpus.scores import read_scores, tune_group
-from lmdm_mini.corpus.styles.ambient import ambient
-from lmdm_mini.corpus.styles.chiptune import chiptune
-from lmdm_mini.corpus.styles.chorale import chorale
-from lmdm_mini.corpus.styles.folk import folk
-from lmdm_mini.corpus.styles.funk import funk
-from lmdm_mini.corpus.styles.house import house
-from lmdm_mini.corpus.styles.jazz import jazz
-from lmdm_mini.corpus.styles.lofi import lofi
+from lmdm_mini.corpus.styles import STYLES
 
-# style -> its arranger and the collections of scores that it arranges (none: it composes from an index)
-STYLES = {
-    "chorale": (chorale, ("bach",)),
-    "folk": (folk, ("ryan", "oneill")),
-    "lofi": (lofi, ()),
-    "house": (house, ()),
-    "ambient": (ambient, ()),
-    "chiptune": (chiptune, ()),
-    "funk": (funk, ()),
-    "jazz": (jazz, ()),
-}
-MIN_SECONDS = 36.0
-VERSION = 1  # raise it when the same plan should sound different: finished pieces are then rendered again
+MIN_SECONDS = 64.0
+VERSION = 2  # raise it when the same plan should sound different: finished pieces are then rendered again
 
 
 def score_cache() -> Path:
@@ -70,13 +51,14 @@ class Job:
     take: int
     group: str  # pieces of one group share a melody and a split
     split: str
-    seconds: float
-    soundfont: str
+    seconds: float  # of music; the audio has a tail of 2 s more
+    soundfonts: tuple[str, ...]  # of each stem
     seed: int
 
     @property
     def recipe(self) -> str:
-        return f"v{VERSION} seed {self.seed} {self.style} {self.tune} take {self.take} on {self.soundfont}"
+        fonts = " ".join(self.soundfonts)
+        return f"v{VERSION} seed {self.seed} {self.style} {self.tune} take {self.take} on {fonts}"
 
 
 @lru_cache(maxsize=3)
@@ -86,9 +68,9 @@ def _scores(collections: tuple[str, ...]) -> dict:
 
 def arrange(style: str, tune: int | str, take: int, seed: int) -> Piece:
     """The piece that this style makes of this tune; the same for the same arguments, on any machine."""
-    arranger, collections = STYLES[style]
-    material = _scores(collections)[tune] if collections else tune
-    return arranger(random.Random(f"{seed} {style} {tune} {take}"), material)
+    chosen = STYLES[style]
+    material = _scores(chosen.collections)[tune] if chosen.collections else tune
+    return chosen.arranger(random.Random(f"{seed} {style} {tune} {take}"), material)
 
 
 def _chorale_tunes() -> set[str]:
@@ -100,7 +82,7 @@ def _chorale_tunes() -> set[str]:
 
 def _tunes(style: str, seed: int):
     """Endless (group number, group, tune, take) of a style: every group once before any comes again."""
-    collections = STYLES[style][1]
+    collections = STYLES[style].collections
     if not collections:
         index = 0
         while True:
@@ -128,13 +110,15 @@ def _split(number: int, style: str, seed: int) -> str:
     return {valid: "valid", test: "test"}.get(number % 20, "train")
 
 
-def plan_corpus(hours: float, seed: int = 0, styles=None, soundfonts=("fluid", "musescore")) -> list[Job]:
+def plan_corpus(
+    hours: float, seed: int = 0, styles=None, soundfonts=("csound", "fluid", "musescore", "opl3")
+) -> list[Job]:
     """The pieces of a corpus of at least `hours`, in rendering order (styles in turn). Renders nothing."""
     styles = _check_styles(styles)
     if not 0 < hours < 10_000:
         raise ValueError(f"hours must be above 0 (and below 10,000), not {hours}")
     if not soundfonts:
-        raise ValueError("no sound font named: choose fluid, musescore or both")
+        raise ValueError("no sound font named: choose fluid, musescore or several")
     order = []
     for style in styles:
         wanted, total, count, too_short = hours * 3600 / len(styles), 0.0, 0, 0
@@ -148,8 +132,9 @@ def plan_corpus(hours: float, seed: int = 0, styles=None, soundfonts=("fluid", "
                     raise ValueError(f"the arranger of {style} makes only pieces under {MIN_SECONDS} s")
                 continue
             name = f"{style}_{count:05d}"
-            font = random.Random(f"{seed} {name} font").choice(sorted(soundfonts))
-            job = Job(name, style, tune, take, group, _split(number, style, seed), seconds, font, seed)
+            rng = random.Random(f"{seed} {name} fonts")
+            fonts = draw_fonts(rng, STYLES[style].fonts, STYLES[style].kits, soundfonts)
+            job = Job(name, style, tune, take, group, _split(number, style, seed), seconds, fonts, seed)
             order.append((total / wanted, style, job))
             total, count = total + seconds, count + 1
     return [job for _, _, job in sorted(order, key=lambda row: row[:2])]
@@ -165,7 +150,7 @@ def _check_styles(styles) -> list[str]:
 
 def describe(job: Job, piece: Piece, stems: torch.Tensor) -> dict:
     """What is known about a rendered piece, as JSON data. Times in seconds; a chord: [start, end, name]."""
-    mix, beat = stems.sum(0), 60.0 / piece.bpm
+    mix, beat, samples = stems.sum(0), 60.0 / piece.bpm, stems.shape[-1]
     chords = [
         [round(chord.start * beat, 4), round((chord.start + chord.duration) * beat, 4), chord.name]
         for chord in piece.chords
@@ -182,40 +167,29 @@ def describe(job: Job, piece: Piece, stems: torch.Tensor) -> dict:
         "instruments": {s: instruments(piece, s) for s in STEMS if piece.stems[s]},
         "chords": chords,
         "beat_times": [round(time, 4) for time in piece.beat_times],
+        "bar_times": [round(time, 4) for time in piece.bar_times],
         "sections": [[round(s.start * beat, 4), s.name] for s in piece.sections],
         "captions": captions(piece, random.Random(f"{job.recipe} captions")),
         "audio": f"audio/{job.style}/{job.id}.flac",
-        "frames": stems.shape[-1],
+        "samples": samples,
+        "seconds": round(samples / SAMPLE_RATE, 6),
+        "music_seconds": round(piece.seconds, 6),
+        "tracks": {s: [asdict(t) for t in piece.tracks[s].values()] for s in STEMS if piece.stems[s]},
         "peak_db": round(20 * np.log10(mix.abs().max().item()), 2),
         "loudness_lufs": round(loudness(mix), 2),
         "recipe": job.recipe,
     }
 
 
-def write_stems(path: Path, stems: torch.Tensor) -> None:
-    """(4, 2, N) as one FLAC of eight 16-bit channels; whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    channels = stems.reshape(2 * len(STEMS), -1)
-    soundfile.write(str(part), channels.T.numpy(), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    os.replace(part, path)
-
-
-def _write_json(path: Path, data) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(data))
-    os.replace(part, path)
-
-
 def _make(arguments: tuple[Path, Job]) -> Job:
     """Render one piece; the description is written last and says that the audio is whole."""
     out, job = arguments
     torch.set_num_threads(1)  # the pool has a process a core
+    check_room(out)
     piece = arrange(job.style, job.tune, job.take, job.seed)
-    stems = render(piece, find_soundfont(job.soundfont))
+    stems = render(piece, job.soundfonts)
     write_stems(out / "audio" / job.style / f"{job.id}.flac", stems)
-    _write_json(out / "meta" / f"{job.id}.json", describe(job, piece, stems))
+    write_json(out / "meta" / f"{job.id}.json", describe(job, piece, stems))
     return job
 
 
@@ -225,7 +199,7 @@ def _finished(out: Path, job: Job) -> dict | None:
     if not path.is_file() or not (out / "audio" / job.style / f"{job.id}.flac").is_file():
         return None
     entry = json.loads(path.read_text())
-    return entry | asdict(job) if entry["recipe"] == job.recipe else None
+    return entry | {"split": job.split, "group": job.group} if entry["recipe"] == job.recipe else None
 
 
 def build_corpus(
@@ -242,14 +216,7 @@ def build_corpus(
     fonts = list(soundfonts) if soundfonts else installed_soundfonts() or ["fluid"]
     for font in fonts:
         find_soundfont(font)
-    try:
-        (out / "meta").mkdir(parents=True, exist_ok=True)
-        (out / ".writable").touch()
-        (out / ".writable").unlink()
-    except OSError as error:
-        raise ValueError(
-            f"cannot write into {out} ({error.strerror}): choose another folder with --out"
-        ) from error
+    check_writable(out)
     print(f"planning {hours:g} hours (the first time, reading the scores takes some minutes)")
     jobs = plan_corpus(hours, seed, styles, fonts)
     todo = [(out, job) for job in jobs if _finished(out, job) is None]
@@ -258,15 +225,7 @@ def build_corpus(
         f"{len(jobs) - len(todo)} are there already; sound fonts: {', '.join(fonts)}"
     )
     try:
-        with tqdm(total=len(todo), unit="piece", desc="rendering") as bar:
-            if workers == 1 or len(todo) < 2:
-                for item in todo:
-                    _make(item)
-                    bar.update()
-            else:
-                with multiprocessing.get_context("spawn").Pool(workers) as pool:
-                    for _ in pool.imap_unordered(_make, todo):
-                        bar.update()
+        make_all(_make, todo, workers, "rendering")
     finally:
         entries = [entry for entry in (_finished(out, job) for job in jobs) if entry]
         manifest = {
@@ -279,5 +238,5 @@ def build_corpus(
             "complete": len(entries) == len(jobs),
             "pieces": entries,
         }
-        _write_json(out / "manifest.json", manifest)
+        write_json(out / "manifest.json", manifest)
     return manifest

@@ -1,178 +1,20 @@
 """What a listener might type to get a piece: several captions for the mix and for each stem.
 
-A text encoder that has read one phrase a style learns that phrase, not the style. So styles, tempos and
-moods each go by several names, details are left out at random, and word order changes. `HELD_OUT_WORDING`
-names the styles in words that no caption of the corpus uses: prompts for judging unseen wording.
+The words of a style are in `styles/words.py`; here they become captions: styles, tempos and moods each go by
+several names, details are left out at random, and word order changes. `HELD_OUT_WORDING` names the styles in
+words that no caption of the corpus uses: prompts for judging unseen wording.
 
 Notebook: 01_sound_to_latents.
 """
 
-import json
 import random
-from pathlib import Path
 
 from lmdm_mini.corpus.piece import STEMS, Chord, Piece
+from lmdm_mini.corpus.styles.words import PARAPHRASES, WORDS  # noqa: F401 - the words belong together
 
-STYLE_WORDS = {
-    "chorale": (
-        "chorale",
-        "four-part hymn",
-        "baroque chorale",
-        "church hymn",
-        "chorale in the style of Bach",
-        "solemn four-part harmony",
-        "sacred baroque music",
-    ),
-    "folk": (
-        "folk tune",
-        "Irish traditional tune",
-        "traditional session tune",
-        "Celtic folk tune",
-        "folk session",
-        "old-time folk music",
-        "traditional music from Ireland",
-    ),
-    "lofi": (
-        "lo-fi hip hop beat",
-        "chillhop",
-        "mellow study beat",
-        "dusty boom bap",
-        "lofi",
-        "lo-fi beat",
-        "laid-back hip hop instrumental",
-        "chilled lofi hip hop",
-    ),
-    "house": (
-        "house track",
-        "club house",
-        "four-on-the-floor dance music",
-        "deep house",
-        "electronic dance track",
-        "house music",
-        "four-to-the-floor house groove",
-    ),
-    "ambient": (
-        "ambient music",
-        "ambient soundscape",
-        "slow atmospheric pads",
-        "drone-like ambient piece",
-        "floating ambient texture",
-        "ambient",
-        "beatless atmospheric music",
-    ),
-    "chiptune": (
-        "chiptune",
-        "8-bit game music",
-        "retro video game theme",
-        "8-bit chiptune",
-        "arcade game music",
-        "square-wave chiptune",
-        "old-school game soundtrack",
-    ),
-    "funk": (
-        "funk groove",
-        "funk",
-        "funky band jam",
-        "syncopated funk",
-        "seventies funk groove",
-        "funk band",
-        "tight funk jam",
-    ),
-    "jazz": (
-        "jazz",
-        "jazz trio",
-        "jazz combo",
-        "small jazz group",
-        "acoustic jazz",
-        "jazz club music",
-        "mainstream jazz",
-    ),
-}
+STYLE_WORDS = {style: words.names for style, words in WORDS.items()}
+HELD_OUT_WORDING = {style: words.held_out for style, words in WORDS.items()}
 
-# Never used in a caption. A test looks for them in the captions of every style.
-HELD_OUT_WORDING = {
-    "chorale": ("a Lutheran congregation singing in four voices", "choral church harmony", "Bachian voices"),
-    "folk": ("a ceilidh band", "pub fiddlers playing reels", "rural barn dance music"),
-    "lofi": ("bedroom beats for homework", "hazy sampled hip-hop loop", "coffee shop beats"),
-    "house": ("a nightclub floor-filler", "pumping disco-tech", "a warehouse rave"),
-    "ambient": ("a weightless sonic wash", "music of empty space", "sleepy synthesizer clouds"),
-    "chiptune": ("a Game Boy platformer", "pixel-art adventure music", "bleeps and bloops from a console"),
-    "funk": ("slap-happy James Brown rhythm section", "greasy get-down music", "soulful dance-floor strut"),
-    "jazz": ("a smoky nightclub trio", "cool swing standards", "blue note session"),
-}
-
-# The same styles as people speak of them who have not read STYLE_WORDS: scenes, eras, makers, dances. No
-# piece is captioned with these; models practise them as captions so that a style is more to them than its
-# seven names. A test keeps the words of HELD_OUT_WORDING out of them.
-PARAPHRASES: dict[str, list[str]] = json.loads(
-    Path(__file__).with_name("paraphrases.json").read_text(encoding="utf-8")
-)
-
-USES = {
-    "chorale": ("for a candle-lit church", "for a quiet Sunday morning", "for a solemn moment"),
-    "folk": ("for a lively evening with friends", "for dancing in a village hall", "for a walk in the hills"),
-    "lofi": ("for a rainy evening", "to study to", "for a late night at the desk", "to unwind with"),
-    "house": ("for the dance floor", "for a long night out", "for a workout", "for a summer party"),
-    "ambient": ("for falling asleep", "for meditation", "for looking at the stars", "to calm down with"),
-    "chiptune": ("for the first level of a game", "for a boss fight", "for a retro racing game"),
-    "funk": ("for a dance party", "for a car chase in an old film", "to get moving"),
-    "jazz": ("for a dinner with friends", "for a late-night bar", "for a city walk at dusk"),
-}
-
-MOODS = {
-    "chorale": ("solemn", "serene"),
-    "folk": ("lively", "cheerful"),
-    "lofi": ("mellow", "relaxed"),
-    "house": ("driving", "energetic"),
-    "ambient": ("calm", "spacious"),
-    "chiptune": ("playful", "bright"),
-    "funk": ("groovy", "punchy"),
-    "jazz": ("swinging", "elegant"),
-}
-
-# How a stem alone is spoken of; "{}" is its instrument.
-STEM_WORDS = {
-    "drums": {
-        "lofi": ("dusty {} beat", "lazy {} groove", "boom bap {} loop"),
-        "house": ("four-on-the-floor {} beat", "house {} groove", "club {} loop"),
-        "funk": ("syncopated {} groove", "tight funk {} beat"),
-        "jazz": ("light jazz {} groove", "jazz {} pattern"),
-        "chiptune": ("8-bit {} beat", "noisy game-console {} pattern"),
-        "folk": ("light {} rhythm", "folk {} pulse"),
-        "ambient": ("sparse {} pattern", "soft distant {} pulse"),
-        "chorale": ("soft {} part", "slow ceremonial {} part"),
-    },
-    "bass": {
-        "lofi": ("mellow {} line", "round, laid-back {} line"),
-        "house": ("pumping {} line", "repeating {} riff"),
-        "funk": ("syncopated {} line", "funky {} riff"),
-        "jazz": ("supple {} line", "jazz {} part"),
-        "chiptune": ("bouncing {} line", "buzzing 8-bit {} line"),
-        "folk": ("simple {} line", "steady {} part"),
-        "ambient": ("deep {} drone", "slow, low {} part"),
-        "chorale": ("hymn bass part for {}", "low {} voice"),
-    },
-    "chords": {
-        "lofi": ("jazzy {} part", "warm {} progression"),
-        "house": ("club {} part", "house {} progression"),
-        "funk": ("choppy {} part", "rhythmic {} backing"),
-        "jazz": ("jazz {} part", "{} accompaniment"),
-        "chiptune": ("8-bit {} part", "retro {} backing"),
-        "folk": ("{} accompaniment", "folk {} backing"),
-        "ambient": ("slowly changing {} texture", "sustained {} harmony"),
-        "chorale": ("inner-voice part for {}", "{} harmony"),
-    },
-    "lead": {
-        "lofi": ("simple {} melody", "dreamy {} melody"),
-        "house": ("catchy {} hook", "{} top line"),
-        "funk": ("{} riff", "punchy {} line"),
-        "jazz": ("{} solo", "improvised {} line"),
-        "chiptune": ("catchy {} melody", "8-bit {} tune"),
-        "folk": ("{} tune", "ornamented {} melody"),
-        "ambient": ("slow {} melody", "drifting {} line"),
-        "chorale": ("hymn melody for {}", "{} melody"),
-    },
-}
 PLAIN_STEM = {"drums": "{} part", "bass": "{} line", "chords": "{} accompaniment", "lead": "{} melody"}
 NO_OTHERS = {
     "drums": ("drums only", "no melody", "solo drum track"),
@@ -223,6 +65,15 @@ UNCOUNTABLE = (
     "Ireland",
     "chiptune",
     "backing",
+    "rock",
+    "reggae",
+    "techno",
+    "dub",
+    "bass",
+    "jungle",
+    "breakbeat",
+    "time",
+    "strings",
 )
 
 
@@ -238,6 +89,8 @@ def _styles(piece: Piece) -> list[str]:
     words = list(STYLE_WORDS[piece.style])
     if piece.style == "jazz" and len(instruments(piece)) > 3:
         words.remove("jazz trio")
+    if piece.style == "quartet" and "string orchestra" in instruments(piece):
+        words = [word for word in words if "quartet" not in word]
     if piece.style == "ambient" and piece.stems["drums"]:
         words.remove("beatless atmospheric music")
     return words
@@ -263,7 +116,7 @@ def _key(piece: Piece, rng: random.Random) -> str:
 
 def _mix_caption(piece: Piece, kind: int, rng: random.Random) -> str:
     style = rng.choice(_styles(piece))
-    moods = rng.sample(list(piece.moods), len(piece.moods)) or list(MOODS[piece.style])
+    moods = rng.sample(list(piece.moods), len(piece.moods)) or list(WORDS[piece.style].moods)
     playing = instruments(piece)
     some = rng.sample(playing, min(len(playing), rng.randint(1, 3)))
     tempo, key = _tempo(piece, rng), _key(piece, rng)
@@ -274,7 +127,7 @@ def _mix_caption(piece: Piece, kind: int, rng: random.Random) -> str:
     if kind == 1:
         return f"{_article(_with_mood(mood, style))} with {_joined(some)}, {tempo}"
     if kind == 2:
-        return f"{_with_mood(mood, style)} {rng.choice(USES[piece.style])}"
+        return f"{_with_mood(mood, style)} {rng.choice(WORDS[piece.style].uses)}"
     if kind == 3:
         return f"{_joined(playing[:4])}, {tempo}, {mood}"
     if kind == 4:
@@ -290,7 +143,7 @@ def _mix_caption(piece: Piece, kind: int, rng: random.Random) -> str:
 def _stem_caption(piece: Piece, stem: str, kind: int, rng: random.Random) -> str:
     playing = instruments(piece, stem)
     sound = _joined(playing[:2])
-    words = STEM_WORDS[stem][piece.style] if kind < 2 else (PLAIN_STEM[stem],)
+    words = WORDS[piece.style].stems[stem] if kind < 2 else (PLAIN_STEM[stem],)
     steady = len(piece.stems[stem]) > 0.8 * piece.length
     if kind < 2 and stem == "bass" and piece.style == "jazz" and steady:
         words = ("walking {} line",)  # a note on nearly every beat
@@ -299,7 +152,7 @@ def _stem_caption(piece: Piece, stem: str, kind: int, rng: random.Random) -> str
     if kind == 0:
         return f"{_article(phrase)}, {style}, {tempo}, {rng.choice(NO_OTHERS[stem])}"
     if kind == 1:
-        mood = rng.choice(list(piece.moods) or list(MOODS[piece.style]))
+        mood = rng.choice(list(piece.moods) or list(WORDS[piece.style].moods))
         detail = tempo if stem == "drums" or rng.random() < 0.5 else _key(piece, rng)
         return f"{_with_mood(mood, phrase)}, {detail}"
     return f"only the {phrase} of {_article(style)}" if rng.random() < 0.5 else f"{phrase} alone, {style}"
@@ -310,8 +163,8 @@ def captions(piece: Piece, rng: random.Random) -> dict[str, list[str]]:
 
     The same piece and state of `rng` give the same captions. ValueError for a style without words.
     """
-    if piece.style not in STYLE_WORDS:
-        raise ValueError(f"no caption words for style {piece.style!r}: add them to STYLE_WORDS, USES, MOODS")
+    if piece.style not in WORDS:
+        raise ValueError(f"no caption words for style {piece.style!r}: add them to styles/words.py")
     mix = list(dict.fromkeys(_mix_caption(piece, kind, rng) for kind in range(8)))
     found = {"mix": mix}
     for stem in STEMS:

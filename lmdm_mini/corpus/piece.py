@@ -31,7 +31,8 @@ class Track:
     instrument: str  # the word a caption uses: "electric piano"
     pan: float = 0.0  # -1 left .. 1 right
     volume: float = 1.0  # 0..1
-    reverb: float = 0.3  # 0..1, send level
+    reverb: float = 0.3  # 0..1, how much room suits it; stems are rendered dry
+    amp: bool = False  # an electric guitar that is to go through an amplifier
 
 
 @dataclass
@@ -84,3 +85,8 @@ class Piece:
     def beat_times(self) -> list[float]:
         """Seconds of every beat from the start of the piece."""
         return [beat * 60.0 / self.bpm for beat in range(int(self.length) + 1)]
+
+    @property
+    def bar_times(self) -> list[float]:
+        """Seconds of every bar line from the start of the piece."""
+        return self.beat_times[:: self.beats_per_bar]

@@ -8,35 +8,23 @@ Notebook: 01_sound_to_latents.
 
 import ctypes
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from functools import cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from lmdm_mini.audio import SAMPLE_RATE, loudness
+from lmdm_mini.corpus.fonts import FONTS, find_soundfont
 from lmdm_mini.corpus.piece import STEMS, Note, Piece
+from lmdm_mini.corpus.sampler import play_kit
 
 GRID = 64  # FluidSynth starts notes on multiples of 64 samples (1.5 ms); so do we, which keeps it exact
 TAIL_SECONDS = 2.0
 LUFS = -16.0
 CEILING_DB = -1.5  # of the samples; half a dB is left for peaks between them
-
-# Where Linux distributions and Homebrew put the two fonts. Both are free (MIT).
-SOUNDFONT_FOLDERS = (
-    "/usr/share/sounds/sf2",
-    "/usr/share/sounds/sf3",
-    "/usr/share/soundfonts",
-    "/usr/local/share/soundfonts",
-    "/opt/homebrew/share/soundfonts",
-)
-SOUNDFONT_FILES = {
-    "fluid": ("FluidR3_GM.sf2", "FluidR3_GM2-2.sf2", "fluid-soundfont-gm.sf2"),
-    "musescore": ("MuseScore_General_Full.sf3", "MuseScore_General.sf3", "MuseScore_General.sf2"),
-}
-SOUNDFONT_PACKAGES = {"fluid": "fluid-soundfont-gm", "musescore": "musescore-general-soundfont"}
 
 # A stem this much louder or softer (dB, against the loudest stem) than `USUAL` by more than `SLACK_DB`
 # is moved to the edge of that range: nothing drowns, and yet pieces keep balances of their own.
@@ -44,36 +32,7 @@ USUAL_DB = {"drums": -2.0, "bass": -3.0, "chords": -5.0, "lead": -2.0}
 SLACK_DB = 4.0
 
 
-def find_soundfont(name: str) -> Path:
-    """The file of sound font `name` ("fluid" or "musescore").
-
-    Raises ValueError for another name, FileNotFoundError (naming the package to install) if it is not there.
-    """
-    if name not in SOUNDFONT_FILES:
-        raise ValueError(f"unknown sound font {name!r}: choose from {', '.join(SOUNDFONT_FILES)}")
-    for folder in SOUNDFONT_FOLDERS:
-        for file in SOUNDFONT_FILES[name]:
-            if (path := Path(folder) / file).is_file():
-                return path
-    raise FileNotFoundError(
-        f"the {name} sound font is not in {', '.join(SOUNDFONT_FOLDERS)}: install it, on Debian or Ubuntu "
-        f"with 'sudo apt install fluidsynth {SOUNDFONT_PACKAGES[name]}'"
-    )
-
-
-def installed_soundfonts() -> list[str]:
-    """Names of the sound fonts this machine has."""
-    found = []
-    for name in SOUNDFONT_FILES:
-        try:
-            find_soundfont(name)
-        except FileNotFoundError:
-            continue
-        found.append(name)
-    return found
-
-
-@lru_cache(maxsize=1)
+@cache
 def _fluidsynth():
     try:
         import fluidsynth
@@ -91,7 +50,7 @@ def _open_synth(path: str):
         samplerate=SAMPLE_RATE,
         channels=32,
         **{
-            "synth.reverb.active": 1,
+            "synth.reverb.active": 0,
             "synth.chorus.active": 0,
             "synth.lock-memory": 0,
             "synth.polyphony": 192,
@@ -104,10 +63,21 @@ def _open_synth(path: str):
     return synth, font
 
 
-@lru_cache(maxsize=2)
+@cache
 def _keep_samples(path: str):
     """A silent synthesiser that holds the samples in memory: opening the next one takes 0.1 s, not 8."""
     return _open_synth(path)
+
+
+@cache
+def _presets(path: str) -> frozenset[tuple[int, int]]:
+    """(bank, program) of every drum kit of a font."""
+    synth, font = _keep_samples(path)
+    found = set()
+    for program in range(128):
+        if synth.sfpreset_name(font, 128, program) is not None:
+            found.add((128, program))
+    return frozenset(found | {(0, 0)})
 
 
 @dataclass
@@ -141,22 +111,27 @@ def _events(notes: list[Note], channels: dict[str, int], bpm: float) -> list[_Ev
     return sorted(events, key=lambda e: (e.frame, e.order, e.channel, e.pitch))
 
 
-def _render_stem(piece: Piece, stem: str, path: str, frames: int) -> np.ndarray:
-    """One stem by a synthesiser of its own: (2, frames) float32, at whatever level the font has."""
+def _render_stem(piece: Piece, stem: str, notes: list[Note], font_name: str, frames: int) -> np.ndarray:
+    """Notes of one stem by a synthesiser of its own: (2, frames) float32, at whatever level the font has."""
+    if FONTS[font_name].samples:
+        events = _events(notes, dict.fromkeys(piece.tracks[stem], 0), piece.bpm)
+        return play_kit([(e.frame, e.pitch, e.velocity) for e in events if e.velocity], font_name, frames)
+    path = str(find_soundfont(font_name))
+    _keep_samples(path)
     synth, font = _open_synth(path)
     try:
         channels = {}
         for channel, (name, track) in enumerate(piece.tracks[stem].items()):
             channels[name] = channel
-            bank = 128 if stem == "drums" else 0
-            if synth.program_select(channel, font, bank, track.program) != 0:
-                # Kits are sparse in every General MIDI font; melodic programs are complete.
-                if stem != "drums" or synth.program_select(channel, font, bank, 0) != 0:
-                    raise ValueError(f"{path} has no program {track.program} in bank {bank} ({stem}, {name})")
+            bank = FONTS[font_name].kit_bank if stem == "drums" else 0
+            program = track.program if bank or stem != "drums" else 0
+            if stem == "drums" and (bank, program) not in _presets(path):
+                program = 0  # kits are sparse in every General MIDI font; melodic programs are complete
+            if synth.program_select(channel, font, bank, program) != 0:
+                raise ValueError(f"{path} has no program {program} in bank {bank} ({stem}, {name})")
             synth.cc(channel, 7, round(127 * min(1.0, max(0.0, track.volume)) ** 0.5))  # CC7 is a square law
             synth.cc(channel, 10, round(64 + 63 * min(1.0, max(-1.0, track.pan))))
-            synth.cc(channel, 91, round(127 * min(1.0, max(0.0, track.reverb))))
-        unknown = {note.track for note in piece.stems[stem]} - set(channels)
+        unknown = {note.track for note in notes} - set(channels)
         if unknown:
             raise ValueError(f"{piece.tune_id}: notes on tracks {sorted(unknown)} that stem {stem!r} has not")
 
@@ -179,7 +154,7 @@ def _render_stem(piece: Piece, stem: str, path: str, frames: int) -> np.ndarray:
                 )
 
         now = 0
-        for event in _events(piece.stems[stem], channels, piece.bpm):
+        for event in _events(notes, channels, piece.bpm):
             frame = min(event.frame, frames)
             play(now, frame)
             now = frame
@@ -193,15 +168,23 @@ def _render_stem(piece: Piece, stem: str, path: str, frames: int) -> np.ndarray:
         synth.delete()
 
 
-def render_raw(piece: Piece, soundfont: str | Path) -> torch.Tensor:
+def _parts(piece: Piece, stem: str, font: str, helper: str) -> list[tuple[list[Note], str]]:
+    """(notes, font) of a stem. Drum keys that a kit does not have are played by the kit of `helper`."""
+    notes = piece.stems[stem]
+    if stem != "drums":
+        return [(notes, font)]
+    own = [note for note in notes if note.pitch in FONTS[font].kit_keys]
+    return [(own, font), ([note for note in notes if note.pitch not in FONTS[font].kit_keys], helper)]
+
+
+def render_raw(piece: Piece, fonts: Sequence[str]) -> torch.Tensor:
     """The stems before balance and loudness: (4, 2, N) float32, with a faded tail of 2 s."""
-    path = str(soundfont)
-    _keep_samples(path)
     frames = math.ceil((piece.seconds + TAIL_SECONDS) * SAMPLE_RATE / GRID) * GRID
     stems = np.zeros((len(STEMS), 2, frames), np.float32)
-    for row, stem in enumerate(STEMS):
-        if piece.stems[stem]:
-            stems[row] = _render_stem(piece, stem, path, frames)
+    for row, (stem, font) in enumerate(zip(STEMS, fonts)):
+        for notes, name in _parts(piece, stem, font, fonts[2]):
+            if notes:
+                stems[row] += _render_stem(piece, stem, notes, name, frames)
     tail = int(TAIL_SECONDS * SAMPLE_RATE)
     stems[..., -tail:] *= np.cos(np.linspace(0.0, np.pi / 2, tail, dtype=np.float32)) ** 2
     return torch.from_numpy(stems)
@@ -258,11 +241,11 @@ def level(stems: torch.Tensor) -> torch.Tensor:
     return stems * min(1.0, 0.99 / loudest_stem)
 
 
-def render(piece: Piece, soundfont: str | Path) -> torch.Tensor:
-    """Play `piece` with the sound font in file `soundfont`.
+def render(piece: Piece, fonts: str | Sequence[str]) -> torch.Tensor:
+    """Play `piece`, dry, with the named sound font, or with one for each stem (drums, bass, chords, lead).
 
     Returns the four stems (4, 2, N) float32 at 44.1 kHz in the order of `STEMS`, N covering the piece and a
     faded tail of 2 s. Their sum is the mix: about -16 LUFS, peaks under -1 dBFS. A stem without notes is
-    silent. The same piece and font give the same samples, whatever was rendered before.
+    silent. The same piece and fonts give the same samples, whatever was rendered before.
     """
-    return level(balance(render_raw(piece, soundfont)))
+    return level(balance(render_raw(piece, (fonts,) * len(STEMS) if isinstance(fonts, str) else fonts)))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lmdm_mini.corpus.quartet_reading import read_quartets
 from lmdm_mini.corpus.scores import Event, Score
 
 FOLDERS = {"bach": "bach", "ryan": "ryansMammoth", "oneill": "oneills1850"}
@@ -23,6 +24,8 @@ def read_collection(name: str) -> list[Score]:
         import music21
     except ImportError as error:
         raise ImportError("Reading scores needs music21: pip install 'lmdm-mini[corpus]'.") from error
+    if name == "quartets":
+        return read_quartets()
     folder = Path(music21.__file__).parent / "corpus" / FOLDERS[name]
     if name == "bach":
         files = sorted(p for p in folder.iterdir() if p.suffix in (".mxl", ".xml") and p.stem != "bwv846")

@@ -1,4 +1,4 @@
-"""Real scores for the corpus: Bach's chorales and the fiddle tunes of Ryan's Mammoth and O'Neill's.
+"""Real scores for the corpus: Bach's chorales, the fiddle tunes of Ryan's Mammoth and O'Neill's, quartets.
 
 music21 ships them (extra `corpus`; `score_reading.py` reads them). Reading all takes minutes, so what the
 arrangers need is kept as plain data in one JSON file a collection. `tune_group` finds scores that share
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 
-COLLECTIONS = ("bach", "ryan", "oneill")
+COLLECTIONS = ("bach", "ryan", "oneill", "quartets")
 CACHE_VERSION = 5  # raise it when the fields of Score or the way of reading change
 
 Event = tuple[float, float, int]  # start in quarter notes, duration in quarter notes, MIDI pitch
@@ -43,6 +43,9 @@ class Score:
     sections: list[tuple[float, str]] = field(default_factory=list)
     phrase_ends: list[float] = field(default_factory=list)
     kind: str = ""  # "reel", "jig", "hornpipe", "chorale", ...
+    bpm: float = 0.0  # quarter notes a minute where the score says, or custom has it; 0: free
+    loudness: list[list[tuple[float, float]]] = field(default_factory=list)  # of each voice: (start, 0..1)
+    plucked: list[list[tuple[float, float]]] = field(default_factory=list)  # of each voice: (start, end)
 
     @property
     def bar_length(self) -> float:
@@ -79,6 +82,8 @@ def read_scores(cache_dir: str | Path, collections: tuple[str, ...] = COLLECTION
 def _from_row(row: dict) -> Score:
     row["voices"] = [[tuple(event) for event in voice] for voice in row["voices"]]
     row["sections"] = [tuple(section) for section in row["sections"]]
+    for name in ("loudness", "plucked"):
+        row[name] = [[tuple(pair) for pair in voice] for voice in row.get(name, [])]
     return Score(**row)
 
 
@@ -180,8 +185,16 @@ def tune_group(scores: list[Score]) -> dict[str, str]:
         for (a, b), count in common.items():
             if count >= min(at_least, size[a], size[b]) and count >= share * min(size[a], size[b]):
                 join(a, b)
+    works = defaultdict(list)
+    for score in scores:
+        works[score.tune_id.split("#")[0]].append(score.tune_id)
+    for ids in works.values():  # stretches of one movement
+        for other in ids[1:]:
+            join(ids[0], other)
     names = defaultdict(list)
     for score in scores:
+        if score.kind == "quartet":
+            continue
         if len(_plain_title(score.title)) > 3:
             names[score.tune_id.split("/")[0] == "bach", _plain_title(score.title)].append(score.tune_id)
     for ids in names.values():

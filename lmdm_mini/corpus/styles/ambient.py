@@ -7,7 +7,14 @@ import random
 from dataclasses import replace
 
 from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Section, Track
-from lmdm_mini.corpus.styles.patterns import finish, humanise, make_motif, new_ending, play_motif, sequence
+from lmdm_mini.corpus.styles.form import finish, wanted_seconds
+from lmdm_mini.corpus.styles.patterns import (
+    humanise,
+    make_motif,
+    new_ending,
+    play_motif,
+    sequence,
+)
 from lmdm_mini.corpus.styles.theory import bass_note, chord_scale, nearest, progression, voicing
 
 # mode -> progressions in degrees of the major scale; four chords or two, each lasting `hold` beats
@@ -106,9 +113,10 @@ _OUTLINES = [
 
 
 def ambient(rng: random.Random, index: int) -> Piece:
-    """An ambient piece of 42 to 74 s."""
+    """An ambient piece of one to three minutes."""
     bpm = float(rng.randint(50, 80))
-    bars = rng.choice([b for b in (12, 14, 16, 18, 20, 22, 24) if 42 <= b * 240 / bpm <= 74])
+    shortest, longest = wanted_seconds(rng)
+    bars = rng.choice([b for b in range(14, 80, 2) if shortest <= b * 240 / bpm <= longest])
     length = bars * 4.0
     mode = rng.choice(list(_HARMONY))
     key = rng.randrange(12)

@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 
 from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Track
+from lmdm_mini.corpus.styles.form import choose_form, finish, lay_sections, vary_repeats
 from lmdm_mini.corpus.styles.patterns import (
     CLOSED_HAT,
     CRASH,
@@ -15,11 +16,8 @@ from lmdm_mini.corpus.styles.patterns import (
     SNARE,
     Motif,
     bass_riff,
-    choose_form,
     fill,
-    finish,
     hits,
-    lay_sections,
     make_motif,
     new_ending,
     play_motif,
@@ -104,7 +102,7 @@ _BEATS = [  # kick, snare, hat in sixteenths
 
 
 def chiptune(rng: random.Random, index: int) -> Piece:
-    """A chiptune of 41 to 74 s at 120 to 180 bpm."""
+    """A chiptune at 120 to 180 bpm."""
     bpm = float(rng.randint(120, 180))
     form = choose_form(rng, _FORMS, bpm)
     sections, length = lay_sections(form)
@@ -183,7 +181,7 @@ def chiptune(rng: random.Random, index: int) -> Piece:
         + [rng.choice(("retro", "8-bit", "arcade"))]
         + (["fast"] if bpm >= 160 else [])
     )
-    return finish(
+    piece = finish(
         Piece(
             style="chiptune",
             tune_id=f"chiptune/{index:06d}",
@@ -200,6 +198,7 @@ def chiptune(rng: random.Random, index: int) -> Piece:
             moods=words,
         )
     )
+    return vary_repeats(piece, rng)
 
 
 # Outlines a player whistles after one hearing, in scale steps from the anchor; rhythm cells stretch them.

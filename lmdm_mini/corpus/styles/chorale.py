@@ -11,9 +11,7 @@ from dataclasses import dataclass, replace
 
 from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Section, Track
 from lmdm_mini.corpus.scores import Event, Score
-from lmdm_mini.corpus.styles.patterns import finish
-
-SHORTEST, LONGEST = 41.0, 74.0  # seconds
+from lmdm_mini.corpus.styles.form import finish, wanted_seconds
 
 # What a chord of a chorale may be, in semitones above the root.
 _TEMPLATES = {
@@ -164,7 +162,7 @@ _PARTS = (
 
 
 def chorale(rng: random.Random, score: Score) -> Piece:
-    """A chorale of 41 to 74 s: verses in different registrations, a long one cut at a phrase end."""
+    """A chorale of one to three minutes: verses in other registrations, a long one cut at a phrase end."""
     if len(score.voices) != 4:
         raise ValueError(f"{score.tune_id} has {len(score.voices)} voices; a chorale needs four.")
     bar = score.bar_length
@@ -176,14 +174,14 @@ def chorale(rng: random.Random, score: Score) -> Piece:
     voices = [[(start, duration, pitch + shift) for start, duration, pitch in voice] for voice in voices]
 
     choices = rng.sample(REGISTRATIONS, verses)
-    if verses == 3 and rng.random() < 0.5:
-        choices[2] = choices[0]
+    if verses > 2 and rng.random() < 0.5:
+        choices[-1] = choices[0]
     pan_side = rng.choice((-1, 1))
     stems: dict[str, list[Note]] = {name: [] for name in STEMS}
     tracks: dict[str, dict[str, Track]] = {name: {} for name in STEMS}
     chords, sections = [], []
     loud = rng.choice((64, 72, 80))
-    once = _chords(voices, length)
+    once = sounding_chords(voices, length)
     for verse, registration in enumerate(choices):
         at = verse * step
         sections.append(Section(at, f"verse {verse + 1}"))
@@ -219,7 +217,7 @@ def chorale(rng: random.Random, score: Score) -> Piece:
                     registration.attack,
                     4 if voice == 0 else 0,
                 )
-    chords = _merge(chords, (verses - 1) * step + length)
+    chords = merge_chords(chords, (verses - 1) * step + length)
     moods = list(dict.fromkeys([m for r in choices for m in r.moods]))
     moods = (
         rng.sample(moods, min(2, len(moods)))
@@ -248,6 +246,7 @@ def chorale(rng: random.Random, score: Score) -> Piece:
 def _plan(rng: random.Random, score: Score) -> tuple[float, float, float, int]:
     """(bpm, beats of one verse, beats from verse to verse, verses) that fit the wanted seconds."""
     bar = score.bar_length
+    shortest, longest = wanted_seconds(rng)
     ends = sorted({-(-end // bar) * bar for end in score.phrase_ends} | {score.length})
     lengths = [score.length] + [end for end in reversed(ends) if end < score.length]
     for length in lengths:
@@ -257,13 +256,13 @@ def _plan(rng: random.Random, score: Score) -> tuple[float, float, float, int]:
         step = length - bar if shares else length
         plans = []
         for bpm in range(60, 97):
-            for verses in (1, 2, 3):
+            for verses in range(1, 8):
                 seconds = ((verses - 1) * step + length) * 60 / bpm
-                if SHORTEST <= seconds <= LONGEST:
+                if shortest <= seconds <= longest:
                     plans.append((float(bpm), length, step, verses))
         if plans:
             return rng.choice(plans)
-    raise ValueError(f"{score.tune_id} has no phrase end that fits {SHORTEST:g} to {LONGEST:g} s.")
+    raise ValueError(f"{score.tune_id} has no phrase end that fits {shortest:g} to {longest:g} s.")
 
 
 def _phrase_levels(
@@ -304,7 +303,7 @@ def _sing(
     return notes
 
 
-def _chords(voices: list[list[Event]], length: float) -> list[Chord]:
+def sounding_chords(voices: list[list[Event]], length: float) -> list[Chord]:
     """The chord of every beat: the template that best explains what sounds, bass and beat counting more."""
     found = []
     for beat in range(int(length)):
@@ -340,7 +339,7 @@ def _chords(voices: list[list[Event]], length: float) -> list[Chord]:
     return found
 
 
-def _merge(chords: list[Chord], length: float) -> list[Chord]:
+def merge_chords(chords: list[Chord], length: float) -> list[Chord]:
     """Equal neighbours become one chord, every chord lasts until the next, the first starts at 0."""
     merged: list[Chord] = []
     for chord in chords:

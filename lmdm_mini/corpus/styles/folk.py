@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Section, Track
 from lmdm_mini.corpus.scores import Score
 from lmdm_mini.corpus.styles.folk_band import accompany, percussion
-from lmdm_mini.corpus.styles.patterns import finish, humanise
+from lmdm_mini.corpus.styles.form import finish, wanted_seconds
+from lmdm_mini.corpus.styles.patterns import (
+    humanise,
+)
 from lmdm_mini.corpus.styles.theory import scale_step
-
-SHORTEST, LONGEST = 41.0, 74.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ _DEGREES = {  # (semitones above the tonic, quality, liking)
 
 
 def folk(rng: random.Random, score: Score) -> Piece:
-    """A fiddle tune as a session piece of 41 to 74 s, in a key, tempo and line-up of its own."""
+    """A fiddle tune as a session piece of one to three minutes, in a key, tempo and line-up of its own."""
     if not score.sections:
         raise ValueError(f"{score.tune_id} has no strains; folk() needs a fiddle tune with sections.")
     dance = DANCES[
@@ -114,7 +115,8 @@ def folk(rng: random.Random, score: Score) -> Piece:
     tracks: dict[str, dict[str, Track]] = {name: {} for name in STEMS}
     for turn, (at, length, events, name) in enumerate(melody):
         half_way = turn >= len(melody) / 2
-        playing = leads[:1] if turn < 2 else leads[1:2] or leads[:1] if not half_way else leads
+        one = turn // 2 % len(leads)  # players take turns, two strains each
+        playing = leads if half_way and turn % 8 < 4 else leads[one : one + 1]
         if turn == len(melody) - 1:
             playing = leads
         for who, instrument in enumerate(playing):
@@ -191,19 +193,25 @@ def _plan(rng: random.Random, score: Score, dance: Dance, scale: float, bar: int
         full * 3,
         full * 4,
         single * 4,
+        single * 6,
+        full * 6,
+        single * 9,
+        full * 9,
         [0] * 4,
+        [0] * 8,
     ]
+    shortest, longest = wanted_seconds(rng)
     plans = []
     for bpm in range(dance.tempo[0], dance.tempo[1] + 1):
         for rank, order in enumerate(orders):
             for intro in (0, 2, 4):
                 seconds = (intro * bar + sum(sizes[i] for i in order)) * 60 / bpm
-                if SHORTEST <= seconds <= LONGEST:
+                if shortest <= seconds <= longest:
                     plans.append((rank, float(bpm), intro, [(i, names[i]) for i in order]))
     if not plans:
         raise ValueError(
             f"{score.tune_id} ({score.kind}, {score.time_signature}) fits no plan of "
-            f"{SHORTEST:g} to {LONGEST:g} s."
+            f"{shortest:g} to {longest:g} s."
         )
     best = min(p[0] for p in plans)
     _, bpm, intro, order = rng.choice([p for p in plans if p[0] <= best + 1])

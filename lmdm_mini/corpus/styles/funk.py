@@ -9,6 +9,7 @@ import random
 from dataclasses import replace
 
 from lmdm_mini.corpus.piece import Chord, Note, Piece, Track
+from lmdm_mini.corpus.styles import form as fm
 from lmdm_mini.corpus.styles import patterns as pt
 from lmdm_mini.corpus.styles import theory as th
 
@@ -243,8 +244,8 @@ def funk(rng: random.Random, index: int) -> Piece:
     kind = rng.choice(tuple(FUNK_KINDS))
     table = FUNK_KINDS[kind]
     bpm, key, mode = rng.randint(*table["bpm"]), rng.randrange(12), rng.choice(table["modes"])
-    form = pt.choose_form(rng, FUNK_FORMS, bpm)
-    sections, length = pt.lay_sections(form)
+    form = fm.choose_form(rng, FUNK_FORMS, bpm)
+    sections, length = fm.lay_sections(form)
     loop, bridge = rng.choice(table["loops"][mode]), rng.choice(table["bridges"][mode])
     chords: list[Chord] = []
     for section, (name, bars) in zip(sections, form):
@@ -427,11 +428,11 @@ def funk(rng: random.Random, index: int) -> Piece:
         ),
         rng.randint(2, 4),
     )
-    return pt.finish(
+    piece = fm.finish(
         Piece(
             "funk",
             f"funk/{index:06d}",
-            pt.title(rng, TITLE_WORDS),
+            fm.title(rng, TITLE_WORDS),
             bpm,
             4,
             key,
@@ -444,3 +445,4 @@ def funk(rng: random.Random, index: int) -> Piece:
             moods,
         )
     )
+    return fm.vary_repeats(piece, rng)

@@ -8,6 +8,7 @@ Notebook: 01_sound_to_latents.
 import random
 
 from lmdm_mini.corpus.piece import Note, Piece, Track
+from lmdm_mini.corpus.styles import form as fm
 from lmdm_mini.corpus.styles import patterns as pt
 from lmdm_mini.corpus.styles import theory as th
 
@@ -248,8 +249,8 @@ def house(rng: random.Random, index: int) -> Piece:
     kind = rng.choice(tuple(HOUSE_KINDS))
     table = HOUSE_KINDS[kind]
     bpm, key, mode = rng.randint(*table["bpm"]), rng.randrange(12), rng.choice(table["modes"])
-    form = pt.choose_form(rng, HOUSE_FORMS, bpm)
-    sections, length = pt.lay_sections(form)
+    form = fm.choose_form(rng, HOUSE_FORMS, bpm)
+    sections, length = fm.lay_sections(form)
     loop = rng.choice(table["loops"])
     if kind in ("piano", "french"):  # these loops are spelled in the major key, whose relative minor is felt
         mode = "major"
@@ -366,11 +367,11 @@ def house(rng: random.Random, index: int) -> Piece:
             "sequence": Track(rng.choice((81, 80, 12, 98)), "synth sequence", -0.4 * side, 0.55, 0.4),
         },
     }
-    return pt.finish(
+    piece = fm.finish(
         Piece(
             "house",
             f"house/{index:06d}",
-            pt.title(rng, TITLE_WORDS),
+            fm.title(rng, TITLE_WORDS),
             bpm,
             4,
             key,
@@ -383,3 +384,4 @@ def house(rng: random.Random, index: int) -> Piece:
             rng.sample(table["moods"], rng.randint(2, 4)),
         )
     )
+    return fm.vary_repeats(piece, rng)

@@ -9,6 +9,7 @@ import random
 from dataclasses import replace
 
 from lmdm_mini.corpus.piece import Chord, Note, Piece, Track
+from lmdm_mini.corpus.styles import form as fm
 from lmdm_mini.corpus.styles import patterns as pt
 from lmdm_mini.corpus.styles import theory as th
 from lmdm_mini.corpus.styles.funk import harmonise
@@ -171,7 +172,7 @@ def jazz_form(rng: random.Random, kind: str, bpm: float, metre: int) -> list[tup
         for intro in (0, 1)
         for tag in (0, 0, 1)
     ]
-    return pt.choose_form(rng, forms, bpm, metre)
+    return fm.choose_form(rng, forms, bpm, metre)
 
 
 def two_feel(chords: list[Chord], rng: random.Random, low: int = 28, high: int = 47) -> list[Note]:
@@ -325,7 +326,7 @@ def jazz(rng: random.Random, index: int) -> Piece:
     modes = ("major", "major", "minor") + (() if kind in ("blues", "ballad") else ("dorian",))
     mode = rng.choice(modes)
     form = jazz_form(rng, kind, bpm, metre)
-    sections, length = pt.lay_sections(form, metre)
+    sections, length = fm.lay_sections(form, metre)
 
     def pick(pool: tuple[str, ...]) -> str:
         usable = [line for line in pool if metre == 4 or ":h" not in line]
@@ -492,11 +493,11 @@ def jazz(rng: random.Random, index: int) -> Piece:
         "blues": ("bluesy", "earthy", "laid-back", "swinging", "smoky", "playful"),
     }
     words = moods.get(kind, ("swinging", "smoky", "cool", "elegant", "late-night", "playful", "relaxed"))
-    return pt.finish(
+    return fm.finish(
         Piece(
             "jazz",
             f"jazz/{index:06d}",
-            pt.title(rng, TITLE_WORDS),
+            fm.title(rng, TITLE_WORDS),
             bpm,
             metre,
             key,

@@ -8,6 +8,7 @@ Notebook: 01_sound_to_latents.
 import random
 
 from lmdm_mini.corpus.piece import Note, Piece, Track
+from lmdm_mini.corpus.styles import form as fm
 from lmdm_mini.corpus.styles import patterns as pt
 from lmdm_mini.corpus.styles import theory as th
 
@@ -177,8 +178,8 @@ def lofi(rng: random.Random, index: int) -> Piece:
     mode = rng.choice(("major", "major", "minor", "dorian"))
     pool = LOFI_MAJOR if mode == "major" else LOFI_MINOR
     loops = rng.sample(pool, 2)
-    form = pt.choose_form(rng, LOFI_FORMS, bpm)
-    sections, length = pt.lay_sections(form)
+    form = fm.choose_form(rng, LOFI_FORMS, bpm)
+    sections, length = fm.lay_sections(form)
     chords = []
     for section, (name, bars) in zip(sections, form):
         chords += th.loop_chords(loops[name == "B"], key, section.start, bars * 4)
@@ -307,11 +308,11 @@ def lofi(rng: random.Random, index: int) -> Piece:
         ("mellow", "nostalgic", "relaxed", "dreamy", "warm", "rainy", "lazy", "cosy", "sleepy", "hazy"),
         rng.randint(2, 4),
     )
-    return pt.finish(
+    piece = fm.finish(
         Piece(
             "lofi",
             f"lofi/{index:06d}",
-            pt.title(rng, TITLE_WORDS),
+            fm.title(rng, TITLE_WORDS),
             bpm,
             4,
             key,
@@ -324,3 +325,4 @@ def lofi(rng: random.Random, index: int) -> Piece:
             moods,
         )
     )
+    return fm.vary_repeats(piece, rng)

@@ -9,7 +9,7 @@ Notebook: 01_sound_to_latents.
 import random
 from dataclasses import dataclass, replace
 
-from lmdm_mini.corpus.piece import Chord, Note, Piece, Section
+from lmdm_mini.corpus.piece import Chord, Note
 from lmdm_mini.corpus.styles.theory import (
     QUALITIES,
     approach,
@@ -351,7 +351,7 @@ def play_phrase(
     ]
 
 
-# --- drums, timing, form ---------------------------------------------------------------------------
+# --- drums, timing ---------------------------------------------------------------------------
 
 
 def hits(
@@ -430,54 +430,3 @@ def legato(notes: list[Note], longest: float = 1.0) -> list[Note]:
     following = dict(zip(starts, starts[1:]))
     gaps = {n.start: following.get(n.start, n.start + longest) - n.start for n in notes}
     return [replace(n, duration=max(n.duration, min(longest, gaps[n.start]))) for n in notes]
-
-
-def choose_form(
-    rng: random.Random,
-    forms: list[list[tuple[str, int]]],
-    bpm: float,
-    beats_per_bar: int = 4,
-    shortest: float = 41.0,
-    longest: float = 74.0,
-) -> list[tuple[str, int]]:
-    """One of the forms (lists of (section name, bars)) whose length in seconds at this tempo fits."""
-
-    def seconds(form):
-        return sum(bars for _, bars in form) * beats_per_bar * 60.0 / bpm
-
-    fitting = [form for form in forms if shortest <= seconds(form) <= longest]
-    if not fitting:
-        raise ValueError(f"No form lasts {shortest:g} to {longest:g} s at {bpm:g} bpm; offer other forms.")
-    return rng.choice(fitting)
-
-
-def title(rng: random.Random, words: tuple[tuple[str, ...], tuple[str, ...]]) -> str:
-    """A first and a second word, such as "Rainy Tram"."""
-    first, second = words
-    return f"{rng.choice(first)} {rng.choice(second)}"
-
-
-def lay_sections(form: list[tuple[str, int]], beats_per_bar: int = 4) -> tuple[list[Section], float]:
-    """Sections with their start beats, and the length of the piece in beats."""
-    sections, now = [], 0.0
-    for name, bars in form:
-        sections.append(Section(now, name))
-        now += bars * beats_per_bar
-    return sections, now
-
-
-def finish(piece: Piece, tail: float = 1.0) -> Piece:
-    """Sorts the notes, drops tracks nobody plays, and keeps every note inside the piece: none starts
-    after the end, none sounds more than `tail` beats past it."""
-    for stem, notes in piece.stems.items():
-        kept = [
-            replace(n, duration=min(n.duration, piece.length + tail - n.start))
-            for n in notes
-            if 0 <= n.start < piece.length - 1e-6
-        ]
-        piece.stems[stem] = sorted(kept, key=lambda n: (n.start, n.pitch))
-        used = {n.track for n in kept}
-        piece.tracks[stem] = {
-            name: track for name, track in piece.tracks.get(stem, {}).items() if name in used
-        }
-    return piece
