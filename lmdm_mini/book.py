@@ -1,4 +1,5 @@
-"""The book as web pages: every notebook to HTML, with its figures and sounds, the package's reference, and an index.
+"""The book as web pages: every notebook to HTML, with its figures and sounds, the package's reference, and an
+index.
 
 `make book` runs it. Nothing is executed: pages show the outputs the notebooks were saved with. It exists
 because nbconvert alone leaves links between chapters pointing at `.ipynb` files, which a browser does not
@@ -54,8 +55,8 @@ def link_pages(page: str, names: set[str]) -> str:
 
 
 def make_reference(output: Path) -> Path | None:
-    """Writes a page for every module of the package, from its docstrings, into `output`; returns the first page, or None where
-    pdoc, which makes them, is not installed."""
+    """Writes a page for every module of the package, from its docstrings, into `output`; returns the first
+    page, or None where pdoc, which makes them, is not installed."""
     try:
         import pdoc
     except ModuleNotFoundError:
@@ -75,8 +76,8 @@ def make_reference(output: Path) -> Path | None:
 def make_book(
     source: Path = NOTEBOOKS, output: Path = Path("book"), reference: Path | None = None
 ) -> list[Path]:
-    """Writes one HTML page per notebook of `source`, and `index.html`, into `output`; returns the pages. reference: the first
-    page of the package's reference, inside `output`, for a link to it.
+    """Writes one HTML page per notebook of `source`, and `index.html`, into `output`; returns the pages.
+    reference: the first page of the package's reference, inside `output`, for a link to it.
 
     FileNotFoundError if `source` holds no notebooks.
     """

@@ -70,7 +70,8 @@ def how_to_restore() -> str:
 
 
 def cache_folder() -> Path:
-    """Where things are kept between runs that can be made anew at any time: of this user, outside the project."""
+    """Where things are kept between runs that can be made anew at any time: of this user, outside the
+    project."""
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lmdm_mini"
 
 
@@ -89,7 +90,7 @@ def write(path, tensors: dict[str, Tensor], kind: str, **about) -> None:
         )
 
 
-def save_model(model: nn.Module, path, name: str, codec_fingerprint: str, **facts) -> None:
+def save_model(model: nn.Module, path, name: str, *, codec_fingerprint: str, **facts) -> None:
     """Writes a model's weights in half precision, with its configuration, the fingerprint of its encoder, and
     facts."""
     state = {key: value.half() for key, value in model.state_dict().items()}
@@ -164,12 +165,13 @@ def check_codec(path, made_for: str, own: str) -> None:
     """Raises ValueError if a file was made for latents of another encoder than the one here."""
     if made_for != own:
         raise ValueError(
-            f"{Path(path).name} was made for latents of encoder {made_for}, but the codec here is {own}: the same numbers "
+            f"{Path(path).name} was made for latents of encoder {made_for}, but the codec here is {own}: "
+            "the same numbers "
             f"mean other sounds there. Take files that belong together. {how_to_restore()}"
         )
 
 
-def load_model(name: str, path, make: Callable[[dict], nn.Module], codec) -> nn.Module:
+def load_model(name: str, path, make: Callable[[dict], nn.Module], *, codec) -> nn.Module:
     """A trained model by its name, in evaluation mode, with `codec` as `model.codec`.
 
     name: of a shipped file, and the variant (what stands before a "+") that the file must be of. make: gives
@@ -179,7 +181,8 @@ def load_model(name: str, path, make: Callable[[dict], nn.Module], codec) -> nn.
     if path is None and not (CHECKPOINTS / f"{name}.safetensors").is_file():
         there = ", ".join(row["name"] for row in list_models())
         raise ValueError(
-            f"there is no model {name!r}. There are: {there or 'none'}. {'' if there else how_to_restore()}".strip()
+            f"there is no model {name!r}. There are: {there or 'none'}. "
+            f"{'' if there else how_to_restore()}".strip()
         )
     path, tensors, about = read(path, "model", name)
     with explained(path, "model"):

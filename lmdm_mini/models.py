@@ -112,7 +112,7 @@ def _warn_if_too_short(model: Model, context: Tensor, context_latents: int | Non
         )
 
 
-def sampling(model: Model, steps: int = 16, temperature: float = 1.1, top_k: int = 40) -> dict:
+def sampling(model: Model, steps: int = 16, temperature: float = 1.1, *, top_k: int = 40) -> dict:
     """Of these, the settings that are the model's own, for :func:`stream`."""
     return {"temperature": temperature, "top_k": top_k} if isinstance(model, LMM) else {"steps": steps}
 
@@ -140,7 +140,7 @@ def untrained_like(model: Model, seed: int = 0) -> Model:
 
 
 def generate(
-    model: Model, prompt: Prompt = "", seconds: float = 20.0, keep: bool = False, **settings
+    model: Model, prompt: Prompt = "", seconds: float = 20.0, *, keep: bool = False, **settings
 ) -> Tensor:
     """`seconds` of music, (2, N) float32 at 44.1 kHz; settings as :func:`stream`. With `context`, what comes
     after it; with `keep`, the context as the codec renders it comes first. Raises ValueError and TypeError as

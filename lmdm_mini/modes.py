@@ -1,5 +1,5 @@
-"""How torch is set while music is made, whatever a notebook or a library has set before: no gradient, no autocast, and
-float32 where nothing else is said."""
+"""How torch is set while music is made, whatever a notebook or a library has set before: no gradient, no
+autocast, and float32 where nothing else is said."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,13 +25,15 @@ def in_float32() -> Iterator[None]:
 
 @contextmanager
 def playing(device: str = "cpu") -> Iterator[None]:
-    """Inside the block, torch is in inference mode, without autocast on `device` ("cpu", "cuda"), and makes float32."""
+    """Inside the block, torch is in inference mode, without autocast on `device` ("cpu", "cuda"), and makes
+    float32."""
     with in_float32(), torch.inference_mode(), torch.autocast(device, enabled=False):
         yield
 
 
 def quickly(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A function that runs as :func:`playing`, but whose result is a plain tensor: it may be changed, and trained on."""
+    """A function that runs as :func:`playing`, but whose result is a plain tensor: it may be changed, and
+    trained on."""
 
     @wraps(function)
     def call(*args, **kwargs):

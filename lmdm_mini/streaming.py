@@ -1,8 +1,8 @@
 """Block after block: what all streams have in common, whatever kind of model plays.
 
-A stream makes latents of the next block, decodes them, and they become context. How they are made is the model's
-affair: see `diffusion/stream.py` and `discrete/stream.py`. Here are the clock, the context, the sound, and the time
-that each part takes.
+A stream makes latents of the next block, decodes them, and they become context. How they are made is the
+model's affair: see `diffusion/stream.py` and `discrete/stream.py`. Here are the clock, the context, the
+sound, and the time that each part takes.
 
 Notebook: 03_outpainting, 05_kv_caching. Paper: section 3.2.
 """
@@ -93,8 +93,8 @@ def guided(
 
 
 def beats_from(beat: float, bpm: Tensor, count: int, before: int = 0) -> Tensor:
-    """Positions in beats of `before` frames and the `count` after them, at tempi bpm (B,), if the latter begin at `beat`: (B, T).
-    Only the place within the clock's longest period, four beats, matters."""
+    """Positions in beats of `before` frames and the `count` after them, at tempi bpm (B,), if the latter
+    begin at `beat`: (B, T). Only the place within the clock's longest period, four beats, matters."""
     frames = torch.arange(-before, count, device=bpm.device)
     return beat % 4 + frames_to_beats(frames, bpm[:, None])
 
@@ -107,8 +107,9 @@ class Stream:
 
     A kind of model gives `settings` (the names that `set` takes), `check` and `make`.
 
-    context: latents (1, 64, n), the newest frames, as many as the model's window. heard: the context that a stream went
-    on from as the codec renders it, (2, N). beat: where the clock is when the next block begins, in beats.
+    context: latents (1, 64, n), the newest frames, as many as the model's window. heard: the context that a
+    stream went on from as the codec renders it, (2, N). beat: where the clock is when the next block begins,
+    in beats.
     """
 
     settings: tuple[str, ...] = ()
@@ -131,7 +132,8 @@ class Stream:
     # -- what a kind of model decides ------------------------------------------------------------
 
     def check(self, changes: dict) -> dict:
-        """The changes as they will be set. Raises ValueError or TypeError for values that cannot be played."""
+        """The changes as they will be set. Raises ValueError or TypeError for values that cannot be
+        played."""
         raise NotImplementedError
 
     def make(self, times: PartTimes) -> Tensor:
@@ -148,8 +150,8 @@ class Stream:
 
     @in_float32()
     def set(self, **changes) -> None:
-        """Changes settings from the next block on. Raises ValueError for unknown names or values that cannot be played,
-        TypeError for what is no prompt; then nothing has changed."""
+        """Changes settings from the next block on. Raises ValueError for unknown names or values that cannot
+        be played, TypeError for what is no prompt; then nothing has changed."""
         unknown = set(changes) - set(self.settings)
         if unknown:
             names = ", ".join(self.settings)
@@ -169,7 +171,8 @@ class Stream:
         return float(self.text.bpm)
 
     def set_clock(self, bpm: float | None = None, beat: float | None = None) -> None:
-        """Another tempo for the clock than the prompt's (0: none), or another place in the beat, from the next block on."""
+        """Another tempo for the clock than the prompt's (0: none), or another place in the beat, from the
+        next block on."""
         if bpm is not None:
             self.text = replace(self.text, bpm=torch.full_like(self.text.bpm, bpm))
         if beat is not None:
@@ -186,12 +189,14 @@ class Stream:
         self.set_context(self.context if context is None else self._encode(to_stereo(context)))
 
     def _encode(self, audio: Tensor) -> Tensor:
-        """Latents of a recording (2, N) up to its last whole frame: the encoder looks ahead, and silence after the end would
-        be part of later ones. Of a long recording the end: what the model attends to, and a second to warm up."""
+        """Latents of a recording (2, N) up to its last whole frame: the encoder looks ahead, and silence
+        after the end would be part of later ones. Of a long recording the end: what the model attends to, and
+        a second to warm up."""
         heard = self.context_latents * FRAME_SAMPLES + SAMPLE_RATE
         if audio.shape[-1] > heard + SAMPLE_RATE:
             warnings.warn(
-                f"the context lasts {audio.shape[-1] / SAMPLE_RATE:.1f} s; only its last {heard / SAMPLE_RATE:.1f} s are used",
+                f"the context lasts {audio.shape[-1] / SAMPLE_RATE:.1f} s; only its last "
+                f"{heard / SAMPLE_RATE:.1f} s are used",
                 stacklevel=6,
             )
             audio = audio[:, -heard:]
@@ -204,8 +209,8 @@ class Stream:
 
     @in_float32()
     def set_context(self, latents: Tensor) -> None:
-        """Goes on from latents (1, 64, n) instead of what was played; the decoder, too, as if it had just played them. Raises
-        ValueError for other shapes or NaN."""
+        """Goes on from latents (1, 64, n) instead of what was played; the decoder, too, as if it had just
+        played them. Raises ValueError for other shapes or NaN."""
         check_latents(latents, least=0)
         self.context = self._here(latents[..., latents.shape[-1] % self.granule :])
         self.context_changed()
@@ -220,8 +225,8 @@ class Stream:
             self.set_clock(beat=beat_phase(self.heard, self.bpm))
 
     def correct(self, latents: Tensor, back: int) -> None:
-        """The context from `back` frames ago on was really `latents` (1, 64, n), n at most `back`: what else was to be heard there
-        came late. What is kept of it is computed again with the next block.
+        """The context from `back` frames ago on was really `latents` (1, 64, n), n at most `back`: what else
+        was to be heard there came late. What is kept of it is computed again with the next block.
 
         Raises ValueError for more frames than there are, or frames so old that they cannot be taken back.
         """
@@ -238,8 +243,8 @@ class Stream:
         self.context = context
 
     def context_corrected(self, context: Tensor, begin: int) -> None:
-        """`context` will take the place of the context; it differs from frame `begin` on. Raises ValueError if that is so long
-        ago that it cannot be taken back."""
+        """`context` will take the place of the context; it differs from frame `begin` on. Raises ValueError
+        if that is so long ago that it cannot be taken back."""
 
     def forget(self) -> None:
         """Goes on without any context; the sound does not break off, and the clock runs on."""
@@ -270,7 +275,8 @@ class Stream:
 
     @torch.no_grad()
     def play(self, latents: Tensor) -> Block:
-        """Latents (1, 64, n) as the next block, instead of new ones; for a live variant n is a multiple of the granule."""
+        """Latents (1, 64, n) as the next block, instead of new ones; for a live variant n is a multiple of
+        the granule."""
         times = PartTimes()
         with playing(self.device.type):
             self.catch_up(times)
@@ -281,7 +287,8 @@ class Stream:
         """Takes the context into what the model keeps of it, as before a block."""
 
     def _join(self, latents: Tensor, times: PartTimes) -> Tensor:
-        """The sound (2, n) of latents (1, 64, T) that go on where the last block ended; they become context."""
+        """The sound (2, n) of latents (1, 64, T) that go on where the last block ended; they become
+        context."""
         with times.part("codec"):
             audio = self.decoder(latents.to(self.codec_device))[
                 0
@@ -294,8 +301,8 @@ class Stream:
 
 
 def take(stream: Stream, seconds: float, keep: bool = False) -> Tensor:
-    """The next `seconds` of a stream, (2, N); with `keep`, the context as the codec renders it comes first. Raises ValueError for a
-    length that is none."""
+    """The next `seconds` of a stream, (2, N); with `keep`, the context as the codec renders it comes first.
+    Raises ValueError for a length that is none."""
     if not 1 / SAMPLE_RATE <= seconds < 24 * 3600:
         raise ValueError(f"seconds is {seconds}; it must be positive, and less than a day.")
     samples, pieces = int(seconds * SAMPLE_RATE), []

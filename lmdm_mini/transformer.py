@@ -1,7 +1,9 @@
-"""The transformer that diffusion and discrete models share: attention with rotary positions (RoPE), one layer, one walk.
+"""The transformer that diffusion and discrete models share: attention with rotary positions (RoPE), one
+layer, one walk.
 
-Every path of every model goes through :func:`run_layers`: training on whole windows, filling a cache, and denoising with
-one. The paths differ in what they hand in: which keys and values a query attends to, and what frames take from the prompt.
+Every path of every model goes through :func:`run_layers`: training on whole windows, filling a cache, and
+denoising with one. The paths differ in what they hand in: which keys and values a query attends to, and what
+frames take from the prompt.
 
 Notebook: 02_rectified_flow. Paper: section 3.1.
 """
@@ -72,8 +74,8 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention from frames (B, T, W) to text tokens (B, S, C), whose weights (B, S) are added to the logits. A learned
-    token is always there, so that a prompt without tokens has something to attend to."""
+    """Attention from frames (B, T, W) to text tokens (B, S, C), whose weights (B, S) are added to the logits.
+    A learned token is always there, so that a prompt without tokens has something to attend to."""
 
     def __init__(self, width: int, heads: int, channels: int):
         super().__init__()
@@ -85,8 +87,8 @@ class CrossAttention(nn.Module):
         self.project = nn.Linear(width, width)
 
     def keys_and_values(self, tokens: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys and values of a prompt, (B, H, 1 + S, head_width), and what is added to the logits, (B, 1, 1, 1 + S).
-        They are the same in every denoising step, so they are computed once."""
+        """Keys and values of a prompt, (B, H, 1 + S, head_width), and what is added to the logits, (B, 1, 1,
+        1 + S). They are the same in every denoising step, so they are computed once."""
         tokens = torch.cat([self.nothing.expand(len(tokens), 1, -1), tokens], 1)  # (B, 1 + S, C)
         k, v = (
             y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.key_value(tokens).chunk(2, -1)
@@ -137,8 +139,8 @@ class Layer(nn.Module):
         attend: Attend,
         from_prompt: Callable[[Tensor], Tensor] | None,
     ) -> Tensor:
-        """x: (B, T, W). modulation: (B, 1 or T, 6 W). table: of :func:`rope_table`. from_prompt: what normalised frames
-        (B, T, W) take from the prompt, of the same shape; None: there is no prompt."""
+        """x: (B, T, W). modulation: (B, 1 or T, 6 W). table: of :func:`rope_table`. from_prompt: what
+        normalised frames (B, T, W) take from the prompt, of the same shape; None: there is no prompt."""
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation + self.shift).chunk(6, -1)
         y = torch.addcmul(shift_a, F.layer_norm(x, x.shape[-1:]), 1 + scale_a)
         x = torch.addcmul(x, gate_a, self.attention(y, table, attend))
@@ -153,16 +155,16 @@ def run_layers(
     layers: Iterable[Layer],
     x: Tensor,
     modulation: Tensor,
-    table: Tensor,
     *,
+    table: Tensor,
     attend: Callable[[int, Tensor, Tensor, Tensor], Tensor],
     from_prompt: Callable[[int, Tensor], Tensor] | None = None,
     stop: int | None = None,
 ) -> Tensor:
     """Frames x (B, T, W) through the layers, one after another: (B, T, W). The one walk that all paths share.
 
-    modulation, table: as :meth:`Layer.forward`. attend, from_prompt: likewise, with the number of the layer first. stop:
-    so many layers only; None: all.
+    modulation, table: as :meth:`Layer.forward`. attend, from_prompt: likewise, with the number of the layer
+    first. stop: so many layers only; None: all.
     """
     for i, layer in enumerate(layers):
         if i == stop:
@@ -173,6 +175,6 @@ def run_layers(
 
 
 def attend_with(mask: Tensor | None) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
-    """For :func:`run_layers`: each query attends to the frames beside it where `mask`, (T, T) or (B, 1, T, T), is True.
-    None: to all of them."""
+    """For :func:`run_layers`: each query attends to the frames beside it where `mask`, (T, T) or (B, 1, T,
+    T), is True. None: to all of them."""
     return lambda layer, q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -90,7 +90,8 @@ def main(what: str, path: str) -> int:
         difference = (sound - before[name]).abs().max().item() if same else float("inf")
         worst = max(worst, difference)
         print(
-            f"{name:20} {tuple(sound.shape)!s:20} rms {sound.square().mean().sqrt():.4f}  difference {difference:.1e}"
+            f"{name:20} {tuple(sound.shape)!s:20} rms {sound.square().mean().sqrt():.4f}  difference "
+            f"{difference:.1e}"
         )
     print("the same music" if worst <= TOLERANCE else f"other music: differences up to {worst:.1e}")
     return worst > TOLERANCE

@@ -22,11 +22,11 @@ def test_everything_else_is_refused_with_a_sentence(value):
 
 
 def test_bounds_are_named():
-    assert whole_number(40, "top_k", 1, 40) == 40
+    assert whole_number(40, "top_k", 1, most=40) == 40
     with pytest.raises(ValueError, match="top_k is 41; a whole number from 1 to 40 is needed"):
-        whole_number(41, "top_k", 1, 40)
+        whole_number(41, "top_k", 1, most=40)
     with pytest.raises(ValueError, match="seed is 18446744073709551616"):
-        whole_number(2**64, "seed", -(2**63), 2**64 - 1)
+        whole_number(2**64, "seed", -(2**63), most=2**64 - 1)
 
 
 def test_real_numbers():

@@ -99,7 +99,7 @@ def playing_and_passes(model, context, block, steps, guided):
     playing = lm.stream(model, PROMPT, **sampling(model, steps), **settings)
     tokens = playing.text.tokens.shape[1] + 1
     return bench.in_steady_state(playing, context), counts.block_passes(
-        model.config, context, block, steps, tokens, guided
+        model.config, context, block, steps=steps, tokens=tokens, guided=guided
     )
 
 
@@ -149,8 +149,10 @@ def test_each_part_costs_what_is_counted(index):
         )
         assert part["context"] == cost and cost > 0
         text = playing.text
-        target = CachedTarget(playing.model, playing.cache, 12, text)
-        unguided = counts.block_passes(playing.model.config, 48, 12, 1, text.tokens.shape[1] + 1)[-2]
+        target = CachedTarget(playing.model, playing.cache, 12, conditions=text)
+        unguided = counts.block_passes(
+            playing.model.config, 48, 12, steps=1, tokens=text.tokens.shape[1] + 1
+        )[-2]
         assert counts.flops([unguided]) == counted_flops(
             lambda: target(torch.randn(1, 64, 12), torch.ones(1))
         )
@@ -170,12 +172,12 @@ def test_each_part_costs_what_is_counted(index):
 
 def test_what_follows_from_the_passes():
     frames = {
-        variant: counts.frame_forwards(variant, 192, 48, 8, True)
+        variant: counts.frame_forwards(variant, 192, 48, steps=8, guided=True)
         for variant in ("bidirectional", "enc_dec", "block_causal")
     }
     assert frames == {"bidirectional": 16 * 240, "enc_dec": 192 + 16 * 48, "block_causal": 48 + 16 * 48}
-    passes = counts.block_passes(DiTConfig(variant="enc_dec"), 192, 48, 8, 10, True)
-    discrete = counts.block_passes(LMMConfig(), 192, 48, 8, 10, True)
+    passes = counts.block_passes(DiTConfig(variant="enc_dec"), 192, 48, steps=8, tokens=10, guided=True)
+    discrete = counts.block_passes(LMMConfig(), 192, 48, steps=8, tokens=10, guided=True)
     assert counts.sequential_steps(passes) == 1 + 8 and counts.network_evaluations(passes) == 16
     assert (
         counts.sequential_steps(discrete) == 1 + 48 + 48 * 12
@@ -221,7 +223,7 @@ def test_the_slower_of_arithmetic_and_reading_counts():
 
 
 def test_predictions_follow_the_machine():
-    passes = counts.block_passes(DiTConfig(variant="enc_dec"), 192, 48, 8, 10, True)
+    passes = counts.block_passes(DiTConfig(variant="enc_dec"), 192, 48, steps=8, tokens=10, guided=True)
     whole = sum(roofline.predict(passes, UNIT).values())
     for better in (
         {"overhead": 0.0},
@@ -244,7 +246,13 @@ def test_a_machine_is_measured_and_predicts_this_one(capsys):
     assert all(1e7 < speed < 1e13 for rates in (machine.products, machine.attention) for _, speed in rates)
     assert roofline.rate(machine.products, 96) > roofline.rate(machine.products, 1) / 2
     rows = bench_systems.compare_predictions(
-        [untrained(1, False), untrained(3, False)], machine, (12,), (2,), (True,), 24, repeats=1
+        [untrained(1, False), untrained(3, False)],
+        machine,
+        (12,),
+        steps=(2,),
+        guidance=(True,),
+        context_latents=24,
+        repeats=1,
     )
     assert [(row["system"], row["part"]) for row in rows] == [
         (system, part) for system in ("enc_dec", "lmm") for part in ("context", "network", "codec", "block")
@@ -257,7 +265,12 @@ def test_systems_side_by_side():
     """Every system has a row a setting, the discrete one is what the others are compared with, and it speaks
     after a frame."""
     rows = bench_systems.compare_systems(
-        [untrained(1, False), untrained(2, False), untrained(3, False)], 12, (2, 1), (True,), 24, repeats=1
+        [untrained(1, False), untrained(2, False), untrained(3, False)],
+        12,
+        (2, 1),
+        guidance=(True,),
+        context_latents=24,
+        repeats=1,
     )
     assert [(row["system"], row["steps"]) for row in rows] == [
         (system, 0 if system == "lmm" else steps)
@@ -321,7 +334,7 @@ def test_models_are_compared_setting_by_setting(capsys):
     base = lm.load("bidirectional")
     live = live_model(base, "block_causal")
     live.name = "live"
-    rows = bench.compare_streams([base, live], (12,), (96,), (2,), cfg_scale=1.0, repeats=2)
+    rows = bench.compare_streams([base, live], (12,), (96,), steps=(2,), cfg_scale=1.0, repeats=2)
     assert [row["model"] for row in rows] == ["bidirectional", "live"] and rows[0]["speedup"] == 1
     assert rows[1]["counted"] == rows[1]["frame_forwards"] == 36 and rows[1]["speedup"] > 1
     assert 0 < rows[1]["limit"] <= 1.2 and "speed-up" in capsys.readouterr().out
@@ -331,7 +344,7 @@ def test_frame_forwards_are_what_is_counted(capsys):
     model = lm.load("bidirectional")
     rows = bench.bench_stream(model, blocks=(12,), contexts=(24,), steps=(1, 2), repeats=2)
     assert [row["counted"] for row in rows] == [row["frame_forwards"] for row in rows] == [72, 144]
-    assert counts.frame_forwards("bidirectional", 192, 48, 8) == 1920
+    assert counts.frame_forwards("bidirectional", 192, 48, steps=8) == 1920
     printed = capsys.readouterr().out
     assert "RTF" in printed and "TTFF" in printed
     for row in rows:

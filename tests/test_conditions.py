@@ -1,4 +1,5 @@
-"""Conditions reach every path, and mean the same on each: forward, cached, outpainting, roll-outs of many streams."""
+"""Conditions reach every path, and mean the same on each: forward, cached, outpainting, roll-outs of many
+streams."""
 
 from dataclasses import replace
 
@@ -52,7 +53,11 @@ def uncached(model, history, x, t, conditions):
     context_mask = torch.cat([torch.ones(len(x), size), torch.zeros(len(x), count)], 1)
     if model.variant.across_blocks:
         mask = copies_mask(
-            clean, noisy, torch.full_like(noisy, size), model.config.look_back, model.config.granule
+            clean,
+            noisy,
+            torch.full_like(noisy, size),
+            window=model.config.look_back,
+            granule=model.config.granule,
         )
     else:
         mask = enc_dec_mask(context_mask)
@@ -69,40 +74,44 @@ def test_every_control_means_the_same_with_a_cache(variant):
     model = make_model(variant, granule=4, blocks=(4, 12), look_back=48, controls=CONTROLS)
     cache, history = KVCache(model, branches=1, streams=3), frames_of(3, 48, 1)
     given = everything(3, 12)
-    prefill_stem(model, cache, given.stem.latents, given.stem.present)
+    prefill_stem(model, cache, given.stem.latents, present=given.stem.present)
     prefill(model, cache, history)
     x, t = frames_of(3, 12, 2), torch.tensor([0.2, 0.5, 0.9])
-    v = CachedTarget(model, cache, 12, given)(x, t)
+    v = CachedTarget(model, cache, 12, conditions=given)(x, t)
     assert (v - uncached(model, history, x, t, given)).abs().max() < 1e-4
     for name in CONTROLS:  # each has an effect, and can be absent
         other = replace(given, **{name: None})
-        changed = CachedTarget(model, cache, 12, other)(x, t)
+        changed = CachedTarget(model, cache, 12, conditions=other)(x, t)
         assert (changed - v).abs().max() > 1e-3
         assert (changed - uncached(model, history, x, t, other)).abs().max() < 1e-4
 
 
 def test_many_streams_in_one_cache_equal_one_cache_each(model):
-    """Three streams with other prompts and contexts, one of them without its older half, two branches of guidance."""
+    """Three streams with other prompts and contexts, one of them without its older half, two branches of
+    guidance."""
     context, x, t = frames_of(3, 96, 1), frames_of(3, 12, 2), torch.tensor([0.3])
     present = torch.ones(3, 96, dtype=torch.bool)
     present[1, :48] = False
     given, none = Conditions(words(3)), Conditions(no_text(3))
     cache = KVCache(model, streams=3)
     for part in (0, 48):  # in two goes, as when a stream plays on
-        prefill(model, cache, context[..., part : part + 48], present[:, part : part + 48])
-    both = CachedTarget(model, cache, 12, stack_conditions([given, none]))(x.repeat(2, 1, 1), t.expand(6))
+        prefill(model, cache, context[..., part : part + 48], present=present[:, part : part + 48])
+    both = CachedTarget(model, cache, 12, conditions=stack_conditions([given, none]))(
+        x.repeat(2, 1, 1), t.expand(6)
+    )
     for row in range(3):
         own = KVCache(model)
-        prefill(model, own, context[row : row + 1], present[row : row + 1])
+        prefill(model, own, context[row : row + 1], present=present[row : row + 1])
         alone = stack_conditions([given[row : row + 1], none[row : row + 1]])
-        v = CachedTarget(model, own, 12, alone)(x[row : row + 1].repeat(2, 1, 1), t.expand(2))
+        v = CachedTarget(model, own, 12, conditions=alone)(x[row : row + 1].repeat(2, 1, 1), t.expand(2))
         assert (v - both[[row, 3 + row]]).abs().max() < 1e-5
     with pytest.raises(ValueError, match="streams"):
         prefill(model, cache, context[:2])
 
 
 def test_stem_beyond_its_visibility_has_no_gradient():
-    """In the base and in a live model: frames at or after the target's beginning plus the visibility change nothing."""
+    """In the base and in a live model: frames at or after the target's beginning plus the visibility change
+    nothing."""
     for variant in ("bidirectional", "block_causal"):
         model = make_model(variant, granule=4, controls=("stem",))
         given = replace(everything(1, 60, begin=48), strengths=None, sketch=None)
@@ -148,10 +157,17 @@ def test_a_base_outpaints_with_every_control():
     base = make_model("bidirectional", controls=CONTROLS)
     given, generator = everything(2, 60), torch.Generator()
     how = Sampling(steps=2)
-    whole = outpaint(base, frames_of(2, 48, 1), given, 12, how, generator.manual_seed(1))
+    whole = outpaint(
+        base, frames_of(2, 48, 1), given, block_latents=12, how=how, generator=generator.manual_seed(1)
+    )
     for name in ("stem", "sketch"):
         without = outpaint(
-            base, frames_of(2, 48, 1), replace(given, **{name: None}), 12, how, generator.manual_seed(1)
+            base,
+            frames_of(2, 48, 1),
+            replace(given, **{name: None}),
+            block_latents=12,
+            how=how,
+            generator=generator.manual_seed(1),
         )
         assert without.shape == (2, 64, 12) and not torch.allclose(without, whole, atol=1e-3)
 
@@ -166,7 +182,13 @@ def rolled(model, given, blocks, seed=5):
     levels = draw_levels_of_steps(len(blocks), 3, generator, from_nothing=True)
     with torch.no_grad():
         return roll_out(
-            model, frames_of(2, 48, 4), given, blocks, levels, generator=generator, present=present
+            model,
+            frames_of(2, 48, 4),
+            given,
+            blocks=blocks,
+            levels=levels,
+            generator=generator,
+            present=present,
         )
 
 
@@ -191,7 +213,9 @@ def test_gradients_of_the_parallel_pass_equal_those_of_a_loop_over_blocks(model)
         frames = torch.arange(at, at + count)
         history = torch.cat([rollout.context, rollout.made[..., :at].detach()], -1)
         size = history.shape[-1]
-        mask = copies_mask(torch.arange(size), size + torch.arange(count), torch.full((count,), size), 48, 4)
+        mask = copies_mask(
+            torch.arange(size), size + torch.arange(count), torch.full((count,), size), window=48, granule=4
+        )
         present = torch.cat([rollout.present, torch.ones(2, size - 48 + count, dtype=torch.bool)], 1)
         mask = mask & present[:, None, None] | torch.eye(size + count, dtype=torch.bool)
         context_mask = torch.cat([torch.ones(2, size), torch.zeros(2, count)], 1)
@@ -218,8 +242,8 @@ def test_levels_of_a_roll_out_include_all_steps():
             DiT(DiTConfig(width=32, depth=1, heads=1)),
             frames_of(1, 12, 0),
             Conditions(no_text(1)),
-            [12],
-            [[1.0]],
+            blocks=[12],
+            levels=[[1.0]],
             generator=generator,
         )
 
@@ -240,7 +264,8 @@ class Devices(TorchDispatchMode):
 
 
 def test_no_tensor_is_made_off_the_weights_device(model, monkeypatch):
-    """On the meta device, where nothing is computed: whatever a path makes there by itself would be on the processor."""
+    """On the meta device, where nothing is computed: whatever a path makes there by itself would be on the
+    processor."""
     model = model.to("meta")
     given = everything(2, 12).to("meta")
     randn = torch.randn
@@ -249,14 +274,14 @@ def test_no_tensor_is_made_off_the_weights_device(model, monkeypatch):
     )  # meta has none
     with Devices() as devices, torch.no_grad():
         cache = KVCache(model, streams=2)
-        prefill_stem(model, cache, given.stem.latents, given.stem.present)
+        prefill_stem(model, cache, given.stem.latents, present=given.stem.present)
         prefill(
             model,
             cache,
             torch.empty(2, 64, 48, device="meta"),
-            torch.ones(2, 48, dtype=torch.bool, device="meta"),
+            present=torch.ones(2, 48, dtype=torch.bool, device="meta"),
         )
-        CachedTarget(model, cache, 12, given)(
+        CachedTarget(model, cache, 12, conditions=given)(
             torch.empty(2, 64, 12, device="meta"), torch.empty(2, device="meta")
         )
         model(torch.empty(2, 64, 12, device="meta"), torch.empty(2, device="meta"), given)
@@ -264,25 +289,22 @@ def test_no_tensor_is_made_off_the_weights_device(model, monkeypatch):
             model,
             torch.empty(2, 64, 48, device="meta"),
             replace(given, stem=None),
-            [4, 8],
-            [[1.0, 0.5]] * 2,
+            blocks=[4, 8],
+            levels=[[1.0, 0.5]] * 2,
             generator=None,
         )
         parallel_pass(model, rollout, replace(given, stem=None))
         denoise_cached(
-            model, cache, replace(given, strengths=None), 12, Sampling(steps=2, sampler="pingpong"), None
+            model,
+            cache,
+            replace(given, strengths=None),
+            block_latents=12,
+            how=Sampling(steps=2, sampler="pingpong"),
+            generator=None,
         )
     stray = {name for device, name in devices.seen if device != "meta"}
-    allowed = (
-        "linspace",
-        "sigmoid",
-        "neg",
-        "select",
-        "slice",
-        "_to_copy",
-        "detach",
-        "lift_fresh",
-    )  # a schedule's levels; constants
+    # a schedule's levels; constants
+    allowed = "linspace", "sigmoid", "neg", "select", "slice", "_to_copy", "detach", "lift_fresh"
     assert not {name for name in stray if not any(word in name for word in allowed)}, stray
 
 

@@ -71,6 +71,6 @@ def test_a_change_of_the_prompt_needs_two_styles():
 def test_drift_is_counted_in_bins_of_ten_seconds(reference):
     clap, given = Clap().eval().requires_grad_(False), [(torch.randn(1, 64, 192), "x", "jazz")]
     curve = rollouts.drift_curve(
-        small("bidirectional"), clap, reference, given, seconds=20, steps=1, cfg_scale=1.0
+        small("bidirectional"), clap, reference, given=given, seconds=20, steps=1, cfg_scale=1.0
     )
     assert [point["second"] for point in curve] == [0, 10] and all(point["fd_clap"] > 0 for point in curve)

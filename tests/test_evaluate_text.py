@@ -72,7 +72,9 @@ def judge():
 def test_the_table_is_complete_and_its_controls_are_worse(variant, corpus, judge, tmp_path, monkeypatch):
     codec, model = load_codec(), small(variant)
     train = [LatentPiece("one", "jazz", 100.0, [], torch.randn(64, 400).half())]
-    save_reference(build_reference(judge, codec, corpus, train, clips=16), tmp_path / "reference.safetensors")
+    save_reference(
+        build_reference(judge, codec, corpus, train=train, clips=16), tmp_path / "reference.safetensors"
+    )
     reference = load_reference(judge, codec, tmp_path / "reference.safetensors")
     assert len(reference.prompts) == len(reference.novelty) == 16 and len(reference.train["clap"]) == 48
     monkeypatch.setattr(evaluate_text, "load_clap", lambda: judge)
@@ -117,7 +119,7 @@ def test_endings_are_not_heard(corpus, monkeypatch):
 
 def test_a_small_number_of_clips_is_refused(corpus, judge):
     with pytest.raises(ValueError, match="at least one"):
-        build_reference(judge, load_codec(), corpus, [], clips=3)
+        build_reference(judge, load_codec(), corpus, train=[], clips=3)
 
 
 def test_a_reference_of_another_judge_or_none_says_what_to_do(judge, tmp_path):

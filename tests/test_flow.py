@@ -100,7 +100,8 @@ def sketch_of(frames, seed=0):
 
 
 def test_context_depends_on_sound_alone():
-    """In the first layer (deeper ones attend to the target) no context frame depends on t, prompt, tempo or sketch."""
+    """In the first layer (deeper ones attend to the target) no context frame depends on t, prompt, tempo or
+    sketch."""
     model, text = model_and_text(config=CONTROLLED)
     x, mask = torch.randn(2, 64, 20), torch.zeros(2, 20)
     mask[:, :12] = 1
@@ -192,7 +193,7 @@ def test_size_of_the_base():
 
 def test_checkpoints_of_another_codec_or_damaged_are_refused(tmp_path):
     path = tmp_path / "model.safetensors"
-    save_model(DiT(SMALL), path, "bidirectional", "another codec")
+    save_model(DiT(SMALL), path, "bidirectional", codec_fingerprint="another codec")
     with pytest.raises(ValueError, match="mean other sounds"):
         lm.load("bidirectional", path)
     path.write_bytes(path.read_bytes()[:500])

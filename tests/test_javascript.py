@@ -1,4 +1,5 @@
-"""The widgets' JavaScript without a browser: its modules join to one, and Node.js tests what draws nothing."""
+"""The widgets' JavaScript without a browser: its modules join to one, and Node.js tests what draws
+nothing."""
 
 import re
 import shutil

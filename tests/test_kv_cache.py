@@ -38,7 +38,7 @@ def test_block_causal_cached_equals_the_whole_history(block):
         x, t = torch.randn(2, 64, block, generator=generator), torch.rand(2, generator=generator)
         text = words(2, number // 3)
         for _ in range(2):  # steps do not disturb each other
-            v = CachedTarget(model, cache, x.shape[-1], text)(x, t)
+            v = CachedTarget(model, cache, x.shape[-1], conditions=text)(x, t)
         assert (v - uncached(model, history, x, t, text)).abs().max() < 1e-4
         clean = torch.randn(1, 64, block, generator=generator)
         prefill(model, cache, clean)
@@ -58,7 +58,8 @@ def test_enc_dec_cached_equals_the_window(block, known):
         prefill(model, cache, context)
         t, text = torch.rand(2, generator=generator), words(2, seed)
         assert (
-            CachedTarget(model, cache, x.shape[-1], text)(x, t) - uncached(model, context, x, t, text)
+            CachedTarget(model, cache, x.shape[-1], conditions=text)(x, t)
+            - uncached(model, context, x, t, text)
         ).abs().max() < 1e-4
 
 
@@ -113,7 +114,10 @@ def test_the_hour_is_like_the_minute():
         prefill(model, cache, clean)
         made.append(
             CachedTarget(
-                model, cache, x.shape[-1], Conditions(text, torch.linspace(0, 1, x.shape[-1])[None])
+                model,
+                cache,
+                x.shape[-1],
+                conditions=Conditions(text, torch.linspace(0, 1, x.shape[-1])[None]),
             )(x, t)
         )
     assert (made[0] - made[1]).abs().max() < 1e-4
@@ -136,8 +140,8 @@ def test_late_context_comes_again():
     for cache in (late, straight):
         prefill(model, cache, right)
     assert (
-        CachedTarget(model, late, x.shape[-1], text)(x, t)
-        - CachedTarget(model, straight, x.shape[-1], text)(x, t)
+        CachedTarget(model, late, x.shape[-1], conditions=text)(x, t)
+        - CachedTarget(model, straight, x.shape[-1], conditions=text)(x, t)
     ).abs().max() < 1e-5
     for frame in (324 - SLACK - GRANULE, 336):
         with pytest.raises(ValueError, match="cannot go back"):
@@ -155,7 +159,7 @@ def test_memory_is_flat_and_bad_requests_are_refused():
     with pytest.raises(ValueError, match="multiple"):
         prefill(model, cache, torch.randn(1, 64, 13))
     with pytest.raises(ValueError, match="takes up to"):
-        CachedTarget(model, cache, 12, words(3))
+        CachedTarget(model, cache, 12, conditions=words(3))
     with pytest.raises(ValueError, match="bidirectional"):
         KVCache(DiT(DiTConfig(width=48, depth=1, heads=2)))
     with pytest.raises(ValueError, match="holds"):

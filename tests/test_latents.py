@@ -92,7 +92,7 @@ def test_packed_latents_are_the_same_but_for_a_little(tmp_path, codec):
         (tmp_path / "latents").mkdir(exist_ok=True)
         save_file(latents, str(tmp_path / "latents" / f"{name}.safetensors"), metadata={"codec": "a"})
     (tmp_path / "manifest.json").write_text(json.dumps({"pieces": entries}))
-    pack_splits(tmp_path, "a", 0.2, tmp_path / "packed")
+    pack_splits(tmp_path, "a", 0.2, folder=tmp_path / "packed")
     packed = read_packed(tmp_path / "packed" / "train.safetensors", "a")
     assert sorted(piece.style for piece in packed) == ["house", "jazz"]  # 0.2 hours: one of each
     whole = {piece.id: piece for piece in find_latents(tmp_path, "train", "a")}

@@ -180,7 +180,7 @@ def test_a_block_costs_what_the_table_says(model):
         handle.remove()
     assert rows == {"encoder": [(1, 60)], "temporal": [(2, 1)] * 12, "depth": [(2, 1)] * 12 * CODES}
     counted = {name: sum(items * frames for items, frames in rows[name]) for name in rows}
-    through = forwards(block_passes(SMALL, 60, 12, 1, 5, guided=True))
+    through = forwards(block_passes(SMALL, 60, 12, steps=1, tokens=5, guided=True))
     assert [through[part] for part in ("context", "temporal", "depth")] == list(counted.values())
 
 
@@ -390,7 +390,7 @@ def few_words(monkeypatch):
 
 def test_what_is_drawn(model, few_words):
     data = LatentSet(as_codes(pieces(), model.rvq, CODES), 0)
-    batch = draw_codes(data, 200, 240, random.Random(0))
+    batch = draw_codes(data, 200, 240, rng=random.Random(0))
     assert (
         batch.codes.shape == (200, CODES, 240)
         and batch.codes.dtype == torch.int64
@@ -419,7 +419,7 @@ def test_the_loss_is_cross_entropy_where_it_weighs(model, few_words, monkeypatch
         lmm_training, "fast_autocast", lambda device: nullcontext()
     )  # exact on processors with bfloat16, too
     untrained = start_from(model.rvq, SMALL)
-    batch = draw_codes(LatentSet(as_codes(pieces(), model.rvq, CODES), 0), 3, 60, random.Random(0))
+    batch = draw_codes(LatentSet(as_codes(pieces(), model.rvq, CODES), 0), 3, 60, rng=random.Random(0))
     assert torch.allclose(
         code_loss(untrained, batch), torch.full((CODES,), math.log(ENTRIES)), atol=1e-4
     )  # it says nothing yet
@@ -441,7 +441,9 @@ def test_the_loss_is_cross_entropy_where_it_weighs(model, few_words, monkeypatch
 def test_every_parameter_learns(model, few_words):
     trained = LMM(SMALL)
     trained.load_state_dict(model.state_dict())
-    batch = draw_codes(LatentSet(as_codes(pieces(), model.rvq, CODES), 0, empty=0.5), 8, 72, random.Random(1))
+    batch = draw_codes(
+        LatentSet(as_codes(pieces(), model.rvq, CODES), 0, empty=0.5), 8, 72, rng=random.Random(1)
+    )
     code_loss(trained, batch).mean().backward()
     assert not {name for name, p in trained.named_parameters() if p.grad is None or not p.grad.any()}
 

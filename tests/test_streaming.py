@@ -100,7 +100,7 @@ def test_live_variants_cost_what_the_formula_says(live):
     next(stream)
     with counted_frames(live) as frames:
         blocks = [next(stream) for _ in range(2)]
-    assert frames[0] == 2 * frame_forwards(live.config.variant, 192, 24, 3, guided=True)
+    assert frames[0] == 2 * frame_forwards(live.config.variant, 192, 24, steps=3, guided=True)
     assert blocks[0].seconds_of["context"] > 0 and set(blocks[0].seconds_of) == {
         "context",
         "network",

@@ -395,7 +395,8 @@ def test_an_interrupted_training_is_saved_and_goes_on(number, tmp_path):
 
 
 def test_a_full_disk_does_not_end_a_training(tmp_path, monkeypatch):
-    """A save on the way that fails is said and tried again; the one at the end says so, and the state before it stays."""
+    """A save on the way that fails is said and tried again; the one at the end says so, and the state before
+    it stays."""
     run = Run(tmp_path, DiT(SMALL), Schedule(3, 1e-3, save_minutes=0.0))
     run.save()
     before, calls = (tmp_path / "run.safetensors").read_bytes(), []

@@ -53,7 +53,7 @@ class Block(nn.Module):
 class Stack(nn.Module):
     """Blocks one after another; the state is the list of their pasts."""
 
-    def __init__(self, blocks: int, width: int, kernel: int, expansion: int):
+    def __init__(self, blocks: int, width: int, kernel: int, *, expansion: int):
         super().__init__()
         self.blocks = nn.ModuleList(Block(width, kernel, expansion) for _ in range(blocks))
 

@@ -76,18 +76,18 @@ class Codec(nn.Module):
         self.enc_linear = nn.Linear(patch, LATENT_CHANNELS)
         self.enc_in = nn.Linear(FEATURES, c.width)
         self.enc_norm = nn.LayerNorm(c.width)
-        self.enc_stack = Stack(c.encoder_blocks, c.width, c.kernel, 3)
+        self.enc_stack = Stack(c.encoder_blocks, c.width, c.kernel, expansion=3)
         self.enc_down = nn.Linear(HOPS * c.width, c.deep_width)
-        self.enc_deep = Stack(c.encoder_deep_blocks, c.deep_width, c.kernel, 3)
+        self.enc_deep = Stack(c.encoder_deep_blocks, c.deep_width, c.kernel, expansion=3)
         self.enc_out = nn.Sequential(nn.LayerNorm(c.deep_width), nn.Linear(c.deep_width, LATENT_CHANNELS))
         self.register_buffer("latent_mean", torch.zeros(LATENT_CHANNELS))
         self.register_buffer("latent_var", torch.ones(LATENT_CHANNELS))
         # decoder: the same two ways back
         self.dec_linear = nn.Linear(LATENT_CHANNELS, patch)
         self.dec_in = nn.Linear(LATENT_CHANNELS, c.deep_width)
-        self.dec_deep = Stack(c.decoder_deep_blocks, c.deep_width, c.kernel, 3)
+        self.dec_deep = Stack(c.decoder_deep_blocks, c.deep_width, c.kernel, expansion=3)
         self.dec_up = nn.Linear(c.deep_width, HOPS * c.width)
-        self.dec_stack = Stack(c.decoder_blocks, c.width, c.kernel, 3)
+        self.dec_stack = Stack(c.decoder_blocks, c.width, c.kernel, expansion=3)
         self.dec_head = nn.Sequential(
             nn.LayerNorm(c.width),
             nn.Linear(c.width, c.head_width),

@@ -129,7 +129,7 @@ def sound_losses(made: Tensor, audio: Tensor, sizes: Sequence[int] = SOUND_SIZES
     """
     f = split_features(made)
     magnitude = match_level(f.magnitude, f.level)
-    phase, _ = mid_phase(f, magnitude, {}, made.shape[1])
+    phase, _ = mid_phase(f, magnitude, {}, count=made.shape[1])
     mid = magnitude[:, :, None] * phase * CENTRE.to(made.device)
     sound, _ = overlap_add(torch.complex(mid[:, :, 0], mid[:, :, 1])[:, None], None)
     lead = N_FFT // HOP - 1  # frames at the start over which windows do not add up yet

@@ -214,7 +214,7 @@ def _with_neighbours(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mid_phase(f: Features, mag: Tensor, state: dict, count: int) -> tuple[Tensor, dict]:
+def mid_phase(f: Features, mag: Tensor, state: dict, *, count: int) -> tuple[Tensor, dict]:
     """Features and magnitudes of F frames -> unit phasors of mid (B, count, 2, BINS), real and imaginary, of
     the first `count` of them, referred to the frame's middle, and the state after those. Gradients take
     phases for given.
@@ -284,7 +284,7 @@ def synthesise(features: Tensor, state: dict, count: int | None = None) -> tuple
     f = split_features(features)
     count = features.shape[1] if count is None else count
     mag = match_level(f.magnitude, f.level)
-    phase, state = mid_phase(f, mag, state, count)
+    phase, state = mid_phase(f, mag, state, count=count)
     mid = mag[:, :count, None] * phase  # (B, count, 2, BINS)
     bank = BANK.to(mid.device)
     total = (mag.square() @ bank.T) / bank.sum(1)

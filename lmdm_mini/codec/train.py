@@ -38,7 +38,7 @@ class SegmentPool:
     times before `refresh` swaps it for another.
     """
 
-    def __init__(self, files: list[AudioFile], size: int, seconds: float, seed: int):
+    def __init__(self, files: list[AudioFile], size: int, seconds: float, *, seed: int):
         self.files, self.samples = files, int(seconds * SAMPLE_RATE)
         self.random = random.Random(seed)
         weights = np.array([soundfile.info(str(f.path)).frames for f in files], dtype=float)
@@ -93,7 +93,7 @@ class TrainingAudio:
         share = real_share if corpus and recordings else float(bool(recordings))
         count = pool if share in (0.0, 1.0) else pool // 2
         self.pools = [
-            SegmentPool(files, count, 12.0, seed + i) if files else None
+            SegmentPool(files, count, 12.0, seed=seed + i) if files else None
             for i, files in enumerate((corpus, recordings))
         ]
         self.share, self.batch, self.samples = share, batch, samples
@@ -163,9 +163,9 @@ class CodecLoss:
         quantiser: Quantiser | None = None,
         sound: bool = False,
     ):
-        """update_statistics: let the latents' normalisation follow the encoder, which is being trained. quantiser: every
-        second item is decoded from codes instead of latents with noise. sound: the sound counts, too, see
-        :func:`sound_losses`."""
+        """update_statistics: let the latents' normalisation follow the encoder, which is being trained.
+        quantiser: every second item is decoded from codes instead of latents with noise. sound: the sound
+        counts, too, see :func:`sound_losses`."""
         self.codec, self.update_statistics, self.quantiser, self.sound = (
             codec,
             update_statistics,
@@ -225,12 +225,12 @@ def crop_samples(frames: int) -> int:
 def start_from_pca(codec: Codec, features: Tensor, weight: Tensor) -> None:
     """Sets the linear ways of a codec to the 64 principal components of patches: where training starts from.
 
-    Latents will be noisy, and the same noise in every channel should hurt least. A component of standard deviation s suffers
-    in proportion to s / g, g being its gain; with the sum of squared gains fixed, g = sqrt(s) is best. A rotation then
-    gives every channel the same variance and a share in all components.
+    Latents will be noisy, and the same noise in every channel should hurt least. A component of standard
+    deviation s suffers in proportion to s / g, g being its gain; with the sum of squared gains fixed, g =
+    sqrt(s) is best. A rotation then gives every channel the same variance and a share in all components.
 
-    features: (B, 4*T, FEATURES) of much music; weight: (4, FEATURES), how much an error in each counts when it stays over
-    the four frames of a patch (row 0) or changes, more and more quickly (1 to 3).
+    features: (B, 4*T, FEATURES) of much music; weight: (4, FEATURES), how much an error in each counts when
+    it stays over the four frames of a patch (row 0) or changes, more and more quickly (1 to 3).
     """
     patch = features.unflatten(1, (-1, HOPS)).flatten(0, 1)  # (patches, 4, FEATURES)
     time, scale, mean = dct_matrix(HOPS), weight.sqrt(), patch.mean(0)
@@ -259,9 +259,10 @@ def train_codec(
 ) -> Path:
     """Trains the codec, or goes on where the last call stopped; returns the path of its weights.
 
-    start: weights to go on from with a frozen encoder, so that latents stay what they are and only the decoder improves;
-    then its sound counts, too, and half of what it decodes are codes if there is a quantiser. recordings: the folder of
-    real recordings. frames: latent frames of a crop. Losses go to ``<settings.out>/log.csv``.
+    start: weights to go on from with a frozen encoder, so that latents stay what they are and only the
+    decoder improves; then its sound counts, too, and half of what it decodes are codes if there is a
+    quantiser. recordings: the folder of real recordings. frames: latent frames of a crop. Losses go to
+    ``<settings.out>/log.csv``.
     """
     out, corpus, batch, seed = settings.out, settings.corpus, settings.batch, settings.seed
     torch.manual_seed(seed)

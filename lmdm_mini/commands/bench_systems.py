@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> list[dict]:
     else:
         machine = measure_machine()
         print(*machine_lines(machine), sep="\n")
-        rows = compare_predictions(models, machine, args.blocks, args.steps, repeats=args.repeats)
+        rows = compare_predictions(models, machine, args.blocks, steps=args.steps, repeats=args.repeats)
         table = {"machine": asdict(machine), "rows": rows}
     with written_whole(out) as part:
         part.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

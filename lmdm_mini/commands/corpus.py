@@ -1,4 +1,5 @@
-"""``python -m lmdm_mini corpus build|produce|recordings|encode|pack|clips|show``: the corpus from the shell."""
+"""``python -m lmdm_mini corpus build|produce|recordings|encode|pack|clips|show``: the corpus from the
+shell."""
 
 import argparse
 import os
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
         from lmdm_mini.codec.codec import load_codec
         from lmdm_mini.latents.encode import VIEWS, encode_corpus
 
-        done = encode_corpus(args.out, load_codec(), tuple(args.views or VIEWS), args.workers)
+        done = encode_corpus(args.out, load_codec(), tuple(args.views or VIEWS), workers=args.workers)
         print(f"{done} pieces encoded in {args.out / 'latents'}")
     elif args.action == "pack":
         from lmdm_mini.checkpoints import LATENTS

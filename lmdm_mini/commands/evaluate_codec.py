@@ -38,7 +38,9 @@ def run(args: argparse.Namespace) -> dict:
         clips = {name: some[:: max(1, len(some) // 4)][:4] for name, some in clips.items()}
         source += "; quick: four clips of each"
     references = False if args.no_references else QUICK_REFERENCES if args.quick else True
-    table = evaluate_codec(codec, clips, out, references, source, health=not args.quick, rvq=load_rvq())
+    table = evaluate_codec(
+        codec, clips, out, references=references, source=source, health=not args.quick, rvq=load_rvq()
+    )
     print(markdown(table))
     if out is not None:
         print(f"written to {out} and {Path(out).with_suffix('.md')}")

@@ -29,6 +29,8 @@ def run(args: argparse.Namespace) -> None:
 
     codec = load_codec()
     train = read_packed(LATENTS / "train.safetensors", codec.fingerprint)
-    reference = build_reference(load_clap(), codec, args.corpus, train, args.clips, args.seed)
+    reference = build_reference(
+        load_clap(), codec, args.corpus, train=train, clips=args.clips, seed=args.seed
+    )
     save_reference(reference)
     print(f"{len(reference.prompts)} prompts and {len(reference.train['clap'])} clips are in {REFERENCE}")

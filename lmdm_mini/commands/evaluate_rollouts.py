@@ -43,9 +43,11 @@ def run(args: argparse.Namespace) -> dict:
 
     model = load(args.model, args.checkpoint)
     settings = [
-        sampling(model, steps, args.temperature, args.top_k)
+        sampling(model, steps, args.temperature, top_k=args.top_k)
         for steps in (args.steps if args.model != "lmm" else (0,))
     ]
-    table = evaluate_rollouts(model, settings, args.rollouts, args.cfg_scale, args.long, args.seed, out)
+    table = evaluate_rollouts(
+        model, settings, args.rollouts, cfg_scale=args.cfg_scale, long=args.long, seed=args.seed, out=out
+    )
     print(*lines(table), sep="\n")
     return table

@@ -30,7 +30,11 @@ def run(args: argparse.Namespace) -> dict:
 
     model = load(args.model, args.checkpoint)
     table = evaluate_text(
-        model, args.cfg_scale, args.seed, out, **sampling(model, args.steps, args.temperature, args.top_k)
+        model,
+        args.cfg_scale,
+        args.seed,
+        out,
+        **sampling(model, args.steps, args.temperature, top_k=args.top_k),
     )
     print(markdown(table))
     return table

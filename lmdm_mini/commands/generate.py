@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     prompt = clean_mixture(args.prompt)
     model = load(args.model)
     context = None if args.go_on is None else read_audio(args.go_on, last=args.hear)
-    settings = sampling(model, args.steps, args.temperature, args.top_k)
+    settings = sampling(model, args.steps, args.temperature, top_k=args.top_k)
     if "steps" in settings:
         settings["sampler"] = args.sampler
     check_writable(args.output)
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
         model,
         prompt,
         args.seconds,
-        args.keep,
+        keep=args.keep,
         cfg_scale=args.cfg_scale,
         seed=args.seed,
         context=context,

@@ -70,7 +70,7 @@ def check_playing(args: argparse.Namespace) -> None:
         for value in values if isinstance(values, list) else [values]:
             whole_number(value, f"--{name.replace('_', '-')}", 1)
     if "seed" in told:
-        whole_number(args.seed, "--seed", -(2**63), 2**64 - 1)
+        whole_number(args.seed, "--seed", -(2**63), most=2**64 - 1)
 
 
 def table_path(args: argparse.Namespace, name: str) -> Path | None:
@@ -121,7 +121,7 @@ def check_training(args: argparse.Namespace) -> None:
         raise ValueError("--steps and --batch must be at least 1.")
     if not 0 < real_number(args.lr, "--lr") <= 1:
         raise ValueError(f"--lr is {args.lr}; it must be more than 0 and at most 1.")
-    whole_number(args.seed, "--seed", -(2**63), 2**64 - 1)
+    whole_number(args.seed, "--seed", -(2**63), most=2**64 - 1)
     if args.out.exists() and not args.out.is_dir():
         raise ValueError(f"--out is {args.out}, which is a file; a folder is needed.")
     for name in ("start", "rvq"):

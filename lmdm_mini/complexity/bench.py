@@ -45,7 +45,7 @@ def _stream_timing(make: Callable, pieces: list[torch.Tensor], repeats: int) -> 
 
 
 def bench_codec(
-    codec, seconds: float = 30.0, block_latents: int = 12, repeats: int = 5, show: bool = True
+    codec, seconds: float = 30.0, block_latents: int = 12, *, repeats: int = 5, show: bool = True
 ) -> dict[str, dict]:
     """Speed of a codec: `seconds` at once on 2 threads, and in blocks of `block_latents` frames on one
     thread.
@@ -172,6 +172,7 @@ def bench_stream(
     blocks=(12, 24, 48),
     contexts=(192,),
     steps=(8,),
+    *,
     cfg_scale: float = 2.0,
     prompt: str = "funk, 110 bpm",
     repeats: int = 3,
@@ -205,9 +206,11 @@ def bench_stream(
                 "context_latents": context,
                 "block_latents": block,
                 "steps": count,
-                "frame_forwards": frame_forwards(model.config.variant, context, block, count, guided),
+                "frame_forwards": frame_forwards(
+                    model.config.variant, context, block, steps=count, guided=guided
+                ),
                 "counted": frames[0] / repeats,
-                "flops": block_flops(model.config, context, block, count, tokens, guided),
+                "flops": block_flops(model.config, context, block, steps=count, tokens=tokens, guided=guided),
                 **parts,
                 "seconds": whole,
                 "limit": count * product_floor(model, in_work) / parts["network"],
@@ -237,14 +240,15 @@ def stream_lines(rows: list[dict]) -> list[str]:
     return lines
 
 
-def compare_streams(models: list, blocks, contexts, steps, show: bool = True, **settings) -> list[dict]:
+def compare_streams(models: list, blocks, contexts, steps, *, show: bool = True, **settings) -> list[dict]:
     """Several models setting by setting, one right after the other, so that a noisy machine is noisy for all.
     The rows have "speedup", of context and network together, and "speedup_all", codec included, over the
     first model."""
     rows = []
     for context, block, count in itertools.product(contexts, blocks, steps):
         some = [
-            bench_stream(model, (block,), (context,), (count,), show=False, **settings)[0] for model in models
+            bench_stream(model, (block,), (context,), steps=(count,), show=False, **settings)[0]
+            for model in models
         ]
         for row in some:
             row["speedup"] = (some[0]["context"] + some[0]["network"]) / (row["context"] + row["network"])

@@ -30,6 +30,7 @@ def measure_block(
     model,
     context_latents: int = 192,
     block_latents: int = 48,
+    *,
     steps: int = 8,
     guided: bool = True,
     repeats: int = 3,
@@ -54,6 +55,7 @@ def compare_systems(
     models: list,
     block_latents: int = 48,
     steps=(8, 2),
+    *,
     guidance=(True, False),
     context_latents: int = 192,
     repeats: int = 5,
@@ -77,7 +79,9 @@ def compare_systems(
                 "cfg_scale": 2.0 if guided else 1.0,
                 "context_latents": context_latents,
             }
-            parts = measure_block(model, context_latents, block_latents, count, guided, repeats)
+            parts = measure_block(
+                model, context_latents, block_latents, steps=count, guided=guided, repeats=repeats
+            )
             first, frame = (
                 statistics.median(
                     time_to_first_audio(partial(stream, model, PROMPT, size, **settings))
@@ -86,7 +90,12 @@ def compare_systems(
                 for size in (block_latents, 1 if model is discrete else block_latents)
             )
             passes = block_passes(
-                model.config, context_latents, block_latents, count, prompt_tokens(), guided
+                model.config,
+                context_latents,
+                block_latents,
+                steps=count,
+                tokens=prompt_tokens(),
+                guided=guided,
             )
             some.append(
                 {
@@ -141,6 +150,7 @@ def compare_predictions(
     models: list,
     machine: Machine,
     blocks=(12, 24, 48),
+    *,
     steps=(2, 4, 8),
     guidance=(False, True),
     context_latents: int = 192,
@@ -157,9 +167,14 @@ def compare_predictions(
     for model in models:
         discrete = isinstance(model, LMM)
         for block, count, guided in itertools.product(blocks, (0,) if discrete else steps, guidance):
-            measured = measure_block(model, context_latents, block, count, guided, repeats)
+            measured = measure_block(
+                model, context_latents, block, steps=count, guided=guided, repeats=repeats
+            )
             parts = predict(
-                block_passes(model.config, context_latents, block, count, prompt_tokens(), guided), machine
+                block_passes(
+                    model.config, context_latents, block, steps=count, tokens=prompt_tokens(), guided=guided
+                ),
+                machine,
             )
             if discrete:  # it reads its prompt along with the context
                 parts["context"] = parts.get("context", 0.0) + parts.pop("text")
@@ -193,9 +208,8 @@ def prediction_lines(rows: list[dict]) -> list[str]:
         rows, lambda r: (r["system"], r["block_latents"], r["steps"], r["guided"])
     ):
         cells = {
-            r[
-                "part"
-            ]: f"{1000 * r['predicted']:.1f} / {1000 * r['measured']:.1f} ({r['predicted'] / r['measured']:.2f})"
+            r["part"]: f"{1000 * r['predicted']:.1f} / {1000 * r['measured']:.1f} "
+            f"({r['predicted'] / r['measured']:.2f})"
             for r in some
         }
         system, block, steps, guided = setting
@@ -209,7 +223,8 @@ def prediction_lines(rows: list[dict]) -> list[str]:
     ):
         worst = max(some, key=lambda r: abs(math.log(r["predicted"] / r["measured"])))
         lines.append(
-            f"worst {what}: {worst['system']}, {worst['part']}, {worst['block_latents']} frames: predicted is "
+            f"worst {what}: {worst['system']}, {worst['part']}, {worst['block_latents']} frames: "
+            "predicted is "
             f"{worst['predicted'] / worst['measured']:.2f} of what is measured"
         )
     return lines
@@ -219,7 +234,8 @@ def machine_lines(machine: Machine) -> list[str]:
     """A machine as text."""
     rates = "  ".join(f"{rows:g}: {speed / 1e9:.0f}" for rows, speed in machine.products)
     return [
-        f"{machine.name} ({machine.source}): {1e6 * machine.overhead:.1f} us an operation, {machine.bandwidth / 1e9:.0f} GB/s of weights, "
+        f"{machine.name} ({machine.source}): {1e6 * machine.overhead:.1f} us an operation, "
+        f"{machine.bandwidth / 1e9:.0f} GB/s of weights, "
         f"{machine.moving / 1e9:.0f} GB/s between products",
         f"GFLOP/s of products by rows: {rates}",
     ]

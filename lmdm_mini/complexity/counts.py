@@ -83,7 +83,15 @@ def attention(
 
 
 def layer_products(
-    width: int, hidden: int, heads: int, layers: int, frames: int, keys: float, branches: int, tokens: int = 0
+    width: int,
+    hidden: int,
+    heads: int,
+    *,
+    layers: int,
+    frames: int,
+    keys: float,
+    branches: int,
+    tokens: int = 0,
 ):
     """Those of `layers` transformer layers for `frames` frames, each of which looks at `keys` frames and
     `tokens` words; with tokens 0 there is no cross-attention."""
@@ -114,6 +122,7 @@ def block_passes(
     config: DiTConfig | LMMConfig,
     context_latents: int,
     block_latents: int,
+    *,
     steps: int,
     tokens: int,
     guided: bool = False,
@@ -131,7 +140,7 @@ def block_passes(
     return [*make(config, context_latents, block_latents, steps, tokens, branches), codec]
 
 
-def _text_products(config, layers: int, tokens: int, branches: int) -> tuple[Product, ...]:
+def _text_products(config, layers: int, tokens: int, *, branches: int) -> tuple[Product, ...]:
     """Keys and values of the prompt for every layer; tempo and sentence."""
     w = config.width
     return (
@@ -151,11 +160,13 @@ def _diffusion_passes(
     w, depth, variant = config.width, config.depth, VARIANTS[config.variant]
     hidden, asked = hidden_width(w, config.expansion), diffusion_operations(variant.name, branches == 2)
     clock = Product(branches * (o if variant.caches else s + o), CLOCK_CHANNELS, w)
-    text = _text_products(config, depth, tokens, branches)
+    text = _text_products(config, depth, tokens, branches=branches)
     read = 8 * depth * tokens * w * branches
 
     def layers(frames: int, keys: int, batch: int, words: int) -> tuple[Product, ...]:
-        return layer_products(w, hidden, config.heads, depth, frames, keys, batch, words)
+        return layer_products(
+            w, hidden, config.heads, layers=depth, frames=frames, keys=keys, branches=batch, tokens=words
+        )
 
     def moved(rows: int, widths: int, modulated: int) -> float:
         return depth * (rows * (widths * w + FEED_FORWARD * hidden) + modulated * MODULATION * w)
@@ -210,7 +221,7 @@ def _discrete_passes(config: LMMConfig, s: int, o: int, steps: int, tokens: int,
 
     hidden, small = hidden_width(w, c.expansion), hidden_width(narrow, c.expansion)
     text = (
-        *_text_products(c, c.temporal_layers, tokens, branches),
+        *_text_products(c, c.temporal_layers, tokens, branches=branches),
         Product(branches, w, 6 * w),
         Product(branches * o, CLOCK_CHANNELS, w),
     )
@@ -219,7 +230,7 @@ def _discrete_passes(config: LMMConfig, s: int, o: int, steps: int, tokens: int,
     if s:
         products = (
             Product(s, LATENT_CHANNELS, w),
-            *layer_products(w, hidden, c.heads, c.encoder_layers, s, s, 1),
+            *layer_products(w, hidden, c.heads, layers=c.encoder_layers, frames=s, keys=s, branches=1),
             Product(s, w, 2 * w, c.temporal_layers),
         )
         moved = s * (
@@ -232,13 +243,24 @@ def _discrete_passes(config: LMMConfig, s: int, o: int, steps: int, tokens: int,
     # of them
     frame = (
         Product(1, LATENT_CHANNELS, w),
-        *layer_products(w, hidden, c.heads, c.temporal_layers, 1, s + (o + 1) / 2, branches, tokens),
+        *layer_products(
+            w,
+            hidden,
+            c.heads,
+            layers=c.temporal_layers,
+            frames=1,
+            keys=s + (o + 1) / 2,
+            branches=branches,
+            tokens=tokens,
+        ),
         Product(branches, w, narrow),
     )
     moved = branches * c.temporal_layers * ((LAYER + CROSS + CACHED + MODULATION) * w + FEED_FORWARD * hidden)
     passes.append(Pass("temporal", o, 1, branches, frame, operations("temporal"), moved))
     code = (
-        *layer_products(narrow, small, c.depth_heads, c.depth_layers, 1, (n + 1) / 2, branches),
+        *layer_products(
+            narrow, small, c.depth_heads, layers=c.depth_layers, frames=1, keys=(n + 1) / 2, branches=branches
+        ),
         Product(branches, narrow, c.codebook_size),
     )
     moved = (
@@ -319,7 +341,7 @@ def network_evaluations(passes: list[Pass]) -> int:
 
 
 def frame_forwards(
-    variant: str, context_latents: int, block_latents: int, steps: int, guided: bool = False
+    variant: str, context_latents: int, block_latents: int, *, steps: int, guided: bool = False
 ) -> int:
     """Latent frames that go through a diffusion model for one block: context s, block o, K steps, twice with
     guidance.
@@ -327,17 +349,19 @@ def frame_forwards(
     bidirectional: K (s + o). enc_dec: s + K o. block_causal: o + K o. Only what runs in the steps is doubled.
     """
     through = forwards(
-        block_passes(DiTConfig(variant=variant), context_latents, block_latents, steps, 1, guided)
+        block_passes(
+            DiTConfig(variant=variant), context_latents, block_latents, steps=steps, tokens=1, guided=guided
+        )
     )
     return through.get("context", 0) + through["denoising"]
 
 
 def block_flops(
-    config, context_latents: int, block_latents: int, steps: int, tokens: int, guided: bool = False
+    config, context_latents: int, block_latents: int, *, steps: int, tokens: int, guided: bool = False
 ) -> float:
     """Floating-point operations of one block, without the codec, which is the same for all: see
     :func:`block_passes`."""
-    passes = block_passes(config, context_latents, block_latents, steps, tokens, guided)
+    passes = block_passes(config, context_latents, block_latents, steps=steps, tokens=tokens, guided=guided)
     return flops([p for p in passes if p.part != "codec"])
 
 

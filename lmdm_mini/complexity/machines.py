@@ -81,7 +81,12 @@ class System:
         """Of one block, without the codec, which is another one there. tokens: 64 of a prompt, and the learnt
         one."""
         passes = block_passes(
-            self.config, self.context_latents, self.block_latents, self.steps, tokens, self.guided
+            self.config,
+            self.context_latents,
+            self.block_latents,
+            steps=self.steps,
+            tokens=tokens,
+            guided=self.guided,
         )
         return [p for p in passes if p.part != "codec" and not (self.keeps_context and p.part == "context")]
 

@@ -1,8 +1,9 @@
 """How many operations PyTorch is asked for: counted while small models run, and extended to any depth.
 
-The number of operations does not depend on a model's width, and it grows by the same number with every layer. So the parts
-of a block are counted once for models of one and of two layers, on the code that plays. What the numbers are good for:
-a processor or a graphics card needs some microseconds for each operation, however little it computes (dispatch overhead).
+The number of operations does not depend on a model's width, and it grows by the same number with every layer.
+So the parts of a block are counted once for models of one and of two layers, on the code that plays. What the
+numbers are good for: a processor or a graphics card needs some microseconds for each operation, however
+little it computes (dispatch overhead).
 
 Notebook: 08_complexity_lab.
 """
@@ -31,8 +32,8 @@ PRODUCTS = {"linear", "matmul", "scaled_dot_product_attention", "conv1d"}
 
 
 class OperationCounter(TorchDispatchMode):
-    """Inside the block, counts operations that compute something, and the numbers that those between products read and
-    write (`moved`). Views compute nothing and do not count."""
+    """Inside the block, counts operations that compute something, and the numbers that those between products
+    read and write (`moved`). Views compute nothing and do not count."""
 
     def __init__(self):
         super().__init__()
@@ -93,7 +94,8 @@ def _begun(playing: Stream, guided: bool, block_latents: int) -> Stream:
 
 
 class _Silence(torch.nn.Module):
-    """Stands in for the codec, whose operations are counted apart: its decoder gives silence, at one operation a block."""
+    """Stands in for the codec, whose operations are counted apart: its decoder gives silence, at one
+    operation a block."""
 
     def __init__(self):
         super().__init__()
@@ -114,7 +116,7 @@ def _with_codec(model):
     return model.eval().requires_grad_(False)
 
 
-def _diffusion(variant: str, layers: int, guided: bool, steps: int) -> DiTStream:
+def _diffusion(variant: str, layers: int, guided: bool, *, steps: int) -> DiTStream:
     config = DiTConfig(width=32, depth=layers, heads=2, variant=variant)
     how = Sampling(steps=steps)
     return _begun(DiTStream(_with_codec(DiT(config)), how, seed=0, context_latents=2 * TILE), guided, TILE)
@@ -132,11 +134,11 @@ def _parts_of(playing: Stream) -> dict[str, int]:
 
 @loaded_once
 def diffusion_operations(variant: str, guided: bool) -> dict[str, Linear]:
-    """Operations of the passes of a block, by layers: "text" (prompt, clock and what else is once a block), "context", and
-    "denoising", one step."""
+    """Operations of the passes of a block, by layers: "text" (prompt, clock and what else is once a block),
+    "context", and "denoising", one step."""
     counts = []
     for layers in (1, 2):
-        one, two = (_parts_of(_diffusion(variant, layers, guided, steps)) for steps in (1, 2))
+        one, two = (_parts_of(_diffusion(variant, layers, guided, steps=steps)) for steps in (1, 2))
         step = two["rest"] - one["rest"]
         counts.append({"text": one["rest"] - step, "context": one["context"], "denoising": step})
     return {part: _fit(counts[0][part], counts[1][part]) for part in counts[0]}
@@ -153,9 +155,9 @@ def _discrete(layers: tuple[int, int, int], guided: bool, n_q: int = 2) -> LMMSt
 
 @loaded_once
 def discrete_operations(guided: bool) -> dict[str, dict[str, int]]:
-    """Operations of the passes of a block of the discrete model. Each is "once" plus a number for each layer of a kind:
-    "text", "context", "temporal" (one frame) and "depth" (one code); "codec" is what codes cost beside the decoder, for
-    each code of a frame."""
+    """Operations of the passes of a block of the discrete model. Each is "once" plus a number for each layer
+    of a kind: "text", "context", "temporal" (one frame) and "depth" (one code); "codec" is what codes cost
+    beside the decoder, for each code of a frame."""
 
     def parts(layers: tuple[int, int, int], n_q: int = 2) -> dict[str, int]:
         playing = _discrete(layers, guided, n_q)
@@ -207,7 +209,8 @@ def discrete_operations(guided: bool) -> dict[str, dict[str, int]]:
 
 @loaded_once
 def codec_operations() -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Of the shipped codec's decoder, operations and numbers moved: each a tile, a latent frame, and once a block."""
+    """Of the shipped codec's decoder, operations and numbers moved: each a tile, a latent frame, and once a
+    block."""
     decoder = load_codec().stream_decoder()
     decoder(torch.randn(1, LATENT_CHANNELS, TILE))  # the first block is another
     sizes = (TILE, TILE + 1, 2 * TILE)

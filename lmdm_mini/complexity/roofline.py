@@ -135,7 +135,10 @@ def measure_machine(name: str = "this machine", seconds: float = 4.0) -> Machine
         source=f"measured, {torch.get_num_threads()} threads",
     )
     layers = [Layer(c, cross=False).eval() for _ in range(c.depth)]
-    return replace(bare, products=tuple((rows, _product_rate(layers, c, rows, bare, share)) for rows in ROWS))
+    return replace(
+        bare,
+        products=tuple((rows, _product_rate(layers, c, rows, bare=bare, seconds=share)) for rows in ROWS),
+    )
 
 
 def usual(run: Callable[[], object], seconds: float) -> float:
@@ -149,10 +152,10 @@ def usual(run: Callable[[], object], seconds: float) -> float:
     return statistics.median(runs)
 
 
-def _product_rate(layers: list[Layer], c: DiTConfig, rows: int, bare: Machine, seconds: float) -> float:
+def _product_rate(layers: list[Layer], c: DiTConfig, rows: int, *, bare: Machine, seconds: float) -> float:
     """Operations a second of products at `rows`. bare: the machine without them."""
     hidden = hidden_width(c.width, c.expansion)
-    products = layer_products(c.width, hidden, c.heads, c.depth, rows, rows, 1)
+    products = layer_products(c.width, hidden, c.heads, layers=c.depth, frames=rows, keys=rows, branches=1)
     moved = c.depth * (rows * (LAYER * c.width + FEED_FORWARD * hidden) + MODULATION * c.width)
     stack = Pass("layers", 1, rows, 1, products, LAYER_OPERATIONS * c.depth, moved)
     x, modulation, table = (
@@ -178,15 +181,15 @@ def _overhead(seconds: float) -> float:
     """Seconds an operation: of networks so small that they do nothing else, run as streams run them."""
     text, tokens = no_text(1), 2
     diffusion = DiT(DiTConfig(width=32, heads=2, depth=6, variant="block_causal")).eval()
-    target = CachedTarget(diffusion, KVCache(diffusion, 1, GRANULE), GRANULE, text)
+    target = CachedTarget(diffusion, KVCache(diffusion, 1, GRANULE), GRANULE, conditions=text)
     x, t = torch.randn(1, LATENT_CHANNELS, GRANULE), torch.ones(1)
-    step = block_passes(diffusion.config, 0, GRANULE, 1, tokens)[-2].operations
+    step = block_passes(diffusion.config, 0, GRANULE, steps=1, tokens=tokens)[-2].operations
     discrete = LMM(LMMConfig(width=32, heads=2, depth_width=32, depth_heads=2, codebook_size=64)).eval()
     cache, codes = (
         LMMCache(discrete, 1, GRANULE),
         torch.zeros(1, discrete.config.n_q, GRANULE, dtype=torch.long),
     )
-    temporal, depth, _ = block_passes(discrete.config, GRANULE, LONGEST, 1, tokens)[-3:]
+    temporal, depth, _ = block_passes(discrete.config, GRANULE, LONGEST, steps=1, tokens=tokens)[-3:]
     frame = temporal.operations + discrete.config.n_q * depth.operations
     pick = partial(sample_code, cfg_scale=1.0, temperature=1.0, top_k=40, generator=torch.Generator())
     block = CachedBlock(discrete, cache, codes, LONGEST, text=text, beats=torch.zeros(1, LONGEST))

@@ -1,7 +1,7 @@
 """All that a player controls, as one object that every path of a model takes and hands on.
 
-A new control is added here, and where the network takes it in (`diffusion/dit.py`). Nothing between, streams, caches,
-roll-outs, batches and losses, names a single control.
+A new control is added here, and where the network takes it in (`diffusion/dit.py`). Nothing between, streams,
+caches, roll-outs, batches and losses, names a single control.
 
 Notebooks: 02_rectified_flow (prompt and clock), 10_sketch_control and 11_accompaniment (planned).
 """
@@ -21,9 +21,10 @@ from lmdm_mini.conditioning.text import Text, no_text, stack_texts
 class Conditions:
     """What a batch of B targets is conditioned on.
 
-    text: prompts and tempi. beats: (B or 1, T), where frames are in beats; None: the clock starts with position 0.
-    stem: what another musician plays; None: nothing. sketch: a melody and a loudness to follow; None: none. strengths:
-    (B, 2), guidance of text and of sketch, for models that take it as an input; None: no guidance.
+    text: prompts and tempi. beats: (B or 1, T), where frames are in beats; None: the clock starts with
+    position 0. stem: what another musician plays; None: nothing. sketch: a melody and a loudness to follow;
+    None: none. strengths: (B, 2), guidance of text and of sketch, for models that take it as an input; None:
+    no guidance.
     """
 
     text: Text
@@ -53,7 +54,8 @@ class Conditions:
         return moved
 
     def take(self, frames: Tensor) -> "Conditions":
-        """Those of the frames with these numbers (n,): what is given frame by frame is picked. The stem's frames stay."""
+        """Those of the frames with these numbers (n,): what is given frame by frame is picked. The stem's
+        frames stay."""
         stem = self.stem
         if stem is not None and stem.visible.shape[1] > 1:
             stem = replace(stem, visible=stem.visible[:, frames])

@@ -94,9 +94,9 @@ def _part(line: str) -> tuple[str, float | None] | None:
 def parse_mixture(line: str) -> Prompt:
     """A mixture written in one line; a line that is none is a plain prompt, as it stands.
 
-    Parts are joined by "+" and weighted as in "funk:0.7 + choir:0.3", "funk:70% + choir:30%" or
-    "70% funk + 30% choir", with a decimal point or comma. A part without a weight takes what the others leave of 1. If all
-    parts have one that is a decimal or a percentage, ";" and "," and "and" may join them, too.
+    Parts are joined by "+" and weighted as in "funk:0.7 + choir:0.3", "funk:70% + choir:30%" or "70% funk +
+    30% choir", with a decimal point or comma. A part without a weight takes what the others leave of 1. If
+    all parts have one that is a decimal or a percentage, ";" and "," and "and" may join them, too.
     Raises ValueError if all weights are 0.
     """
     line = unicodedata.normalize("NFKC", line) if "：" in line or "＋" in line else line

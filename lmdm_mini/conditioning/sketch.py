@@ -1,7 +1,7 @@
 """Sketch control: a melody and a loudness to follow, frame by frame.
 
-A sketch acts on targets only. Pitch and loudness have a flag of their own in every frame, so either can be missing
-anywhere: absent values are zero, and the flag says that the zero means nothing.
+A sketch acts on targets only. Pitch and loudness have a flag of their own in every frame, so either can be
+missing anywhere: absent values are zero, and the flag says that the zero means nothing.
 
 Notebook: 10_sketch_control (planned). Paper: section 3.4.
 """
@@ -21,8 +21,8 @@ SKETCH_CHANNELS = SEMITONES + LOUDNESSES
 class Sketch:
     """Sketches of a batch.
 
-    values: (B, 88, T), salience of 84 semitones from C1 up, then four loudnesses. present: (B, 2, T), 1 where there is
-    a pitch, and where there is a loudness.
+    values: (B, 88, T), salience of 84 semitones from C1 up, then four loudnesses. present: (B, 2, T), 1 where
+    there is a pitch, and where there is a loudness.
     """
 
     values: Tensor

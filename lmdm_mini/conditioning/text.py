@@ -133,8 +133,8 @@ def embed_sentences(sentences: list[str]) -> list[Tensor]:
 
 
 def embedded_once(sentences: list[str]) -> dict[str, Tensor]:
-    """Many sentences to embeddings in half precision, as :func:`embed_sentences`. They are kept in the user's cache folder,
-    so that the next training with the same captions starts at once."""
+    """Many sentences to embeddings in half precision, as :func:`embed_sentences`. They are kept in the user's
+    cache folder, so that the next training with the same captions starts at once."""
     words = sorted(set(sentences))
     key = hashlib.sha256("\n".join([str(MAX_TOKENS), *words]).encode()).hexdigest()[:16]
     path = cache_folder() / f"captions-{key}.safetensors"

@@ -1,8 +1,10 @@
-"""What diffusion models learn from in a step: stretches of music, their conditions, noise levels, and what is known.
+"""What diffusion models learn from in a step: stretches of music, their conditions, noise levels, and what is
+known.
 
 - `bidirectional`, the base: windows of which nothing, a beginning or both ends are known.
 - `enc_dec`: a context and the block after it; the block is learned.
-- `block_causal`: whole stretches as copies [clean | noisy], so that every block of the stretch is learned at once.
+- `block_causal`: whole stretches as copies [clean | noisy], so that every block of the stretch is learned at
+  once.
 
 Notebooks: 02_rectified_flow, 04_reparameterization, 06_block_causal. Paper: sections 3.1 and 3.2.
 """
@@ -56,16 +58,16 @@ class FlowBatch:
 
 
 def draw_levels(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Noise levels: logsnr is normal around -1.2 with standard deviation 2, so that all levels of the samplers' schedule
-    occur, the noisy ones most, where tempo, key and style are decided. Three in a hundred are pure noise, where every
-    sampler starts."""
+    """Noise levels: logsnr is normal around -1.2 with standard deviation 2, so that all levels of the
+    samplers' schedule occur, the noisy ones most, where tempo, key and style are decided. Three in a hundred
+    are pure noise, where every sampler starts."""
     t = torch.sigmoid(1.2 + 2 * torch.randn(shape, generator=generator))
     return torch.where(torch.rand(shape, generator=generator) < 0.03, 1.0, t)
 
 
-def draw_context(size: int, frames: int, rng: random.Random, config: DiTConfig | None = None) -> Tensor:
-    """Context masks (size, frames), 1 = context: for half of the items none, for most others all but a block at the end, for
-    some any beginning, or both ends. At least a granule is left to make."""
+def draw_context(size: int, frames: int, rng: random.Random, *, config: DiTConfig | None = None) -> Tensor:
+    """Context masks (size, frames), 1 = context: for half of the items none, for most others all but a block
+    at the end, for some any beginning, or both ends. At least a granule is left to make."""
     config = config or DiTConfig()
     mask, most = torch.zeros(size, frames), frames - config.granule
     for row in mask:
@@ -80,9 +82,9 @@ def draw_context(size: int, frames: int, rng: random.Random, config: DiTConfig |
     return mask
 
 
-def draw_frames(batch: int, window: int, rng: random.Random, granule: int = 12) -> tuple[int, int]:
-    """Items and frames of the next batch: mostly the window. Else anything shorter, as at the start of a stream; or up to
-    twice, or up to 3.2 times as long, with a half or a quarter of the items."""
+def draw_frames(batch: int, window: int, rng: random.Random, *, granule: int = 12) -> tuple[int, int]:
+    """Items and frames of the next batch: mostly the window. Else anything shorter, as at the start of a
+    stream; or up to twice, or up to 3.2 times as long, with a half or a quarter of the items."""
     draw = rng.random()
     if draw < 0.6:
         return batch, window
@@ -96,9 +98,9 @@ def draw_base(
     data: LatentSet, batch: int, config: DiTConfig, rng: random.Random, generator: torch.Generator
 ) -> FlowBatch:
     """About `batch` windows for the base."""
-    size, frames = draw_frames(batch, config.window, rng, config.granule)
+    size, frames = draw_frames(batch, config.window, rng, granule=config.granule)
     music = data.batch(size, frames)
-    context = draw_context(size, frames, rng, config)
+    context = draw_context(size, frames, rng, config=config)
     t, noise = draw_levels((size,), generator), torch.randn(music.latents.shape, generator=generator)
     return FlowBatch(music.latents, music.conditions, t, noise, context, (1 - context) * music.present)
 
@@ -119,7 +121,7 @@ def draw_enc_dec(
     x0, spliced = splice(music.latents, size, rng, share=SPLICES * splices)
     context = torch.cat([torch.ones(batch, size), torch.zeros(batch, block)], 1)
     places = torch.arange(size + block)
-    present = places >= draw_context_dropout(batch, size, rng, config.granule)[:, None]  # (B, S)
+    present = places >= draw_context_dropout(batch, size, rng, granule=config.granule)[:, None]  # (B, S)
     mask = enc_dec_mask(context) & present[:, None, None, :] | torch.eye(len(places), dtype=torch.bool)
     return FlowBatch(
         x0,
@@ -145,8 +147,8 @@ def draw_block_causal(
     splices: bool = True,
     count: int | None = None,
 ) -> FlowBatch:
-    """`batch` windows' worth of frames for `block_causal`, as stretches of twice the window, clean and noisy side by side.
-    count: of this many blocks only there is a noisy copy; None: of all."""
+    """`batch` windows' worth of frames for `block_causal`, as stretches of twice the window, clean and noisy
+    side by side. count: of this many blocks only there is a noisy copy; None: of all."""
     block, size, frames = rng.choice(config.blocks), max(1, batch // 4), 2 * config.window
     music = data.batch(size, frames)
     cut = rng.randrange(block, frames, block)
@@ -161,11 +163,11 @@ def draw_block_causal(
     ).flatten()  # positions of the noisy frames
     # the caption is of the later part
     weight = music.present * torch.where(spliced[:, None], (place >= cut).float(), 1.0)
-    missing = draw_context_dropout(size, frames - block, rng, config.granule)[:, None]  # (B, 1)
+    missing = draw_context_dropout(size, frames - block, rng, granule=config.granule)[:, None]  # (B, 1)
     both = torch.cat([place, noisy])
     present = torch.cat([place >= missing, torch.ones(size, len(noisy), dtype=torch.bool)], 1)  # (B, T + n)
     look_back = rng.choice((48, 96, WINDOW, WINDOW))
-    mask = copies_mask(place, noisy, noisy // block * block, look_back, config.granule)
+    mask = copies_mask(place, noisy, noisy // block * block, window=look_back, granule=config.granule)
     mask = mask & present[:, None, None, :] | torch.eye(len(both), dtype=torch.bool)
     t = draw_levels((size, len(begins)), generator).repeat_interleave(block, 1)
     noise = torch.randn(size, 64, len(both), generator=generator)

@@ -1,7 +1,8 @@
 """What a live model learns from the base: its velocities, block by block, in windows of their own.
 
-Not in the paper. The velocity of the data is mostly chance, since nobody can know which music was under the noise; the
-base has learnt the mean of what could have been, and what is left to learn is the difference that the masks make.
+Not in the paper. The velocity of the data is mostly chance, since nobody can know which music was under the
+noise; the base has learnt the mean of what could have been, and what is left to learn is the difference that
+the masks make.
 
 Notebook: 06_block_causal.
 """
@@ -19,7 +20,8 @@ from lmdm_mini.diffusion.flow import noised_sample
 from lmdm_mini.training.precision import fast_autocast
 from lmdm_mini.transformer import WINDOW
 
-# noisy blocks of a stretch of `block_causal`: the base needs a window for each, which costs as much as the live model's own step
+# noisy blocks of a stretch of `block_causal`: the base needs a window for each, which costs as much as the
+# live model's own step
 DISTIL_BLOCKS = 8
 
 
@@ -27,9 +29,9 @@ DISTIL_BLOCKS = 8
 def base_velocity(base: DiT, batch: FlowBatch) -> Tensor:
     """The base's velocities for a batch of a live variant: (B, 64, S), 0 on context.
 
-    Each block has a window of its own, with the context that the live model attends to, and as the base sees it: in both
-    directions, and together with the target. A context from another piece is left out, for the base never learnt to leave
-    it for the prompt.
+    Each block has a window of its own, with the context that the live model attends to, and as the base sees
+    it: in both directions, and together with the target. A context from another piece is left out, for the
+    base never learnt to leave it for the prompt.
     """
     size, channels, total = batch.x0.shape
     context = int(batch.context_mask[0].sum())
@@ -45,7 +47,7 @@ def base_velocity(base: DiT, batch: FlowBatch) -> Tensor:
         v = base(
             x.transpose(1, 2).flatten(0, 1),
             batch.levels[:, first].flatten(),
-            in_windows(batch.conditions, window, batch.positions[first], batch.block),
+            in_windows(batch.conditions, window, batch.positions[first], block=batch.block),
             batch.context_mask[:, window].flatten(0, 1),
             attention_mask=seen.flatten(0, 1)[:, None, None],
         )
@@ -53,8 +55,9 @@ def base_velocity(base: DiT, batch: FlowBatch) -> Tensor:
     return torch.cat([v.new_zeros(size, channels, context), v], -1)
 
 
-def in_windows(conditions: Conditions, window: Tensor, begins: Tensor, block: int) -> Conditions:
-    """Conditions of B stretches as those of B n windows, which have WINDOW frames of context and then a block.
+def in_windows(conditions: Conditions, window: Tensor, begins: Tensor, *, block: int) -> Conditions:
+    """Conditions of B stretches as those of B n windows, which have WINDOW frames of context and then a
+    block.
 
     window: (n, s + o), numbers of frames. begins: (n,), where blocks begin, on the clock of `stem.positions`.
     """

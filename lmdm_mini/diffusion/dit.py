@@ -1,16 +1,19 @@
 """The diffusion transformer: noisy latent frames, a noise level and conditions in, the velocity out.
 
-Known frames (the context of an outpainting) are given clean, and are marked. For them the noise level is 0, and there is
-no prompt, no tempo and no sketch. In the live variants context does not attend to targets either, so its hidden states
-depend on its sound alone, which is what makes it possible to keep them (04_reparameterization).
+Known frames (the context of an outpainting) are given clean, and are marked. For them the noise level is 0,
+and there is no prompt, no tempo and no sketch. In the live variants context does not attend to targets
+either, so its hidden states depend on its sound alone, which is what makes it possible to keep them
+(04_reparameterization).
 
-A prompt enters twice: word by word through cross-attention, and as a whole through the modulation of the layers, with
-the tempo. The tempo is given as a number and as a clock: each target frame gets its place in the beat and in the bar. A
-small model does not find a common pulse in noise by itself, just as a band needs somebody to count it in.
+A prompt enters twice: word by word through cross-attention, and as a whole through the modulation of the
+layers, with the tempo. The tempo is given as a number and as a clock: each target frame gets its place in the
+beat and in the bar. A small model does not find a common pulse in noise by itself, just as a band needs
+somebody to count it in.
 
-One class serves all variants of the book; they differ in which frames attend to which, which is a mask (`Variant`).
-What else a model can be given is in its configuration (`controls`): an input stem is a second stream of clean frames
-with a door of its own, a sketch is added to target frames, and strengths of guidance go into the modulation of targets.
+One class serves all variants of the book; they differ in which frames attend to which, which is a mask
+(`Variant`). What else a model can be given is in its configuration (`controls`): an input stem is a second
+stream of clean frames with a door of its own, a sketch is added to target frames, and strengths of guidance
+go into the modulation of targets.
 
 Notebook: 02_rectified_flow. Paper: section 3.1.
 """
@@ -42,8 +45,8 @@ from lmdm_mini.transformer import BLOCKS, GRANULE, WINDOW, Layer, attend_with, r
 
 @dataclass(frozen=True)
 class Variant:
-    """What a kind of diffusion model keeps of its context: nothing, or its keys and values across the denoising steps
-    of a block, or across blocks, too."""
+    """What a kind of diffusion model keeps of its context: nothing, or its keys and values across the
+    denoising steps of a block, or across blocks, too."""
 
     name: str
     caches: bool  # clean frames have a door of their own and attend to nothing noisy, so they can be kept
@@ -64,7 +67,8 @@ STRENGTHS = 2  # of guidance: text, sketch
 
 @dataclass
 class DiTConfig:
-    """The shape of a model. The defaults of the last four are what checkpoints without them were trained with."""
+    """The shape of a model. The defaults of the last four are what checkpoints without them were trained
+    with."""
 
     width: int = 224
     depth: int = 6
@@ -91,7 +95,8 @@ class DiTConfig:
 
 @dataclass
 class Prepared:
-    """Conditions as a model has read them (:meth:`DiT.prepare`): all that is the same in every denoising step."""
+    """Conditions as a model has read them (:meth:`DiT.prepare`): all that is the same in every denoising
+    step."""
 
     prompts: list[tuple[Tensor, Tensor, Tensor]]  # keys, values and bias for each layer's cross-attention
     global_cond: Tensor  # (B, W), see :meth:`DiT.global_cond`
@@ -100,7 +105,8 @@ class Prepared:
 
 
 class DiT(nn.Module):
-    """v = model(x_t, t, conditions): latents (B, 64, T) at noise level t, (B,) or (B, T), to velocities (B, 64, T)."""
+    """v = model(x_t, t, conditions): latents (B, 64, T) at noise level t, (B,) or (B, T), to velocities (B,
+    64, T)."""
 
     def __init__(self, config: DiTConfig | None = None):
         super().__init__()
@@ -145,15 +151,16 @@ class DiT(nn.Module):
     # -- what conditions are to the network ----------------------------------------------------------
 
     def global_cond(self, text: Text, strengths: Tensor | None = None) -> Tensor:
-        """Tempo and sentence of a batch of prompts, and strengths of guidance (B, 2), for :meth:`modulation`: (B, W)."""
+        """Tempo and sentence of a batch of prompts, and strengths of guidance (B, 2), for :meth:`modulation`:
+        (B, W)."""
         named = (text.bpm > 0).to(text.sentence.dtype)[:, None]
         tempo = self.tempo_in(tempo_features(text.bpm))
         cond = self.any_tempo + named * (tempo - self.any_tempo) + self.sentence_in(text.sentence)
         return cond if strengths is None else cond + self.strengths_in(torch.log(strengths.clamp_min(1e-3)))
 
     def modulation(self, t: Tensor, global_cond: Tensor, target: Tensor | None = None) -> Tensor:
-        """The modulation of the layers by noise levels t (B, 1 or T) and conditions (B, W): (B, 1 or T, 6 W). Where `target`
-        (B, 1 or T, 1) is 0 it is that of context. None: all is target."""
+        """The modulation of the layers by noise levels t (B, 1 or T) and conditions (B, W): (B, 1 or T, 6 W).
+        Where `target` (B, 1 or T, 1) is 0 it is that of context. None: all is target."""
         of_target = self.modulation_head(F.silu(self.time_in(time_features(t)) + global_cond[:, None]))
         return of_target if target is None else torch.where(target > 0, of_target, self.context_modulation())
 
@@ -163,8 +170,8 @@ class DiT(nn.Module):
         return self.modulation_head(F.silu(self.time_in(time_features(t)) + self.any_tempo))
 
     def clock(self, beats: Tensor | None, positions: Tensor, bpm: Tensor) -> Tensor:
-        """What a clock at tempi bpm (B,) adds to frames, (B, T, W): nothing where no tempo is given. beats: (B or 1, T),
-        where frames are in beats; None: the clock starts at position 0 of positions (T,)."""
+        """What a clock at tempi bpm (B,) adds to frames, (B, T, W): nothing where no tempo is given. beats:
+        (B or 1, T), where frames are in beats; None: the clock starts at position 0 of positions (T,)."""
         if beats is None:
             beats = frames_to_beats(positions, bpm[:, None])
         return (bpm > 0).to(beats.dtype)[:, None, None] * self.clock_in(clock_features(beats))
@@ -176,8 +183,8 @@ class DiT(nn.Module):
     def prepare(self, conditions: Conditions | Text, positions: Tensor) -> Prepared:
         """All that conditions are to the network, whatever the noise: computed once, for all denoising steps.
 
-        positions: (T,), places in time of the frames that they are for. Raises ValueError for a control that this model
-        was not trained with.
+        positions: (T,), places in time of the frames that they are for. Raises ValueError for a control that
+        this model was not trained with.
         """
         conditions = as_conditions(conditions)
         for name in CONTROLS:
@@ -207,10 +214,11 @@ class DiT(nn.Module):
     ) -> Tensor:
         """Velocity (B, 64, T), or with `return_hidden` the frames (B, T, W) after that many layers.
 
-        x: (B, 64, T), context frames clean. t: (B,) or (B, T), 1 = noise; what it says of context frames is ignored.
-        conditions: for target frames; a prompt alone will do. context_mask: (B, T), 1 = context; None: all is target.
-        positions: (T,) places in time, if they are not 0 to T-1. attention_mask: True where a query may attend to a key,
-        (T, T) or (B, 1, T, T); None: everywhere. A stem goes through the same layers in front of the window.
+        x: (B, 64, T), context frames clean. t: (B,) or (B, T), 1 = noise; what it says of context frames is
+        ignored. conditions: for target frames; a prompt alone will do. context_mask: (B, T), 1 = context;
+        None: all is target. positions: (T,) places in time, if they are not 0 to T-1. attention_mask: True
+        where a query may attend to a key, (T, T) or (B, 1, T, T); None: everywhere. A stem goes through the
+        same layers in front of the window.
         """
         expand_t(t, x)  # checks the shape
         if return_hidden is not None and not 0 <= return_hidden <= len(self.layers):
@@ -227,7 +235,7 @@ class DiT(nn.Module):
         t, before = t[:, None] if t.ndim == 1 else t, 0
         if given.stem is not None:
             h, t, target, positions, attention_mask = self._with_stem(
-                given.stem, h, t, target, positions, attention_mask
+                given.stem, h, t, target=target, positions=positions, mask=attention_mask
             )
             before = len(given.stem.positions)
         some_context = context_mask is not None or before
@@ -236,7 +244,7 @@ class DiT(nn.Module):
             self.layers,
             h,
             modulation,
-            self.rope(positions),
+            table=self.rope(positions),
             attend=attend_with(attention_mask),
             from_prompt=lambda i, y: target * self.layers[i].cross(y, *given.prompts[i]),
             stop=return_hidden,
@@ -244,7 +252,7 @@ class DiT(nn.Module):
         return h if return_hidden is not None else self.velocity(h)
 
     def _with_stem(
-        self, stem: Stem, h: Tensor, t: Tensor, target: Tensor, positions: Tensor, mask: Tensor | None
+        self, stem: Stem, h: Tensor, t: Tensor, *, target: Tensor, positions: Tensor, mask: Tensor | None
     ):
         """The same with the stem's frames in front: h (B, S + T, W), t, target, positions and mask."""
         batch, count = h.shape[:2]
@@ -286,4 +294,4 @@ def load_dit(name: str = "bidirectional", path=None) -> DiT:
     if name == "lmm":
         there = ", ".join(VARIANTS)
         raise ValueError(f"model 'lmm' is the discrete one, which does not play here: take one of {there}.")
-    return load_model(name, path, lambda config: DiT(DiTConfig(**config)), load_codec())
+    return load_model(name, path, lambda config: DiT(DiTConfig(**config)), codec=load_codec())

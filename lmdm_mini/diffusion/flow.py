@@ -32,7 +32,8 @@ def expand_t(t: Tensor, x: Tensor) -> Tensor:
     if t.shape == (batch, frames):
         return t[:, None, :]
     raise ValueError(
-        f"t has shape {tuple(t.shape)}; for x of {tuple(x.shape)} it must be ({batch},) or ({batch}, {frames})."
+        f"t has shape {tuple(t.shape)}; for x of {tuple(x.shape)} it must be ({batch},) or ({batch}, "
+        f"{frames})."
     )
 
 

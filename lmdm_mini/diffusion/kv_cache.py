@@ -1,20 +1,20 @@
 """Keys and values of clean frames, kept: what makes block diffusion live.
 
-Context frames depend on clean sound alone: on no noise level, no prompt, no target. So their keys and values are computed
-once and serve every denoising step, both branches of guidance, and every prompt that comes.
+Context frames depend on clean sound alone: on no noise level, no prompt, no target. So their keys and values
+are computed once and serve every denoising step, both branches of guidance, and every prompt that comes.
 
-- `enc_dec`: the context is computed anew for every block (its frames attend to each other in both directions), then kept
-  for the K steps of that block: s + K o frame-forwards a block.
+- `enc_dec`: the context is computed anew for every block (its frames attend to each other in both
+  directions), then kept for the K steps of that block: s + K o frame-forwards a block.
 - `block_causal`: it is kept across blocks, too; only the newest frames are computed: o + K o.
 
-`KVCache` is a ring of slots, written in place, plus a fixed tail of slots for the frames in work. Attention does not care
-about order, and keys carry their absolute positions (RoPE), so nothing is ever moved, joined or grown. What another
-musician plays, the input stem, has a ring of its own in front:
+`KVCache` is a ring of slots, written in place, plus a fixed tail of slots for the frames in work. Attention
+does not care about order, and keys carry their absolute positions (RoPE), so nothing is ever moved, joined or
+grown. What another musician plays, the input stem, has a ring of its own in front:
 
     [tail of the stem | ring of the stem | ring | tail]
 
-A cache holds any number of independent streams that go on at one pace, each with conditions of its own. Nothing here
-turns gradients off: whoever plays does.
+A cache holds any number of independent streams that go on at one pace, each with conditions of its own.
+Nothing here turns gradients off: whoever plays does.
 
 Notebook: 05_kv_caching. Paper: section 3.2.
 """
@@ -29,16 +29,18 @@ from lmdm_mini.conditioning.text import Text
 from lmdm_mini.diffusion.dit import DiT
 from lmdm_mini.transformer import WINDOW, run_layers
 
-SLACK = 48  # frames that can be taken back without missing any of the window; so many at most are computed together
+# frames that can be taken back without missing any of the window; so many at most are computed together
+SLACK = 48
 LONGEST = WINDOW  # latent frames of a target, at most
 
 
 class KVCache:
-    """Memory of `streams` streams of a model, for up to `branches` targets of each at a time (two with guidance).
+    """Memory of `streams` streams of a model, for up to `branches` targets of each at a time (two with
+    guidance).
 
-    window: frames before its granule that a frame attends to; None: the look-back of the model, or the
-    whole context of one that reads it anew for every block. `next_frame` is the
-    position of the next frame to come, the same in all streams. Missing context is absent: empty slots are masked.
+    window: frames before its granule that a frame attends to; None: the look-back of the model, or the whole
+    context of one that reads it anew for every block. `next_frame` is the position of the next frame to come,
+    the same in all streams. Missing context is absent: empty slots are masked.
     """
 
     def __init__(self, model: DiT, branches: int = 2, window: int | None = None, streams: int = 1):
@@ -48,7 +50,8 @@ class KVCache:
         usual = c.look_back if model.variant.across_blocks else WINDOW
         self.window = usual if window is None else window
         self.granule, self.streams, self.ring = c.granule, streams, self.window + SLACK
-        # a target of up to LONGEST frames sees stem from the look-back before its beginning to the visibility after its end
+        # a target of up to LONGEST frames sees stem from the look-back before its beginning to the visibility
+        # after its end
         reach = STEM_LOOK_BACK + 2 * MAX_VISIBILITY + LONGEST + SLACK
         self.stem_tail, self.stem_ring = (SLACK, reach) if "stem" in c.controls else (0, 0)
         slots = self.stem_tail + self.stem_ring + self.ring + LONGEST
@@ -71,7 +74,8 @@ class KVCache:
         """
         if not max(0, self.farthest - SLACK) <= frame <= self.next_frame:
             raise ValueError(
-                f"cannot go back to frame {frame}: it was at {self.farthest}, and at most {SLACK} frames can be "
+                f"cannot go back to frame {frame}: it was at {self.farthest}, and at most {SLACK} frames "
+                "can be "
                 "taken back."
             )
         if frame % self.granule:
@@ -82,9 +86,9 @@ class KVCache:
     # -- who attends to what -------------------------------------------------------------------------
 
     def mask(self, begins: Tensor, tail: Tensor) -> Tensor:
-        """What is added to attention logits, 0 or minus infinity: (rows, ring + n), or (streams, 1, rows, ring + n) of several
-        streams. Each row sees the ring from the window before `begins` (rows,) up to there, and of the n frames in work
-        what `tail`, (rows, n) or (streams, rows, n), says."""
+        """What is added to attention logits, 0 or minus infinity: (rows, ring + n), or (streams, 1, rows,
+        ring + n) of several streams. Each row sees the ring from the window before `begins` (rows,) up to
+        there, and of the n frames in work what `tail`, (rows, n) or (streams, rows, n), says."""
         begins, at = begins[:, None], self.positions[:, None]  # (streams, 1, ring)
         seen = (at >= (begins - self.window).clamp_min(0)) & (at < begins)  # (streams, rows, ring)
         seen = torch.cat([seen, tail.expand(self.streams, *tail.shape[-2:])], -1)
@@ -93,8 +97,9 @@ class KVCache:
     def attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor, stem: bool = False
     ) -> Tensor:
-        """Puts keys and values of the frames in work, (B, H, n, head_width), in the tail, and lets their queries attend to what
-        the mask (rows, slots) shows: (B, H, n, head_width). stem: the ring of the stem is in sight, too."""
+        """Puts keys and values of the frames in work, (B, H, n, head_width), in the tail, and lets their
+        queries attend to what the mask (rows, slots) shows: (B, H, n, head_width). stem: the ring of the stem
+        is in sight, too."""
         start = self.stem_tail if stem else self.stem_tail + self.stem_ring
         tail = self.stem_tail + self.stem_ring + self.ring
         keys, values = (
@@ -111,36 +116,42 @@ class KVCache:
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
 
     def keep(self, layer: int, slots: Tensor, source: int) -> None:
-        """Copies the keys and values of one branch from slot `source` on into `slots` (n,), for all branches."""
+        """Copies the keys and values of one branch from slot `source` on into `slots` (n,), for all
+        branches."""
         for kept in (self.keys, self.values):
             new = kept[layer, : self.streams, :, source : source + len(slots)]
-            # one stream is copied to its branches by itself; with one head, source and goal would count as overlapping
+            # one stream is copied to its branches by itself; with one head, source and goal would count as
+            # overlapping
             if self.streams > 1 or kept.shape[2] == 1:
                 new = new.repeat(kept.shape[1] // self.streams, 1, 1, 1)
             kept[layer, :, :, slots] = new
 
 
 def _as_bias(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """(rows, n) or (B, rows, n), True where a key is seen, to what is added to attention logits, (B, 1, rows, n)."""
+    """(rows, n) or (B, rows, n), True where a key is seen, to what is added to attention logits, (B, 1, rows,
+    n)."""
     bias = torch.where(seen, 0.0, -torch.inf).to(dtype)
     return bias if bias.ndim == 2 else bias[:, None]
 
 
 def _alone(present: Tensor, near: Tensor) -> Tensor:
-    """Which of n frames attend to which, (B, n, n): those `near` (n, n) that are present (B, n), and each to itself."""
+    """Which of n frames attend to which, (B, n, n): those `near` (n, n) that are present (B, n), and each to
+    itself."""
     return near & present[:, None] | torch.eye(len(near), dtype=torch.bool, device=near.device)
 
 
 # -- filling it ------------------------------------------------------------------------------------------
 
 
-def prefill(model: DiT, cache: KVCache, x: Tensor, present: Tensor | None = None, *, start: int = 0) -> None:
-    """Takes clean frames x (streams, 64, n) into the cache, behind what is there; n is a multiple of the granule.
+def prefill(model: DiT, cache: KVCache, x: Tensor, *, present: Tensor | None = None, start: int = 0) -> None:
+    """Takes clean frames x (streams, 64, n) into the cache, behind what is there; n is a multiple of the
+    granule.
 
-    `block_causal` computes these frames only, each attending to its own granule and the window before it. `enc_dec`
-    attends to its context as a whole: there x is all of it (at most the window), and what was there before is forgotten.
-    present: (streams, n), False where a stream has no such frame; None: all are there. start: where a context that is
-    computed anew begins; positions count as differences only, so it matters with a stem alone.
+    `block_causal` computes these frames only, each attending to its own granule and the window before it.
+    `enc_dec` attends to its context as a whole: there x is all of it (at most the window), and what was there
+    before is forgotten. present: (streams, n), False where a stream has no such frame; None: all are there.
+    start: where a context that is computed anew begins; positions count as differences only, so it matters
+    with a stem alone.
     """
     count, whole = x.shape[-1], not model.variant.across_blocks
     if count % cache.granule:
@@ -157,11 +168,12 @@ def prefill(model: DiT, cache: KVCache, x: Tensor, present: Tensor | None = None
     for start in range(0, count, max(1, size)):
         part = x[..., start : start + size]
         there = None if present is None else present[:, start : start + size]
-        _prefill_together(model, cache, part, there, count if whole else cache.granule)
+        _prefill_together(model, cache, part, present=there, granule=count if whole else cache.granule)
 
 
-def _prefill_together(model: DiT, cache: KVCache, x: Tensor, present: Tensor | None, granule: int) -> None:
-    """Several granules in one pass: in each layer, a frame attends to what the earlier ones have just put there."""
+def _prefill_together(model: DiT, cache: KVCache, x: Tensor, *, present: Tensor | None, granule: int) -> None:
+    """Several granules in one pass: in each layer, a frame attends to what the earlier ones have just put
+    there."""
     positions = cache.next_frame + torch.arange(x.shape[-1], device=x.device)
     # of a frame's granule
     begins = cache.next_frame + torch.arange(x.shape[-1], device=x.device) // granule * granule
@@ -180,16 +192,17 @@ def _prefill_together(model: DiT, cache: KVCache, x: Tensor, present: Tensor | N
         return found
 
     h = model.clean_in(x.transpose(1, 2))
-    run_layers(model.layers, h, model.context_modulation(), model.rope(positions), attend=attend)
+    run_layers(model.layers, h, model.context_modulation(), table=model.rope(positions), attend=attend)
     kept = positions if present is None else torch.where(present, positions, -1)
     cache.positions = cache.positions.index_copy(1, slots, kept.expand(cache.streams, -1))
     cache.next_frame += x.shape[-1]
     cache.farthest = max(cache.farthest, cache.next_frame)
 
 
-def prefill_stem(model: DiT, cache: KVCache, x: Tensor, present: Tensor | None = None) -> None:
-    """Takes clean frames of the input stem, (streams, 64, n), into their ring, behind what is there; n is a multiple of the
-    granule. present: (streams, n), False where a stream has no such frame. Raises ValueError for a model without a stem."""
+def prefill_stem(model: DiT, cache: KVCache, x: Tensor, *, present: Tensor | None = None) -> None:
+    """Takes clean frames of the input stem, (streams, 64, n), into their ring, behind what is there; n is a
+    multiple of the granule. present: (streams, n), False where a stream has no such frame. Raises ValueError
+    for a model without a stem."""
     if not cache.stem_ring:
         raise ValueError("this model was not trained with an input stem.")
     if x.shape[-1] % cache.granule or len(x) != cache.streams:
@@ -203,10 +216,10 @@ def prefill_stem(model: DiT, cache: KVCache, x: Tensor, present: Tensor | None =
             if present is None
             else present[:, start : start + SLACK]
         )
-        _prefill_stem_together(model, cache, part, there)
+        _prefill_stem_together(model, cache, part, present=there)
 
 
-def _prefill_stem_together(model: DiT, cache: KVCache, x: Tensor, present: Tensor) -> None:
+def _prefill_stem_together(model: DiT, cache: KVCache, x: Tensor, *, present: Tensor) -> None:
     count = x.shape[-1]
     positions = cache.next_stem + torch.arange(count, device=x.device)
     begins = (positions // cache.granule * cache.granule)[:, None]
@@ -223,7 +236,7 @@ def _prefill_stem_together(model: DiT, cache: KVCache, x: Tensor, present: Tenso
         return found
 
     h = model.stem_in(x.transpose(1, 2))
-    run_layers(model.layers, h, model.context_modulation(), model.rope(positions), attend=attend)
+    run_layers(model.layers, h, model.context_modulation(), table=model.rope(positions), attend=attend)
     cache.stem_positions = cache.stem_positions.index_copy(1, slots, torch.where(present, positions, -1))
     cache.next_stem += count
 
@@ -232,21 +245,22 @@ def _prefill_stem_together(model: DiT, cache: KVCache, x: Tensor, present: Tenso
 
 
 class CachedTarget:
-    """Velocities of the `count` frames that come next, for conditions of B rows: the streams of the cache, branch after
-    branch of guidance.
+    """Velocities of the `count` frames that come next, for conditions of B rows: the streams of the cache,
+    branch after branch of guidance.
 
-    What is the same in all denoising steps is computed once, when it is made: keys and values of the prompts, positions,
-    clock and sketch, and what the cache shows. Of the stem, `visible` counts; its frames are those in the cache, and a
-    row without `present` frames sees none. Nothing in the rings changes. A call equals the forward pass over everything,
-    see `tests/test_kv_cache.py`.
+    What is the same in all denoising steps is computed once, when it is made: keys and values of the prompts,
+    positions, clock and sketch, and what the cache shows. Of the stem, `visible` counts; its frames are those
+    in the cache, and a row without `present` frames sees none. Nothing in the rings changes. A call equals
+    the forward pass over everything, see `tests/test_kv_cache.py`.
     """
 
-    def __init__(self, model: DiT, cache: KVCache, count: int, conditions: Conditions | Text):
+    def __init__(self, model: DiT, cache: KVCache, count: int, *, conditions: Conditions | Text):
         conditions = as_conditions(conditions)
         rows = len(conditions)
         if count > LONGEST or rows > cache.keys.shape[1] or rows % cache.streams:
             raise ValueError(
-                f"a target of {rows} x {count} frames; this cache takes up to {cache.keys.shape[1]} x {LONGEST}, "
+                f"a target of {rows} x {count} frames; this cache takes up to {cache.keys.shape[1]} x "
+                f"{LONGEST}, "
                 f"a multiple of {cache.streams} rows."
             )
         self.model, self.cache = model, cache
@@ -281,6 +295,6 @@ class CachedTarget:
         h = model.frames_in(x.transpose(1, 2)) + self.given.added
         modulation = model.modulation(t[:, None], self.given.global_cond)
         h = run_layers(
-            model.layers, h, modulation, self.table, attend=self._attend, from_prompt=self._from_prompt
+            model.layers, h, modulation, table=self.table, attend=self._attend, from_prompt=self._from_prompt
         )
         return model.velocity(h)

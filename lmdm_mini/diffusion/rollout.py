@@ -1,9 +1,10 @@
-"""Roll-outs for training: a model plays on from its own output, and one parallel pass gives the same numbers with gradient.
+"""Roll-outs for training: a model plays on from its own output, and one parallel pass gives the same numbers
+with gradient.
 
-A cached roll-out of many streams yields, block after block, the noisy input of its last step and its output. All blocks then
-go through the network once, as copies [clean = context + own outputs, detached | noisy inputs] with the block-causal mask:
-the same numbers, but with gradient, in one pass instead of one for every block and step. Gradient reaches keys and values of
-the clean path and of the conditions, too.
+A cached roll-out of many streams yields, block after block, the noisy input of its last step and its output.
+All blocks then go through the network once, as copies [clean = context + own outputs, detached | noisy
+inputs] with the block-causal mask: the same numbers, but with gradient, in one pass instead of one for every
+block and step. Gradient reaches keys and values of the clean path and of the conditions, too.
 
 Notebook: 09_arc_forcing (planned). Paper: section 3.3 (ARC-Forcing).
 """
@@ -27,9 +28,10 @@ from lmdm_mini.diffusion.masks import copies_mask
 class Rollout:
     """What B streams played after their context.
 
-    context: (B, 64, C), clean. present: (B, C), False where a stream has no such frame. blocks: latent frames of each block,
-    N in all. noisy: (B, 64, N), what went into the last step of each block. t: (N,), its noise level. made: (B, 64, N), what
-    came out: `noisy - t * v`. look_back: frames before its granule that a frame attended to.
+    context: (B, 64, C), clean. present: (B, C), False where a stream has no such frame. blocks: latent frames
+    of each block, N in all. noisy: (B, 64, N), what went into the last step of each block. t: (N,), its noise
+    level. made: (B, 64, N), what came out: `noisy - t * v`. look_back: frames before its granule that a frame
+    attended to.
     """
 
     context: Tensor
@@ -45,30 +47,32 @@ def roll_out(
     model: DiT,
     context: Tensor,
     conditions: Conditions,
+    *,
     blocks: Sequence[int],
     levels: Sequence[Sequence[float]],
-    *,
     generator: torch.Generator,
     present: Tensor | None = None,
     look_back: int | None = None,
 ) -> Rollout:
-    """B streams go on from `context` (B, 64, C) for these blocks: each jumps to the estimated music, and back to a lower level
-    with fresh noise (ping-pong), once for every level, and its last estimate is played and becomes context.
+    """B streams go on from `context` (B, 64, C) for these blocks: each jumps to the estimated music, and back
+    to a lower level with fresh noise (ping-pong), once for every level, and its last estimate is played and
+    becomes context.
 
-    conditions: of all frames after the context. levels: the noise levels of each block, from 1 down; a block may stop early
-    (its last estimate is then that of a higher level). present: (B, C), False where context is missing. look_back: see
-    :class:`KVCache`. Call it under `torch.no_grad()`: gradient is the parallel pass's affair.
+    conditions: of all frames after the context. levels: the noise levels of each block, from 1 down; a block
+    may stop early (its last estimate is then that of a higher level). present: (B, C), False where context is
+    missing. look_back: see :class:`KVCache`. Call it under `torch.no_grad()`: gradient is the parallel pass's
+    affair.
     """
     if not model.variant.across_blocks:
         raise ValueError(f"roll-outs are for block_causal models; this is {model.config.variant}.")
     batch, _, size = context.shape
     cache = KVCache(model, branches=1, window=look_back, streams=batch)
-    prefill(model, cache, context, present)
+    prefill(model, cache, context, present=present)
     noisy, made, last = [], [], []
     at = 0
     for count, steps in zip(blocks, levels, strict=True):
         frames = torch.arange(at, at + count, device=context.device)
-        target = CachedTarget(model, cache, count, conditions.take(frames))
+        target = CachedTarget(model, cache, count, conditions=conditions.take(frames))
         x = estimate = _fresh(context, count, generator)
         for i, t in enumerate(steps):
             if i:
@@ -90,10 +94,10 @@ def _fresh(like: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 def draw_levels_of_steps(
-    blocks: int, steps: int, generator: torch.Generator, from_nothing: bool = False
+    blocks: int, steps: int, generator: torch.Generator, *, from_nothing: bool = False
 ) -> list[list[float]]:
-    """Noise levels for the blocks of a roll-out: each stops after k of the `steps` steps, k drawn from 1 to `steps`, both ends
-    included. from_nothing: the first block, which has no context, gets all steps."""
+    """Noise levels for the blocks of a roll-out: each stops after k of the `steps` steps, k drawn from 1 to
+    `steps`, both ends included. from_nothing: the first block, which has no context, gets all steps."""
     levels = schedule(steps)[:-1].tolist()
     counts = (1 + torch.randint(steps, (blocks,), generator=generator)).tolist()
     if from_nothing:
@@ -113,7 +117,7 @@ def parallel_pass(model: DiT, rollout: Rollout, conditions: Conditions) -> Tenso
     starts = [0, *accumulate(rollout.blocks)]
     begins = [start for start, length in zip(starts, rollout.blocks) for _ in range(length)]
     begins = size + torch.tensor(begins, device=device)  # of each noisy frame's block
-    mask = copies_mask(clean, noisy, begins, rollout.look_back, model.config.granule)
+    mask = copies_mask(clean, noisy, begins, window=rollout.look_back, granule=model.config.granule)
     batch = len(rollout.context)
     present = torch.cat([rollout.present, rollout.present.new_ones(batch, 2 * count)], 1)
     mask = mask & present[:, None, None, :] | torch.eye(len(mask), dtype=torch.bool, device=device)

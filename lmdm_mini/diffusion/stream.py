@@ -1,8 +1,10 @@
-"""Streams of the diffusion models: the newest latent frames are the context, the next frames are denoised, the window slides.
+"""Streams of the diffusion models: the newest latent frames are the context, the next frames are denoised,
+the window slides.
 
-- `bidirectional` outpaints: context and target run through the network together, in every step. There are two ways to
-  give it what is known: `mask` (context frames stand there clean and marked, which the base has learnt) and `replace`
-  (they are noised to the level of the step, so they change in every step, which any diffusion model can do).
+- `bidirectional` outpaints: context and target run through the network together, in every step. There are two
+  ways to give it what is known: `mask` (context frames stand there clean and marked, which the base has
+  learnt) and `replace` (they are noised to the level of the step, so they change in every step, which any
+  diffusion model can do).
 - `enc_dec` and `block_causal` keep keys and values of the context (`kv_cache.py`) and run only the target.
 
 Notebook: 03_outpainting, 05_kv_caching. Paper: section 3.2.
@@ -36,8 +38,8 @@ MOST_STEPS = 1000  # denoising steps a block
 class Sampling:
     """How a block is denoised.
 
-    steps: denoising steps. cfg_scale: guidance of the prompt, 1 = none. sampler: see :func:`find_sampler`. sketch_scale:
-    guidance of the sketch, 1 = none.
+    steps: denoising steps. cfg_scale: guidance of the prompt, 1 = none. sampler: see :func:`find_sampler`.
+    sketch_scale: guidance of the sketch, 1 = none.
     """
 
     steps: int = 8
@@ -54,8 +56,8 @@ Combine = Callable[
 def branches_of(model: DiT, conditions: Conditions, how: Sampling) -> tuple[Conditions, Combine]:
     """The batch of all branches that guidance needs, (G B rows), and how their velocities become one.
 
-    A model that takes strengths of guidance as an input needs one branch. With guidance of the sketch, too, there are
-    three: all conditions, without the prompt, and without the sketch as well.
+    A model that takes strengths of guidance as an input needs one branch. With guidance of the sketch, too,
+    there are three: all conditions, without the prompt, and without the sketch as well.
     """
     if "strengths" in model.config.controls:
         strengths = conditions.text.bpm.new_tensor([how.cfg_scale, how.sketch_scale]).expand(
@@ -97,16 +99,17 @@ def outpaint(
     model: DiT,
     context: Tensor,
     conditions: Conditions | Text,
+    *,
     block_latents: int,
     how: Sampling,
     generator: torch.Generator,
-    *,
     outpainting: str = "mask",
     times: PartTimes | None = None,
 ) -> Tensor:
     """The next block after `context`: (B, 64, s) -> (B, 64, block_latents). See the module for the two ways.
 
-    conditions: for context and block together, (s + block_latents) frames; without beats, the block begins on one.
+    conditions: for context and block together, (s + block_latents) frames; without beats, the block begins on
+    one.
     """
     batch, _, known = context.shape
     x = _noise((batch, LATENT_CHANNELS, block_latents), generator, context)
@@ -130,17 +133,17 @@ def denoise_cached(
     model: DiT,
     cache: KVCache,
     conditions: Conditions | Text,
+    *,
     block_latents: int,
     how: Sampling,
     generator: torch.Generator,
-    *,
     times: PartTimes | None = None,
 ) -> Tensor:
-    """The next block after what `cache` holds: (streams, 64, block_latents). conditions: of that block; without beats, it
-    begins on one."""
+    """The next block after what `cache` holds: (streams, 64, block_latents). conditions: of that block;
+    without beats, it begins on one."""
     x = _noise((cache.streams, LATENT_CHANNELS, block_latents), generator, cache.keys)
     given, combine = branches_of(model, _with_beats(conditions, block_latents), how)
-    target, rows = CachedTarget(model, cache, block_latents, given), len(given)
+    target, rows = CachedTarget(model, cache, block_latents, conditions=given), len(given)
     network = times.timed("network", target) if times else target
 
     def velocity(x: Tensor, t: float) -> Tensor:
@@ -152,9 +155,10 @@ def denoise_cached(
 class DiTStream(Stream):
     """The stream of a diffusion model.
 
-    stem: latents (1, 64, n) of what another musician plays, from the stream's first frame on; more may be added while it
-    plays. visibility: frames, see :mod:`lmdm_mini.conditioning.stem`. sketch: from the stream's first frame on; what is
-    behind its end is absent. All three are for models that were trained with them.
+    stem: latents (1, 64, n) of what another musician plays, from the stream's first frame on; more may be
+    added while it plays. visibility: frames, see :mod:`lmdm_mini.conditioning.stem`. sketch: from the
+    stream's first frame on; what is behind its end is absent. All three are for models that were trained with
+    them.
     """
 
     settings = SETTINGS
@@ -174,7 +178,8 @@ class DiTStream(Stream):
             )
         if caches and (context_latents % c.granule or context_latents > LONGEST):
             raise ValueError(
-                f"context_latents is {context_latents}; a model of variant {c.variant} takes multiples of {c.granule} "
+                f"context_latents is {context_latents}; a model of variant {c.variant} takes multiples of "
+                f"{c.granule} "
                 f"up to {LONGEST}."
             )
         super().__init__(model, seed, context_latents)
@@ -209,16 +214,17 @@ class DiTStream(Stream):
     def check(self, changes: dict) -> dict:
         c, checked = self.model.config, dict(changes)
         if "steps" in changes:
-            checked["steps"] = whole_number(changes["steps"], "steps", 1, MOST_STEPS)
+            checked["steps"] = whole_number(changes["steps"], "steps", 1, most=MOST_STEPS)
         if "cfg_scale" in changes:
             checked["cfg_scale"] = guidance(changes["cfg_scale"])
         if "block_latents" in changes:
             block = checked["block_latents"] = whole_number(
-                changes["block_latents"], "block_latents", 1, c.window
+                changes["block_latents"], "block_latents", 1, most=c.window
             )
             if self.cache and block not in c.blocks:
                 raise ValueError(
-                    f"block_latents is {block}; a model of variant {c.variant} plays blocks of {c.blocks} frames."
+                    f"block_latents is {block}; a model of variant {c.variant} plays blocks of {c.blocks} "
+                    "frames."
                 )
         return checked
 
@@ -275,12 +281,20 @@ class DiTStream(Stream):
             room = min(self.context_latents, self.model.config.window - size)
             context = self.context[..., max(0, self.context.shape[-1] - room) :]
             given = self._conditions(size, context.shape[-1])
-            arguments = (self.model, context, given, size, self.how, self.generator)
-            return outpaint(*arguments, outpainting=self.outpainting, times=times)
+            how = {"how": self.how, "outpainting": self.outpainting, "generator": self.generator}
+            return outpaint(self.model, context, given, block_latents=size, times=times, **how)
         newest = self.context[..., max(0, self.context.shape[-1] - self.context_latents) :]
         self._fill(times, self.fresh if self.model.variant.across_blocks else newest)
         given = self._conditions(size, 0)
-        return denoise_cached(self.model, self.cache, given, size, self.how, self.generator, times=times)
+        return denoise_cached(
+            self.model,
+            self.cache,
+            given,
+            block_latents=size,
+            how=self.how,
+            generator=self.generator,
+            times=times,
+        )
 
     def _conditions(self, count: int, before: int) -> Conditions:
         """Those of the next `count` frames, and of `before` frames of context in front of them."""
@@ -324,7 +338,8 @@ def stream_dit(
 ) -> DiTStream:
     """The stream of a diffusion model: :func:`lmdm_mini.models.stream`.
 
-    outpainting: "mask" or "replace", see the module. how: fields of :class:`Sampling`, where they are not as usual.
+    outpainting: "mask" or "replace", see the module. how: fields of :class:`Sampling`, where they are not as
+    usual.
     """
     how = {"steps": 16} | how
     playing = DiTStream(

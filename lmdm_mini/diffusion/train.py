@@ -32,7 +32,8 @@ LEARN = ("distil", "from_data", "scratch")
 
 
 def flow_loss(model, batch: FlowBatch) -> Tensor:
-    """Mean squared error of the velocity where it weighs, item by item: (B,). Equation 1 of the paper, on target frames."""
+    """Mean squared error of the velocity where it weighs, item by item: (B,). Equation 1 of the paper, on
+    target frames."""
     sample = noised_sample(batch.x0, batch.levels, batch.noise)
     places = {"positions": batch.positions, "attention_mask": batch.attention_mask}
     with fast_autocast(batch.x0.device.type):
@@ -63,13 +64,14 @@ def train_model(
 ) -> Path:
     """Trains a variant, or goes on where it stopped; returns its weights' path.
 
-    Trains on the latents of the corpus in folder `settings.corpus` if there are any, else on the set in ``data/latents``.
-    Every process draws the whole batch and takes its part, so that their number changes nothing but the pace. learn: how
-    live variants do, "distil": from the base (`find_base`), and its velocities (:func:`base_velocity`); or to see what
-    that is worth, "from_data": from the base, but the velocity of the data; or "scratch": that from nothing. config: of a
-    model that starts from nothing. splices: whether live variants also practise contexts from another piece than the
-    target, which is what a change of the prompt sounds like. start: weights of this variant to go on from, with new
-    optimisers. Raises ValueError for another way to learn.
+    Trains on the latents of the corpus in folder `settings.corpus` if there are any, else on the set in
+    ``data/latents``. Every process draws the whole batch and takes its part, so that their number changes
+    nothing but the pace. learn: how live variants do, "distil": from the base (`find_base`), and its
+    velocities (:func:`base_velocity`); or to see what that is worth, "from_data": from the base, but the
+    velocity of the data; or "scratch": that from nothing. config: of a model that starts from nothing.
+    splices: whether live variants also practise contexts from another piece than the target, which is what a
+    change of the prompt sounds like. start: weights of this variant to go on from, with new optimisers.
+    Raises ValueError for another way to learn.
     """
     if learn not in LEARN:
         raise ValueError(f"learn is {learn!r}; there are: {', '.join(LEARN)}.")
@@ -79,7 +81,8 @@ def train_model(
     fabric, batch, seed = make_fabric(settings.accelerator), settings.batch, settings.seed
     if fabric.world_size > 1 and batch % (4 * fabric.world_size):
         raise ValueError(
-            f"--batch is {batch}; for {fabric.world_size} processes it must be a multiple of {4 * fabric.world_size}."
+            f"--batch is {batch}; for {fabric.world_size} processes it must be a multiple of "
+            f"{4 * fabric.world_size}."
         )
     codec = load_codec()
     live = variant != "bidirectional"
@@ -129,5 +132,5 @@ def train_model(
     if fabric.global_rank == 0:
         facts = {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed}
         facts |= ({"base": base.facts} if base else {}) | ({"start": model.facts} if start else {})
-        save_model(run.average, path, variant, codec.fingerprint, **facts)
+        save_model(run.average, path, variant, codec_fingerprint=codec.fingerprint, **facts)
     return path

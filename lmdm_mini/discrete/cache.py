@@ -67,7 +67,8 @@ class CachedBlock:
         c, size, batch = model.config, context.shape[-1], len(text.tokens)
         if size > cache.window or count > LONGEST or batch > cache.branches:
             raise ValueError(
-                f"{batch} x {count} frames after {size}; this cache takes at most {cache.branches} x {LONGEST} "
+                f"{batch} x {count} frames after {size}; this cache takes at most {cache.branches} x "
+                f"{LONGEST} "
                 f"after {cache.window}."
             )
         if context.shape[1] != c.n_q:
@@ -108,7 +109,7 @@ class CachedBlock:
             model.temporal,
             h,
             self.modulation,
-            self.table[:, i : i + 1],
+            table=self.table[:, i : i + 1],
             attend=lambda layer, q, k, v: _attend(*self.kept[layer], self.size + i, q, k, v),
             from_prompt=lambda layer, y: model.temporal[layer].cross(y, *self.prompts[layer]),
         )

@@ -100,9 +100,9 @@ class DepthLayer(nn.Module):
 
 
 class LMM(nn.Module):
-    """logits = model(codes, context_latents, text): of codes (B, n_q, S) the first `context_latents` frames are context, and for
-    the others the logits of every code come out, (B, S - context_latents, n_q, codebook_size), each given all that is
-    said before it."""
+    """logits = model(codes, context_latents, text): of codes (B, n_q, S) the first `context_latents` frames
+    are context, and for the others the logits of every code come out, (B, S - context_latents, n_q,
+    codebook_size), each given all that is said before it."""
 
     def __init__(self, config: LMMConfig | None = None):
         super().__init__()
@@ -178,7 +178,7 @@ class LMM(nn.Module):
             self.rope(torch.arange(x.shape[1], device=x.device)),
             x.new_zeros(1, 1, 6 * x.shape[-1]),
         )
-        return self.encoder_norm(run_layers(self.encoder, x, still, table, attend=attend_with(mask)))
+        return self.encoder_norm(run_layers(self.encoder, x, still, table=table, attend=attend_with(mask)))
 
     # -- all frames at once, for training ---------------------------------------------------------------
 
@@ -192,21 +192,24 @@ class LMM(nn.Module):
     ) -> Tensor:
         """Logits (B, S - context_latents, n_q, codebook_size) of every code of the frames after the context.
 
-        codes: (B, n_q, S). context_latents: frames of context. beats: where frames are, (B, S); None: the clock starts
-        with the first. present: (B, context_latents), False for context frames that are missing; None: all are present.
+        codes: (B, n_q, S). context_latents: frames of context. beats: where frames are, (B, S); None: the
+        clock starts with the first. present: (B, context_latents), False for context frames that are missing;
+        None: all are present.
         """
         batch, n, size = codes.shape
         if n != self.config.n_q:
             raise ValueError(
-                f"codes are {tuple(codes.shape)}, (B, n_q, T); this model makes {self.config.n_q} codes a frame."
+                f"codes are {tuple(codes.shape)}, (B, n_q, T); this model makes {self.config.n_q} codes "
+                "a frame."
             )
         if not 0 <= context_latents < size:
             raise ValueError(
-                f"context_latents is {context_latents}; of {size} frames at least the last must be left to make."
+                f"context_latents is {context_latents}; of {size} frames at least the last must be left "
+                "to make."
             )
         present = codes.new_ones(batch, context_latents, dtype=torch.bool) if present is None else present
         made = self.embed_codes(codes[..., context_latents:])  # (B, T, n_q, 64)
-        h = self._temporal(codes, made, context_latents, text, beats, present)
+        h = self._temporal(codes, made, context_latents, text=text, beats=beats, present=present)
         return self._depth(h, made)
 
     def _temporal(
@@ -214,6 +217,7 @@ class LMM(nn.Module):
         codes: Tensor,
         made: Tensor,
         context_latents: int,
+        *,
         text: Text,
         beats: Tensor | None,
         present: Tensor,
@@ -257,7 +261,7 @@ class LMM(nn.Module):
         def from_prompt(layer: int, y: Tensor) -> Tensor:
             return self.temporal[layer].cross(y, *prompts[layer])
 
-        h = run_layers(self.temporal, h, modulation, own, attend=attend, from_prompt=from_prompt)
+        h = run_layers(self.temporal, h, modulation, table=own, attend=attend, from_prompt=from_prompt)
         return self.temporal_norm(h)
 
     def _depth(self, h: Tensor, made: Tensor) -> Tensor:
@@ -299,14 +303,15 @@ def _check_fits(config: LMMConfig, rvq: RVQ) -> None:
         raise ValueError(f"n_q is {config.n_q}; this quantiser has {rvq.n_q} codebooks.")
     if config.codebook_size != rvq.config.codebook_size:
         raise ValueError(
-            f"codebook_size is {config.codebook_size}; those of this quantiser have {rvq.config.codebook_size} entries."
+            f"codebook_size is {config.codebook_size}; those of this quantiser have "
+            f"{rvq.config.codebook_size} entries."
         )
 
 
 def save_lmm(model: LMM, path, codec_fingerprint: str, **facts) -> None:
     """Writes the weights in half precision, with configuration, fingerprints of codec and quantiser, and
     facts inside."""
-    save_model(model, path, "lmm", codec_fingerprint, rvq=model.rvq.fingerprint, **facts)
+    save_model(model, path, "lmm", codec_fingerprint=codec_fingerprint, rvq=model.rvq.fingerprint, **facts)
 
 
 def load_lmm(path=None, rvq: Path | None = None) -> LMM:
@@ -316,12 +321,14 @@ def load_lmm(path=None, rvq: Path | None = None) -> LMM:
     path, rvq: checkpoints of the model and the quantiser; None are the shipped ones.
     Raises FileNotFoundError or ValueError for missing or damaged files, or ones that do not belong together.
     """
-    model = load_model("lmm", path, lambda config: LMM(LMMConfig(**config)), load_codec())
+    model = load_model("lmm", path, lambda config: LMM(LMMConfig(**config)), codec=load_codec())
     quantiser = load_rvq(rvq)
     if model.facts.get("rvq") != quantiser.fingerprint:
         raise ValueError(
-            f"this model was trained on codes of quantiser {model.facts.get('rvq')}, not of {quantiser.fingerprint}: their "
-            f"codes mean different things. Train the model anew, or take both from one place. {how_to_restore()}"
+            f"this model was trained on codes of quantiser {model.facts.get('rvq')}, not of "
+            f"{quantiser.fingerprint}: their "
+            "codes mean different things. Train the model anew, or take both from one place. "
+            f"{how_to_restore()}"
         )
     _check_fits(model.config, quantiser)
     object.__setattr__(model, "rvq", quantiser)

@@ -83,7 +83,8 @@ class RVQ(nn.Module):
             raise ValueError(f"codes are {codes.dtype}; they are whole numbers.")
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.config.codebook_size:
             raise ValueError(
-                f"codes go from {int(codes.min())} to {int(codes.max())}; a codebook has {self.config.codebook_size} entries."
+                f"codes go from {int(codes.min())} to {int(codes.max())}; a codebook has "
+                f"{self.config.codebook_size} entries."
             )
         found = [
             F.embedding(codes[..., q, :], codebook) for q, codebook in enumerate(self.codebooks[:n])

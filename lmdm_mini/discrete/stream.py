@@ -40,16 +40,16 @@ def sample_code(
 
 @dataclass
 class CodeSampling:
-    """How codes are drawn. temperature: above 1 more varied, below 1 more likely. top_k: how many of the likeliest codes
-    may be drawn."""
+    """How codes are drawn. temperature: above 1 more varied, below 1 more likely. top_k: how many of the
+    likeliest codes may be drawn."""
 
     temperature: float = 1.1
     top_k: int = 40
 
 
 class LMMStream(Stream):
-    """The stream of the discrete model. Codes are kept beside the latents of the context: encoding the sum of some codes
-    again would not always give the same ones."""
+    """The stream of the discrete model. Codes are kept beside the latents of the context: encoding the sum of
+    some codes again would not always give the same ones."""
 
     settings = LMM_SETTINGS
 
@@ -67,7 +67,7 @@ class LMMStream(Stream):
         checked, entries = dict(changes), self.model.config.codebook_size
         for name, most in (("top_k", entries), ("block_latents", LONGEST)):
             if name in changes:
-                checked[name] = whole_number(changes[name], name, 1, most)
+                checked[name] = whole_number(changes[name], name, 1, most=most)
         for name, check in (("cfg_scale", guidance), ("temperature", temperature)):
             if name in changes:
                 checked[name] = check(changes[name])

@@ -57,12 +57,12 @@ class CodeBatch:
 
 
 def draw_codes(
-    data: LatentSet, batch: int, window: int, rng: random.Random, *, splices: float = SPLICES
+    data: LatentSet, batch: int, window: int, *, rng: random.Random, splices: float = SPLICES
 ) -> CodeBatch:
     """`batch` windows of context and one block."""
     size = window - BLOCKS[-1]  # of the context
     music = data.batch(batch, window)
-    windows, _ = splice(music.latents, size, rng, splices)
+    windows, _ = splice(music.latents, size, rng, share=splices)
     present = torch.arange(size) >= draw_context_dropout(batch, size, rng)[:, None]
     return CodeBatch(windows.long(), size, music.conditions, present, music.present[:, size:])
 
@@ -99,7 +99,8 @@ def find_rvq(out: Path, path: Path | None = None) -> RVQ:
     path = path or (out / "rvq.safetensors" if (out / "rvq.safetensors").is_file() else None)
     rvq = load_rvq(path)
     print(
-        f"codes of the quantiser in {path or 'data/checkpoints'}, {rvq.n_q} codebooks, {rvq.facts.get('steps')} steps"
+        f"codes of the quantiser in {path or 'data/checkpoints'}, {rvq.n_q} codebooks, "
+        f"{rvq.facts.get('steps')} steps"
     )
     return rvq
 
@@ -113,14 +114,15 @@ def train_lmm(
 ) -> Path:
     """Trains the Live Music Model, or goes on where it stopped; returns its weights' path.
 
-    Data and processes as :func:`lmdm_mini.diffusion.train.train_model`. n_q: codes a frame; None: all that the quantiser
-    has. rvq: its checkpoint, see :func:`find_rvq`. config: another shape, instead of n_q.
+    Data and processes as :func:`lmdm_mini.diffusion.train.train_model`. n_q: codes a frame; None: all that
+    the quantiser has. rvq: its checkpoint, see :func:`find_rvq`. config: another shape, instead of n_q.
     """
     torch.manual_seed(settings.seed)
     fabric, batch, seed = make_fabric(settings.accelerator), settings.batch, settings.seed
     if batch % fabric.world_size:
         raise ValueError(
-            f"--batch is {batch}; for {fabric.world_size} processes it must be a multiple of {fabric.world_size}."
+            f"--batch is {batch}; for {fabric.world_size} processes it must be a multiple of "
+            f"{fabric.world_size}."
         )
     codec, quantiser = load_codec(), find_rvq(settings.out, rvq)
     n_q = quantiser.n_q if n_q is None else n_q
@@ -139,7 +141,7 @@ def train_lmm(
 
     window, fixed = model.config.window, random.Random(7)
     data, check_set = LatentSet(coded("train"), seed + run.step), validation_set(coded("valid"))
-    check = [draw_codes(check_set, min(16, batch), window, fixed) for _ in range(4)]
+    check = [draw_codes(check_set, min(16, batch), window, rng=fixed) for _ in range(4)]
     rng = random.Random(seed + run.step)
 
     def validate() -> dict[str, Tensor]:
@@ -149,7 +151,7 @@ def train_lmm(
 
     rows = slice(fabric.global_rank, None, fabric.world_size)
     for _ in run.loop():
-        mine = draw_codes(data, batch, window, rng).part(rows, fabric.to_device)
+        mine = draw_codes(data, batch, window, rng=rng).part(rows, fabric.to_device)
         run.update({"nats": code_loss(run.forward, mine).mean()}, validate)
     path = run.folder.with_suffix(".safetensors")
     if fabric.global_rank == 0:

@@ -69,8 +69,9 @@ def all_frames(pieces: list[LatentPiece]) -> Tensor:
 
 
 def train_rvq(settings: TrainSettings, *, config: RVQConfig | None = None, dropout: bool = False) -> Path:
-    """Trains the quantiser on the latents that models are trained on, or goes on where it stopped; prints its error on the
-    valid split, returns its codebooks' path. settings.batch: latent frames a step. dropout: see :class:`RVQLearner`."""
+    """Trains the quantiser on the latents that models are trained on, or goes on where it stopped; prints its
+    error on the valid split, returns its codebooks' path. settings.batch: latent frames a step. dropout: see
+    :class:`RVQLearner`."""
     batch, seed, steps = settings.batch, settings.seed, settings.steps
     torch.manual_seed(seed)
     codec, learner = load_codec(), RVQLearner(config, dropout)

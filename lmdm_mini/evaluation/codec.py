@@ -38,7 +38,7 @@ DEFINITION = "1"  # part of every cache key: raise it when a metric's definition
 
 
 def test_clips(
-    corpus_dir="runs/corpus", recordings_dir="runs/recordings", seconds: float = 10.0, per_style: int = 3
+    corpus_dir="runs/corpus", recordings_dir="runs/recordings", seconds: float = 10.0, *, per_style: int = 3
 ) -> tuple[dict[str, list[tuple[str, Tensor]]], str]:
     """Clips to judge a codec on: ``({"test": [(name, audio (2, N)), ...], "real": [...]}, their source)``.
 
@@ -79,7 +79,8 @@ def test_clips(
     missing = [name for name, found in clips.items() if not found]
     if missing:
         raise FileNotFoundError(
-            f"no clips for {' and '.join(missing)}: build the corpus with `python -m lmdm_mini corpus build` or "
+            f"no clips for {' and '.join(missing)}: build the corpus with `python -m lmdm_mini corpus "
+            "build` or "
             "restore data/clips and data/recordings."
         )
     return clips, "; ".join(sources)
@@ -151,6 +152,7 @@ def evaluate_codec(
     codec,
     clips_by_set: dict[str, list[tuple[str, Tensor]]],
     out=None,
+    *,
     references: bool | tuple = True,
     source: str = "",
     cache="runs/codec_references",
@@ -280,8 +282,10 @@ def markdown(table: dict) -> str:
         lines.append("")
     lines += [
         "Means over clips. ViSQOL in audio mode hears the mean of left and right, 1 to 4.73 (identical). "
-        "The level and correlation errors are of the stereo image and are 0 for a perfect one. kbit/s is what "
-        "was really used. 'Features alone': the spectral features that the codec draws, true instead of drawn. "
+        "The level and correlation errors are of the stereo image and are 0 for a perfect one. kbit/s "
+        "is what "
+        "was really used. 'Features alone': the spectral features that the codec draws, true instead of "
+        "drawn. "
         "Speeds are multiples of real time on two threads (ours) or one, program start included "
         "(ffmpeg).",
     ]

@@ -184,8 +184,8 @@ def retrieval(clap: Clap, data: MelSet, rounds: int = 8) -> dict[str, float]:
 
 
 def train_clap(settings: TrainSettings) -> Path:
-    """Trains the judge on the train split, or goes on where it stopped; prints its retrieval on test, returns its weights'
-    path."""
+    """Trains the judge on the train split, or goes on where it stopped; prints its retrieval on test, returns
+    its weights' path."""
     batch, seed, corpus = settings.batch, settings.seed, settings.corpus
     torch.manual_seed(seed)
     clap, about = Clap(), {"batch": str(batch), "seed": str(seed)}

@@ -67,6 +67,7 @@ def evaluate_lab(
     points=POINTS,
     rollouts: int = 24,
     cfg_scale: float = 2.0,
+    *,
     seed: int = 0,
     out: Path = RESULTS / "lab.json",
     sounds: Path = SOUNDS,

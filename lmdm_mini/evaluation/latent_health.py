@@ -24,7 +24,7 @@ def latent_health(codec, clips: list[Tensor]) -> dict:
     }
 
 
-def robustness(codec, clips: list[Tensor], amount: float = 0.1, seed: int = 0) -> dict[str, float]:
+def robustness(codec, clips: list[Tensor], amount: float = 0.1, *, seed: int = 0) -> dict[str, float]:
     """ViSQOL lost by decoding ``z + amount * noise``, mean over clips: ``{"drop", "clean", "noisy"}``."""
     generator = torch.Generator().manual_seed(seed)
     clean, noisy = [], []

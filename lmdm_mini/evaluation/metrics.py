@@ -43,7 +43,8 @@ def check_pair(reference: Tensor, degraded: Tensor) -> tuple[Tensor, Tensor]:
         pair.append(audio)
     if pair[0].shape != pair[1].shape:
         raise ValueError(
-            f"reference has {pair[0].shape[1]} samples, degraded {pair[1].shape[1]}; align them first (`align`)."
+            f"reference has {pair[0].shape[1]} samples, degraded {pair[1].shape[1]}; align them first "
+            "(`align`)."
         )
     return pair[0], pair[1]
 
@@ -156,7 +157,7 @@ def mel_distance(reference: Tensor, degraded: Tensor, n_mels: int = 128) -> floa
     """
     bands = mel_bands(1024, n_mels)
     pair = check_pair(reference, degraded)
-    return _spectral_distance(*(bands @ _magnitude(audio, 1024, 256, 1024) for audio in pair))
+    return _spectral_distance(*(bands @ _magnitude(audio, 1024, 256, window=1024) for audio in pair))
 
 
 def stft_distance(reference: Tensor, degraded: Tensor) -> float:
@@ -256,7 +257,8 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     mean and covariance. Raises ValueError for fewer than two embeddings in a set, or other shapes."""
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise ValueError(
-            f"embeddings are {tuple(a.shape)} and {tuple(b.shape)}; expected (n, D) and (m, D), n and m at least 2."
+            f"embeddings are {tuple(a.shape)} and {tuple(b.shape)}; expected (n, D) and (m, D), n and m "
+            "at least 2."
         )
     a, b = a.double(), b.double()
     cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)

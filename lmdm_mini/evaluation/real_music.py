@@ -174,7 +174,7 @@ class Reference:
 
 
 def real_windows(
-    corpus, splits: tuple[str, ...], each: int, seed: int = 0
+    corpus, splits: tuple[str, ...], each: int, *, seed: int = 0
 ) -> tuple[list[dict], Iterator[Tensor]]:
     """`each` windows of every style, endings left out: the corpus entries they are cut from, and their audio
     (B, 2, N) in batches."""
@@ -183,7 +183,8 @@ def real_windows(
         there = [entry for split in splits for entry in pieces(manifest, split, style)]
         if not there:
             raise ValueError(
-                f"the corpus in {corpus} has no piece of {style!r} in {' or '.join(splits)}: build more hours."
+                f"the corpus in {corpus} has no piece of {style!r} in {' or '.join(splits)}: build "
+                "more hours."
             )
         for i in range(each):
             entry = there[i % len(there)]
@@ -217,7 +218,7 @@ def styles_of(entries: list[dict]) -> Tensor:
 
 
 def build_reference(
-    clap: Clap, codec: Codec, corpus, train: list[LatentPiece], clips: int = 256, seed: int = 0
+    clap: Clap, codec: Codec, corpus, *, train: list[LatentPiece], clips: int = 256, seed: int = 0
 ) -> Reference:
     """Hears the corpus: three times `clips` windows of train, `clips` of valid and test. train: the latents
     models learn from.
@@ -227,13 +228,13 @@ def build_reference(
     if clips < len(STYLES):
         raise ValueError(f"--clips is {clips}; every one of the {len(STYLES)} styles needs at least one.")
     each = clips // len(STYLES)
-    entries, audio = real_windows(corpus, ("train",), 3 * each, seed)
+    entries, audio = real_windows(corpus, ("train",), 3 * each, seed=seed)
     parts = [(embed(clap, batch), embed_seconds(clap, [batch])) for batch in audio]
     known, train_seconds = (
         {name: torch.cat([part[name] for part in some]) for name in some[0]} for some in zip(*parts)
     )
     scale = {name: style_scale(known[name], styles_of(entries)) for name in known}
-    entries, audio = real_windows(corpus, ("test", "valid"), each, seed)
+    entries, audio = real_windows(corpus, ("test", "valid"), each, seed=seed)
     rng, batches = random.Random(seed), list(audio)
     latents = [codec.encode(batch) for batch in tqdm(batches, desc="encoding")]
     heard = {
@@ -298,7 +299,8 @@ def load_reference(clap: Clap, codec: Codec, path=REFERENCE) -> Reference:
     for name, own in made_by.items():
         if reference.facts.get(name) != own:
             raise ValueError(
-                f"{path.name} was made with {name} {reference.facts.get(name)}, but the one here is {own}: make it "
+                f"{path.name} was made with {name} {reference.facts.get(name)}, but the one here is "
+                f"{own}: make it "
                 "anew with `python -m lmdm_mini evaluate reference`."
             )
     return reference

@@ -158,6 +158,7 @@ def drift_curve(
     model: Model,
     clap: Clap,
     reference: Reference,
+    *,
     given: list,
     seconds: float = 120.0,
     seed: int = 0,
@@ -216,6 +217,7 @@ def evaluate_rollouts(
     model: Model,
     settings: list[dict],
     rollouts: int = 64,
+    *,
     cfg_scale: float = 2.0,
     long: int = 16,
     seed: int = 0,
@@ -246,7 +248,7 @@ def evaluate_rollouts(
     if long:
         play = settings[0] | {"cfg_scale": cfg_scale, "seed": seed}
         table |= {
-            "drift": drift_curve(model, clap, reference, given[:long], **play),
+            "drift": drift_curve(model, clap, reference, given=given[:long], **play),
             "drift_floor": floor(reference, long),
             "change": prompt_change(model, clap, given[:long], **play),
         }

@@ -51,7 +51,7 @@ from lmdm_mini.streaming import guided
 
 @torch.inference_mode()
 def make_clips(
-    model: Model, prompts: list[str], cfg_scale: float, seed: int = 0, batch: int = 16, **settings
+    model: Model, prompts: list[str], cfg_scale: float, *, seed: int = 0, batch: int = 16, **settings
 ) -> Tensor:
     """One window of latents a prompt, (B, 64, 240); all but the base play it block after block. settings: see
     :func:`lmdm_mini.models.sampling`."""
@@ -103,10 +103,10 @@ def evaluate_text(
         torch.randn(len(prompts), LATENT_CHANNELS, FRAMES, generator=generator)
     )
     first = settings | ({"steps": 4} if "steps" in settings else {})
-    rows["untrained"] = score(make_clips(untrained_like(model, seed), prompts, 1.0, seed, **first))
+    rows["untrained"] = score(make_clips(untrained_like(model, seed), prompts, 1.0, seed=seed, **first))
 
     start = time.perf_counter()
-    made = make_clips(model, prompts, cfg_scale, seed, **settings)
+    made = make_clips(model, prompts, cfg_scale, seed=seed, **settings)
     seconds = time.perf_counter() - start
     unseen = [
         (style, words)
@@ -115,13 +115,15 @@ def evaluate_text(
         for _ in range(max(1, len(prompts) // 32))
     ]
     heard = decode_clips(
-        codec, make_clips(model, [words for _, words in unseen], cfg_scale, seed + 1, **settings)
+        codec, make_clips(model, [words for _, words in unseen], cfg_scale, seed=seed + 1, **settings)
     )
     found = torch.cat([clap.style_head(embed_audio(clap, audio)).argmax(-1) for audio in heard])
     right = found == torch.tensor([STYLES.index(style) for style, _ in unseen])
     near = novelty(made, read_packed(LATENTS / "train.safetensors", codec.fingerprint))
     begin = partial(stream, model, prompts[0], 48, cfg_scale, **settings)
-    passes = block_passes(model.config, 0, 48, settings.get("steps", 0), 1, cfg_scale != 1)
+    passes = block_passes(
+        model.config, 0, 48, steps=settings.get("steps", 0), tokens=1, guided=cfg_scale != 1
+    )
     rows[model.name] = score(made) | {
         "style_right_unseen": float(right.float().mean()),
         "nfe": network_evaluations(passes),
@@ -174,7 +176,8 @@ COLUMNS = (
 def markdown(table: dict) -> str:
     """The table of :func:`evaluate_text` as Markdown."""
     lines = [
-        f"# {table['model']}: {table['clips']} clips of 11 s, {described(table)}, guidance {table['cfg_scale']:g}",
+        f"# {table['model']}: {table['clips']} clips of 11 s, {described(table)}, guidance "
+        f"{table['cfg_scale']:g}",
         "",
         f"| | {' | '.join(head for head, _, _ in COLUMNS)} |",
         "|---" + "|---:" * len(COLUMNS) + "|",
@@ -185,14 +188,18 @@ def markdown(table: dict) -> str:
     made, judge = table["rows"][table["model"]], table["judge"]
     lines += [
         "",
-        "FD: distance to real music of the train split; 'of a style': with the floor (row 'real') subtracted, as a share of "
+        "FD: distance to real music of the train split; 'of a style': with the floor (row 'real') "
+        "subtracted, as a share of "
         "the median distance of two real styles. Tempo: of prompts that name one, in styles with a beat "
-        f"({made['tempo_asked']} of them). Level in dB below full scale. RTF is that of clips made 16 at a time, without the codec; of a "
+        f"({made['tempo_asked']} of them). Level in dB below full scale. RTF is that of clips made 16 at "
+        "a time, without the codec; of a "
         "live variant, of one stream with it.",
         "",
         f"- styles missing among the clips: {', '.join(made['styles_missing']) or 'none'}",
-        f"- nearest stretch of the training set: {made['nearest']:.2f}, for real music of the test split {made['nearest_real']:.2f}",
-        f"- the judge finds the caption of a window among {judge['candidates']} pieces at first try in {judge['recall_at_1']:.0%}, among "
+        f"- nearest stretch of the training set: {made['nearest']:.2f}, for real music of the test split "
+        f"{made['nearest_real']:.2f}",
+        f"- the judge finds the caption of a window among {judge['candidates']} pieces at first try in "
+        f"{judge['recall_at_1']:.0%}, among "
         f"five in {judge['recall_at_5']:.0%}; style right in {judge['style_accuracy']:.0%} (test split)",
     ]
     return "\n".join(lines) + "\n"

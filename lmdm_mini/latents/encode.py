@@ -68,7 +68,7 @@ def _work(entry: dict, views: tuple[str, ...]) -> None:
     encode_piece(entry, _codec, views)
 
 
-def encode_corpus(out, codec: Codec, views: tuple[str, ...] = VIEWS, workers: int = 1) -> int:
+def encode_corpus(out, codec: Codec, views: tuple[str, ...] = VIEWS, *, workers: int = 1) -> int:
     """Encodes what is missing of the named views of every piece in folder `out`; returns how many pieces were
     done.
 

@@ -66,7 +66,7 @@ def pack_latents(entries: list[dict], path, fingerprint: str) -> float:
     return hours
 
 
-def pack_splits(corpus, fingerprint: str, hours: float, folder=LATENTS) -> str:
+def pack_splits(corpus, fingerprint: str, hours: float, *, folder=LATENTS) -> str:
     """Writes `hours` of the train split (styles in turn) and all of valid and test into `folder`; returns
     what was written."""
     manifest, sizes = load_manifest(corpus), []

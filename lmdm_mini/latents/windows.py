@@ -1,7 +1,7 @@
 """Random windows of latents with their captions: what every model of latents trains on.
 
-For live models the context is sometimes missing, wholly or its older part, and sometimes it is from another piece than
-the target and its caption, so that a new prompt is followed quickly.
+For live models the context is sometimes missing, wholly or its older part, and sometimes it is from another
+piece than the target and its caption, so that a new prompt is followed quickly.
 
 Notebook: 02_rectified_flow. Paper: section 3.2 (context dropout).
 """
@@ -34,8 +34,8 @@ SHORTEST = 12  # latent frames of a piece that are learned even where it is all 
 class Windows:
     """Windows of some pieces.
 
-    latents: (B, 64, T), or codes (B, n_q, T). conditions: their captions, tempi and beats. present: (B, T), 1 where there
-    is music: pieces may be shorter than the window.
+    latents: (B, 64, T), or codes (B, n_q, T). conditions: their captions, tempi and beats. present: (B, T), 1
+    where there is music: pieces may be shorter than the window.
     """
 
     latents: Tensor
@@ -44,12 +44,13 @@ class Windows:
 
 
 class LatentSet:
-    """Latents and captions in memory: random windows, each with a random caption of its piece. Endings are left out.
+    """Latents and captions in memory: random windows, each with a random caption of its piece. Endings are
+    left out.
 
-    Captions are embedded once. So that unseen wording works, too, a share `paraphrased` of them gives way to a paraphrase
-    of the style, and all are thinned out: words are left out at random, often all of them but for the sentence as a
-    whole, and that gets a little noise. A share `empty` of the items has no prompt at all. A style without paraphrases
-    trains on its captions alone.
+    Captions are embedded once. So that unseen wording works, too, a share `paraphrased` of them gives way to
+    a paraphrase of the style, and all are thinned out: words are left out at random, often all of them but
+    for the sentence as a whole, and that gets a little noise. A share `empty` of the items has no prompt at
+    all. A style without paraphrases trains on its captions alone.
     """
 
     def __init__(
@@ -76,8 +77,8 @@ class LatentSet:
         self.words = embedded_once(captions + [words for some in PARAPHRASES.values() for words in some])
 
     def draw_text(self, caption: str, bpm: float) -> Text:
-        """A caption of a piece at tempo bpm as training gives it, a batch of one. The tempo is given if the caption names it,
-        and mostly if not: a prompt without a tempo is played at a usual one."""
+        """A caption of a piece at tempo bpm as training gives it, a batch of one. The tempo is given if the
+        caption names it, and mostly if not: a prompt without a tempo is played at a usual one."""
         tokens = self.words[caption].float()
         noise = torch.randn(TEXT_CHANNELS, generator=self.generator)
         sentence = sentence_embedding(tokens) + self.sentence_noise * noise
@@ -111,8 +112,9 @@ def validation_set(pieces: list[LatentPiece]) -> LatentSet:
     return LatentSet(pieces, 99, paraphrased=0.0, thin=0.0, sentence_only=0.0, sentence_noise=0.0)
 
 
-def draw_context_dropout(size: int, context_latents: int, rng: random.Random, granule: int = 12) -> Tensor:
-    """How many of the oldest context frames are missing, (size,): all of them (p .2), an older part (p .3), none."""
+def draw_context_dropout(size: int, context_latents: int, rng: random.Random, *, granule: int = 12) -> Tensor:
+    """How many of the oldest context frames are missing, (size,): all of them (p .2), an older part (p .3),
+    none."""
     draws = [rng.random() for _ in range(size)]
     part = [rng.randrange(0, context_latents + 1, granule) for _ in range(size)]
     return torch.tensor([context_latents if d < 0.2 else p if d < 0.5 else 0 for d, p in zip(draws, part)])
@@ -121,8 +123,9 @@ def draw_context_dropout(size: int, context_latents: int, rng: random.Random, gr
 SPLICES = 0.1  # share of items whose context is from another piece
 
 
-def splice(x0: Tensor, cut: int, rng: random.Random, share: float) -> tuple[Tensor, Tensor]:
-    """Gives some items, a `share` of them, the first `cut` frames of another: (x0, which were spliced (B,))."""
+def splice(x0: Tensor, cut: int, rng: random.Random, *, share: float) -> tuple[Tensor, Tensor]:
+    """Gives some items, a `share` of them, the first `cut` frames of another: (x0, which were spliced
+    (B,))."""
     spliced = torch.tensor([rng.random() < share for _ in range(len(x0))])
     other = torch.cat([x0.roll(1, 0)[..., :cut], x0[..., cut:]], -1)
     return torch.where(spliced[:, None, None], other, x0), spliced

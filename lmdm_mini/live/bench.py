@@ -131,7 +131,7 @@ def measure_live(name: str = "block_causal", seconds: float = 60.0, **listener_a
         times.first_sound = time.perf_counter() - asked
         worker = keep_busy(stop) if listener.busy else None
         try:
-            _listen(session, times, seconds, listener)
+            _listen(session, times, seconds, listener=listener)
         finally:
             stop.set()
             if worker:
@@ -150,7 +150,7 @@ def _wait(session: EngineProcess, kind: str, seconds: float = 120.0):
     raise RuntimeError(f"no {kind!r} within {seconds:g} s.")
 
 
-def _listen(session: EngineProcess, times: LiveTimes, seconds: float, listener: Listener) -> None:
+def _listen(session: EngineProcess, times: LiveTimes, seconds: float, *, listener: Listener) -> None:
     """The loop of listener and player, until `seconds` have been heard."""
     made = times.blocks[0].samples / SAMPLE_RATE
     heard, sent, moving, reported, left = 0.0, 0, False, -1.0, None

@@ -182,7 +182,7 @@ def work(
     torch.set_flush_denormal(True)
     try:
         network = load_dit(model, checkpoint) if isinstance(model, str) else model.load()
-        player = Player(network, context, settings, tell)
+        player = Player(network, context, settings, tell=tell)
     # whatever it is, the notebook has to show it: nobody reads what a process prints
     except Exception as error:
         tell("error", sentence_of(error))
@@ -208,7 +208,7 @@ class Player:
     context: what it goes on from, (2, N) float32. settings: those of :class:`Engine`.
     """
 
-    def __init__(self, network: DiT, context: np.ndarray | None, settings: dict, tell: Callable):
+    def __init__(self, network: DiT, context: np.ndarray | None, settings: dict, *, tell: Callable):
         settings = dict(settings)
         self.fixed = {key: settings.pop(key) for key in ("seed", "lead_seconds") if key in settings}
         self.network, self.tell = network, tell

@@ -33,7 +33,7 @@ class Muon(torch.optim.Optimizer):
     that both can share one learning rate. A group may say that each of its matrices is a stack of `parts`
     (queries, keys and values, say)."""
 
-    def __init__(self, params, lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
+    def __init__(self, params, lr: float, momentum: float = 0.95, *, weight_decay: float = 0.01):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "parts": 1})
 
     @torch.no_grad()

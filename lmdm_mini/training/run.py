@@ -1,9 +1,9 @@
 """Training loops: one small object that steps, averages, logs and comes back after a stop.
 
-A `Run` keeps a model, its optimisers, an exponential moving average (EMA) of its weights and a CSV of its losses in one
-folder. Everything is saved every ten minutes, and when the program is interrupted or told to end; the same command goes
-on from there. Lightning's Fabric puts it on what is there: one processor, one graphics card, or many machines under
-`torchrun`.
+A `Run` keeps a model, its optimisers, an exponential moving average (EMA) of its weights and a CSV of its
+losses in one folder. Everything is saved every ten minutes, and when the program is interrupted or told to
+end; the same command goes on from there. Lightning's Fabric puts it on what is there: one processor, one
+graphics card, or many machines under `torchrun`.
 
 Notebook: 02_rectified_flow.
 """
@@ -30,7 +30,7 @@ from lmdm_mini.training.muon import Muon
 STACKED = {"qkv": 3, "key_value": 2, "gate_up": 2}  # layers whose matrix is several matrices
 
 
-def cosine(step: int, steps: int, warmup: int, last: float) -> float:
+def cosine(step: int, steps: int, warmup: int, *, last: float) -> float:
     """Factor on the learning rate: linear warm-up, then half a cosine from 1 down to `last`."""
     if step < warmup:
         return (step + 1) / warmup
@@ -58,9 +58,10 @@ def make_fabric(accelerator: str = "auto") -> Fabric:
 
 @dataclass
 class TrainSettings:
-    """What every training is told: where to write (`out`), which corpus to learn from, optimiser steps in all, items a step
-    (however many processes share them), peak learning rate, seed, the device ("auto", "cpu", "cuda"), and whether
-    torch.compile is used: it takes a few minutes at the start and saves a sixth of every step."""
+    """What every training is told: where to write (`out`), which corpus to learn from, optimiser steps in
+    all, items a step (however many processes share them), peak learning rate, seed, the device ("auto",
+    "cpu", "cuda"), and whether torch.compile is used: it takes a few minutes at the start and saves a sixth
+    of every step."""
 
     out: Path
     corpus: Path
@@ -74,8 +75,9 @@ class TrainSettings:
 
 @dataclass
 class Schedule:
-    """How a run goes: optimiser steps, peak learning rate, steps of warm-up, the share of the rate at the end, the decay of
-    the averaged weights, the largest norm of a gradient, minutes between saves, and steps between rows of the log."""
+    """How a run goes: optimiser steps, peak learning rate, steps of warm-up, the share of the rate at the
+    end, the decay of the averaged weights, the largest norm of a gradient, minutes between saves, and steps
+    between rows of the log."""
 
     steps: int
     lr: float
@@ -88,8 +90,8 @@ class Schedule:
 
 
 class Interrupts:
-    """Inside the block, Ctrl-C and SIGTERM only set `signal`, so that a step is finished and saved before the program ends.
-    Outside of the main thread, where Python delivers no signals, it does nothing."""
+    """Inside the block, Ctrl-C and SIGTERM only set `signal`, so that a step is finished and saved before the
+    program ends. Outside of the main thread, where Python delivers no signals, it does nothing."""
 
     def __enter__(self) -> "Interrupts":
         self.signal, self.before = 0, {}
@@ -109,8 +111,8 @@ class Interrupts:
 
 
 def ema_average(most: float):
-    """For `AveragedModel`: weights move towards the new ones by 1 - decay; the decay grows to `most` with the steps, so that
-    the average is not held back by where training began."""
+    """For `AveragedModel`: weights move towards the new ones by 1 - decay; the decay grows to `most` with the
+    steps, so that the average is not held back by where training began."""
 
     @torch.no_grad()
     def update(average: list[Tensor], now: list[Tensor], steps) -> None:
@@ -121,10 +123,12 @@ def ema_average(most: float):
 
 
 def make_optimizers(
-    model: nn.Module, lr: float, slow: str | None = None, matrices: str | tuple[str, ...] | None = None
+    model: nn.Module, lr: float, slow: str | None = None, *, matrices: str | tuple[str, ...] | None = None
 ) -> list[torch.optim.Optimizer]:
-    """AdamW, and Muon for the parameters that are matrices of a transformer; slow and matrices as :class:`Run`."""
-    # Adam moves every weight by about the learning rate, so a sum over many inputs moves by many times as much
+    """AdamW, and Muon for the parameters that are matrices of a transformer; slow and matrices as
+    :class:`Run`."""
+    # Adam moves every weight by about the learning rate, so a sum over many inputs moves by many times as
+    # much
     adam: dict[float, list] = {}
     muon: dict[int, list] = {}
     for name, parameter in model.named_parameters():
@@ -147,11 +151,11 @@ def make_optimizers(
 class Run:
     """One training run in a folder, resumable: construct it, iterate `loop()`, call `update()` once a step.
 
-    `average` is the model with averaged weights, in evaluation mode. `forward` is the model as Fabric wraps it (its
-    device, and gradients shared between processes): train through it. slow: parameters with this in their name learn at a
-    tenth of the rate (None: none do). matrices: those whose name begins with this, or with one of these, take Muon's steps
-    (None: none do). fabric: None is this process alone, on the processor. about: what must be the same when a run goes on;
-    kept with it. Raises ValueError if it is not.
+    `average` is the model with averaged weights, in evaluation mode. `forward` is the model as Fabric wraps
+    it (its device, and gradients shared between processes): train through it. slow: parameters with this in
+    their name learn at a tenth of the rate (None: none do). matrices: those whose name begins with this, or
+    with one of these, take Muon's steps (None: none do). fabric: None is this process alone, on the
+    processor. about: what must be the same when a run goes on; kept with it. Raises ValueError if it is not.
     """
 
     def __init__(
@@ -166,7 +170,7 @@ class Run:
         about: dict[str, str] | None = None,
     ):
         self.folder, self.model, self.schedule, self.steps = Path(folder), model, schedule, schedule.steps
-        optimizers = make_optimizers(model, schedule.lr, slow, matrices)
+        optimizers = make_optimizers(model, schedule.lr, slow, matrices=matrices)
         self.averaged = AveragedModel(model, multi_avg_fn=ema_average(schedule.ema), use_buffers=True)
         self.average = self.averaged.module.eval().requires_grad_(False)
         self.fabric = fabric or Fabric(accelerator="cpu", devices=1)
@@ -188,7 +192,8 @@ class Run:
         return {k: v.detach().clone() for k, v in state.items()}
 
     def save(self) -> None:
-        """Writes all that is needed to go on. Raises OSError if that is not possible; what was saved before stays."""
+        """Writes all that is needed to go on. Raises OSError if that is not possible; what was saved before
+        stays."""
         if self.fabric.global_rank == 0:
             state = self._flat() | {"step": torch.tensor([self.step, int(self.seconds)])}
             write(self.folder / "run.safetensors", state, "run", **self.about)
@@ -227,7 +232,8 @@ class Run:
     def loop(self) -> Iterator[int]:
         """Yields once a step until all are done; shows a progress bar with the time left.
 
-        Ctrl-C and SIGTERM save and then raise KeyboardInterrupt. A save that fails on the way is said, and tried again.
+        Ctrl-C and SIGTERM save and then raise KeyboardInterrupt. A save that fails on the way is said, and
+        tried again.
         """
         saved = last = time.monotonic()
         bar = tqdm(
@@ -246,7 +252,8 @@ class Run:
                 if interrupts.signal:
                     self.save()
                     raise KeyboardInterrupt(
-                        f"stopped and saved at step {self.step} of {self.steps}: the same command goes on from there."
+                        f"stopped and saved at step {self.step} of {self.steps}: the same command goes on "
+                        "from there."
                     )
                 if self.step == self.steps:
                     self.save()
@@ -260,17 +267,21 @@ class Run:
                         )
 
     def update(self, parts: dict[str, Tensor], validate=None) -> None:
-        """One optimiser step on the sum of `parts`, the average, and every `check_every` steps a row of the CSV."""
+        """One optimiser step on the sum of `parts`, the average, and every `check_every` steps a row of the
+        CSV."""
         plan, loss = self.schedule, torch.stack(list(parts.values())).sum()
         if not torch.isfinite(loss):
             raise ArithmeticError(
-                f"the loss is not finite at step {self.step}: {parts}. Delete {self.folder} and start again with a "
+                f"the loss is not finite at step {self.step}: {parts}. Delete {self.folder} and start "
+                "again with a "
                 "lower --lr."
             )
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
-                group["lr"] = group["share"] * plan.lr * cosine(self.step, plan.steps, plan.warmup, plan.last)
+                group["lr"] = (
+                    group["share"] * plan.lr * cosine(self.step, plan.steps, plan.warmup, last=plan.last)
+                )
         self.fabric.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), plan.clip)
         for optimizer in self.optimizers:

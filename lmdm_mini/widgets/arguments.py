@@ -21,7 +21,7 @@ def one_of(value, name: str, choices) -> str:
     return value
 
 
-def instance_of(value, name: str, kind: type, what: str):
+def instance_of(value, name: str, kind: type, *, what: str):
     """`value` if it is of this kind, or None. Raises ValueError, in which `what` says what is expected."""
     if value is not None and not isinstance(value, kind):
         raise ValueError(f"{name} is of type {type(value).__name__}; it must be {what}.")

@@ -85,19 +85,19 @@ class Chart:
             self.xticks if self.xticks is not None else {v: _number(v) for v in self.x.ticks()}
         ).items():
             at = self.x(value)
-            self._stroke(at, bottom, at, top, "currentColor", 0.5, opacity=0.12)
+            self._stroke(at, bottom, at, y2=top, color="currentColor", width=0.5, opacity=0.12)
             self.words(at, bottom + 15, label, pixels=True)
         for value, label in (
             self.yticks if self.yticks is not None else {v: _number(v) for v in self.y.ticks()}
         ).items():
             at = self.y(value)
             if self.yticks is None:
-                self._stroke(left, at, right, at, "currentColor", 0.5, opacity=0.12)
+                self._stroke(left, at, right, y2=at, color="currentColor", width=0.5, opacity=0.12)
             self.words(left - 6, at + 4, label, anchor="end", pixels=True)
-        self._stroke(left, bottom, right, bottom, "currentColor", 1, opacity=0.5)
-        self._stroke(left, bottom, left, top, "currentColor", 1, opacity=0.5)
+        self._stroke(left, bottom, right, y2=bottom, color="currentColor", width=1, opacity=0.5)
+        self._stroke(left, bottom, left, y2=top, color="currentColor", width=1, opacity=0.5)
 
-    def _stroke(self, x1, y1, x2, y2, color, width, opacity=1.0, dash="") -> None:
+    def _stroke(self, x1, y1, x2, *, y2, color, width, opacity=1.0, dash="") -> None:
         self.parts.append(
             f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
             f'stroke="{color}" stroke-width="{width}" '
@@ -137,17 +137,18 @@ class Chart:
         color: str = "currentColor",
         x: float | None = None,
         y: float | None = None,
+        *,
         dash: str = "5 4",
         text: str = "",
     ) -> None:
         """A straight line across the chart at x or at y."""
         if x is not None:
             at = self.x(x)
-            self._stroke(at, self.y.start, at, self.y.stop, color, 1.2, 0.7, dash)
+            self._stroke(at, self.y.start, at, y2=self.y.stop, color=color, width=1.2, opacity=0.7, dash=dash)
             self.words(at + 4, self.y.stop + 10, text, color, "start", 10, pixels=True)
         else:
             at = self.y(y)
-            self._stroke(self.x.start, at, self.x.stop, at, color, 1.2, 0.7, dash)
+            self._stroke(self.x.start, at, self.x.stop, y2=at, color=color, width=1.2, opacity=0.7, dash=dash)
             self.words(self.x.stop - 2, at - 4, text, color, "end", 10, pixels=True)
 
     def bar(self, x1: float, x2: float, y: float, color: str, height: float = 18, title: str = "") -> None:
@@ -191,7 +192,7 @@ class Chart:
         )
 
 
-def legend(entries: dict[str, str], x: float, y: float, across: float = 0) -> str:
+def legend(entries: dict[str, str], x: float, y: float, *, across: float = 0) -> str:
     """Names with the colours they go by: one below the other, or `across` pixels apart."""
     parts = []
     for i, (name, color) in enumerate(entries.items()):

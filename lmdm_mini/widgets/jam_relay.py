@@ -47,7 +47,7 @@ def relay(session_ref: weakref.ref, process: EngineProcess) -> None:
             return
         for kind, *rest in events:
             try:
-                number = pass_on(session, kind, rest, number)
+                number = pass_on(session, kind, rest, number=number)
             except Exception as error:  # whatever it is: the page has to say it, and Start must work again
                 fail(session, sentence_of(error))
             if kind == "closed":
@@ -57,7 +57,7 @@ def relay(session_ref: weakref.ref, process: EngineProcess) -> None:
         del session  # or it could not be thrown away
 
 
-def pass_on(session, kind: str, rest: list, number: int) -> int:
+def pass_on(session, kind: str, rest: list, *, number: int) -> int:
     """Hands on one event of the process; number: of the next piece of sound, before and after it."""
     if kind == "ready":
         session.state = "ready"

@@ -101,7 +101,7 @@ class ComplexityLab(ipywidgets.VBox):
     def __init__(
         self, machine: Machine | None = None, agreement: list[dict] = (), points: list[dict] | None = None
     ):
-        machine = instance_of(machine, "machine", Machine, "what measure_machine() returns")
+        machine = instance_of(machine, "machine", Machine, what="what measure_machine() returns")
         self.agreement = _rows(agreement, "agreement", ("system", "setting", "predicted", "measured", "here"))
         points = read_points() if points is None else _rows(points, "points", ("key", "sound"))
         self.points = {p["key"]: p for p in points}
@@ -175,7 +175,7 @@ class ComplexityLab(ipywidgets.VBox):
 
     def why_not(self, setting: Setting) -> str:
         """Why this setting cannot be measured; "" if it can."""
-        return views.why_not_measured(setting, self.machine.name, WINDOW, views.SIZES[views.OURS][1].n_q)
+        return views.why_not_measured(setting, self.machine.name, WINDOW, n_q=views.SIZES[views.OURS][1].n_q)
 
     # -- what the page asks for ------------------------------------------------------------------------
 
@@ -218,8 +218,8 @@ class ComplexityLab(ipywidgets.VBox):
                     self._model(system, setting.n_q),
                     setting.context_latents,
                     setting.block_latents,
-                    setting.steps,
-                    setting.guided,
+                    steps=setting.steps,
+                    guided=setting.guided,
                 )
                 predicted = sum(views.seconds_of(setting, system, self.machine).values())
                 rows.append(

@@ -74,7 +74,7 @@ class Setting:
         return tuple(getattr(self, f.name) for f in fields(self) if f.name != "machine")
 
 
-def why_not_measured(setting: Setting, here: str, window: int, n_q: int) -> str:
+def why_not_measured(setting: Setting, here: str, window: int, *, n_q: int) -> str:
     """Why a setting cannot be measured on the machine called `here` with the book's models (window of context
     frames, codes of the quantiser); "" if it can."""
     if setting.machine != here:
@@ -109,7 +109,12 @@ def _passes(setting: Setting, system: str) -> tuple[Pass, ...]:
     )
     return tuple(
         block_passes(
-            config, setting.context_latents, setting.block_latents, setting.steps, TOKENS, setting.guided
+            config,
+            setting.context_latents,
+            setting.block_latents,
+            steps=setting.steps,
+            tokens=TOKENS,
+            guided=setting.guided,
         )
     )
 
@@ -202,7 +207,7 @@ def cost_view(setting: Setting, machine: Machine, measured: dict[str, dict[str, 
         [chart],
         WIDTH,
         316,
-        legend(PARTS, 130, 312, 110),
+        legend(PARTS, 130, 312, across=110),
         "Stacked bars: time for one block in the four systems",
     )
 
@@ -251,13 +256,13 @@ def against_view(setting: Setting, machine: Machine) -> str:
         if low < 1 < high:
             chart.rule(PALETTE["fake"], y=1, text="real time")
         charts.append(chart)
-    names = legend(dict(SYSTEMS.values()), 62, 336, 130)
+    names = legend(dict(SYSTEMS.values()), 62, 336, across=130)
     return picture(
         charts, WIDTH, 344, names, "Two line charts: real-time factor against context and against block"
     )
 
 
-def _timeline(chart: Chart, y: float, passes: list[Pass], parts: dict[str, float]) -> None:
+def _timeline(chart: Chart, y: float, passes: list[Pass], *, parts: dict[str, float]) -> None:
     """Every pass of a block as a bar of its own; what takes turns (temporal, depth) is drawn in turns."""
     times, at = {p.part: p.times for p in passes}, 0.0
     for part in ("text", "context"):
@@ -301,7 +306,7 @@ def timeline_view(setting: Setting, machine: Machine) -> str:
         )
         for i, system in enumerate(SYSTEMS):
             passes = passes_of(setting if number else replace(setting, context_latents=0), system)
-            _timeline(chart, 3 - i, list(passes), parts[system])
+            _timeline(chart, 3 - i, list(passes), parts=parts[system])
         if number == 0:
             first = 1000 * first_frame_seconds(setting, machine)
             chart.point(
@@ -317,7 +322,11 @@ def timeline_view(setting: Setting, machine: Machine) -> str:
             chart.rule(PALETTE["fake"], x=1000 * setting.block_seconds, text="too late")
         charts.append(chart)
     return picture(
-        charts, WIDTH, 282, legend(PARTS, 104, 276, 110), "Timelines of the four systems, every pass a bar"
+        charts,
+        WIDTH,
+        282,
+        legend(PARTS, 104, 276, across=110),
+        "Timelines of the four systems, every pass a bar",
     )
 
 

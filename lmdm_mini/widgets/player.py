@@ -260,7 +260,9 @@ def _play(run, player_ref, before):
     try:
         source, fresh = player._open()
         del player  # a strip that is thrown away shall not live on in its own thread
-        reason = _pull(run, source, send, lead, reference, costs, max_samples)
+        reason = _pull(
+            run, source, send, lead=lead, reference=reference, costs=costs, max_samples=max_samples
+        )
     # the generator is the reader's code: whatever it raises belongs in the strip, not in a lost thread
     except Exception as error:
         player = player_ref()
@@ -274,7 +276,7 @@ def _play(run, player_ref, before):
             _close(source)
 
 
-def _pull(run, source, send, lead, reference, costs, max_samples):
+def _pull(run, source, send, *, lead, reference, costs, max_samples):
     """Block after block until the stream ends, is stopped or is long enough; returns the reason."""
     pieces, slowest = 0, []
     while run.wait_below(max([lead] + [1.5 * made for made in slowest[-4:]])):
