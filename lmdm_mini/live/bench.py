@@ -112,15 +112,17 @@ def keep_busy(stop: threading.Event) -> threading.Thread:
 LISTENER = tuple(f.name for f in fields(Listener))
 
 
-def measure_live(name: str = "block_causal", seconds: float = 60.0, **listener_and_settings) -> LiveTimes:
-    """A session of `seconds` with model `name`. The other arguments are those of :class:`Listener` and of
-    :class:`lmdm_mini.live.process.EngineProcess`.
+def measure_live(
+    name: str = "block_causal", seconds: float = 60.0, sound: Tensor | None = None, **listener_and_settings
+) -> LiveTimes:
+    """A session of `seconds` with model `name` and a player who plays `sound`. The other arguments are those
+    of :class:`Listener` and of :class:`lmdm_mini.live.process.EngineProcess`.
 
     Raises ValueError for what cannot be measured, RuntimeError if the session fails.
     """
     if real_number(seconds, "seconds") <= 0:
         raise ValueError(f"seconds is {seconds}; it must be more than 0.")
-    listener = Listener(**{key: x for key, x in listener_and_settings.items() if key in LISTENER})
+    listener = Listener(sound, **{key: x for key, x in listener_and_settings.items() if key in LISTENER})
     settings = {key: x for key, x in listener_and_settings.items() if key not in LISTENER}
     begun, stop = time.perf_counter(), threading.Event()
     with EngineProcess(name, prompt=listener.prompts[0], **settings) as session:

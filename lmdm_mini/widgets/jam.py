@@ -351,9 +351,10 @@ def _audio(sound, name: str) -> Tensor | None:
     """A recording (2, N) from its path or its samples. Raises ValueError, FileNotFoundError."""
     if sound is None:
         return None
-    try:
-        return read_audio(sound) if isinstance(sound, str | Path) else to_stereo(sound)
-    except TypeError as error:
+    if isinstance(sound, str | Path):
+        return read_audio(sound)
+    if not isinstance(sound, Tensor | np.ndarray):
         raise ValueError(
             f"{name} is of type {type(sound).__name__}; it must be the path of a recording, or audio (2, N)."
-        ) from error
+        )
+    return to_stereo(sound)
