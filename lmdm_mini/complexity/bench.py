@@ -228,13 +228,14 @@ def stream_lines(rows: list[dict]) -> list[str]:
     """The rows of :func:`bench_stream` as text. `limit`: how much of the network's time matrix products alone
     would take."""
     lines = [
-        f"{'model':>14}{'context':>8}{'block':>7}{'steps':>7}{'frame-forwards':>16}{'counted':>9}{'GFLOP':>8}{'context ms':>12}"
+        f"{'model':>14}{'context':>8}{'block':>7}{'steps':>7}"
+        f"{'frame-forwards':>16}{'counted':>9}{'GFLOP':>8}{'context ms':>12}"
         f"{'network ms':>12}{'codec ms':>10}{'rest ms':>9}{'limit':>7}{'RTF':>8}{'TTFF s':>8}"
     ]
     for r in rows:
         lines.append(
-            f"{r['model']:>14}{r['context_latents']:>8}{r['block_latents']:>7}{r['steps']:>7}{r['frame_forwards']:>16}"
-            f"{r['counted']:>9.0f}{r['flops'] / 1e9:>8.2f}{1000 * r['context']:>12.1f}{1000 * r['network']:>12.1f}"
+            f"{r['model']:>14}{r['context_latents']:>8}{r['block_latents']:>7}{r['steps']:>7}"
+            f"{r['frame_forwards']:>16}{r['counted']:>9.0f}{r['flops'] / 1e9:>8.2f}{1000 * r['context']:>12.1f}{1000 * r['network']:>12.1f}"
             f"{1000 * r['codec']:>10.1f}{1000 * r['rest']:>9.1f}{r['limit']:>7.0%}{r['rtf']:>8.3f}{r['ttff']:>8.2f}"
         )
     return lines

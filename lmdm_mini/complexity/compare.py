@@ -125,13 +125,16 @@ def compare_systems(
 def system_lines(rows: list[dict]) -> list[str]:
     """The rows of :func:`compare_systems` as text."""
     lines = [
-        f"{'':18}{'guided':>7}{'steps':>6}{'NFE':>6}{'passes':>7}{'context':>9}{'network':>9}{'codec':>7}{'block ms':>10}{'RTF':>7}"
+        f"{'':18}{'guided':>7}{'steps':>6}{'NFE':>6}{'passes':>7}"
+        f"{'context':>9}{'network':>9}{'codec':>7}{'block ms':>10}{'RTF':>7}"
         f"{'1st frame':>10}{'1st block':>10}{'MB':>6}{'lmm takes':>11}"
     ]
     for r in rows:
         lines.append(
-            f"{r['system']:18}{'yes' if r['guided'] else 'no':>7}{r['steps'] or '-':>6}{r['nfe']:>6}{r['sequential']:>7}{1000 * r['context']:>9.1f}"
-            f"{1000 * r['network']:>9.1f}{1000 * r['codec']:>7.1f}{1000 * r['seconds']:>10.1f}{r['rtf']:>7.3f}{1000 * r['first_frame']:>10.0f}"
+            f"{r['system']:18}{'yes' if r['guided'] else 'no':>7}{r['steps'] or '-':>6}"
+            f"{r['nfe']:>6}{r['sequential']:>7}{1000 * r['context']:>9.1f}"
+            f"{1000 * r['network']:>9.1f}{1000 * r['codec']:>7.1f}{1000 * r['seconds']:>10.1f}"
+            f"{r['rtf']:>7.3f}{1000 * r['first_frame']:>10.0f}"
             f"{1000 * r['ttff']:>10.0f}{r['memory'] / 1e6:>6.0f}{r['lmm']:>10.1f}x"
         )
     return lines
