@@ -18,7 +18,7 @@ CORPUS_PACKAGES := libfluidsynth3 fluid-soundfont-gm musescore-general-soundfont
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help lab test test-full book corpus say-lab say-test say-test-full say-book say-corpus \
+.PHONY: help lab check test test-full book corpus lint-js say-lab say-check say-test say-test-full say-book say-corpus \
         test-packages corpus-packages
 
 help:
@@ -26,7 +26,8 @@ help:
 	@echo
 	@echo "  make lab        install into .venv and open JupyterLab at the first chapter"
 	@echo "  make test       install what tests need, run the tests and every notebook"
-	@echo "  make test-full  the same with the slow tests"
+	@echo "  make check      format, lint, types and the quick tests: three minutes"
+	@echo "  make test-full  the same as make test with the slow tests"
 	@echo "  make book       render the notebooks to HTML, with their sounds, into book/"
 	@echo "  make corpus     build the 26 hours of training music"
 	@echo
@@ -51,6 +52,16 @@ say-test:
 test: say-test .venv/.stamp-test
 	@$(PY) -m pytest -m "not slow" --durations=8 --cov --cov-report=term $(ARGS)
 
+say-check:
+	@echo "make check: the format, the linter, the types and the quick tests."
+	@echo "  The first run installs into .venv: 5 to 15 minutes. Later runs: under three minutes."
+
+check: say-check .venv/.stamp-test
+	@.venv/bin/ruff format --check lmdm_mini tests
+	@.venv/bin/ruff check lmdm_mini tests
+	@.venv/bin/pyrefly check --output-format min-text
+	@$(PY) -m pytest -m "not slow and not notebook and not browser and not long" --durations=5 -q $(ARGS)
+
 say-test-full:
 	@echo "make test-full: all tests, the slow ones too, and every notebook, and prints the coverage."
 	@echo "  The first run installs into .venv: 5 to 15 minutes. The tests: 35 to 45 minutes on two cores."
@@ -62,7 +73,7 @@ say-book:
 	@echo "make book: renders the notebooks as they are (nothing is run) to book/*.html."
 	@echo "  The first run installs into .venv: 5 to 15 minutes. Rendering: a few seconds a chapter."
 
-book: say-book .venv/.stamp-lab
+book: say-book .venv/.stamp-book
 	@$(PY) -m lmdm_mini.book $(ARGS)
 
 say-corpus:
@@ -76,6 +87,18 @@ corpus: say-corpus corpus-packages .venv/.stamp-test
 	@$(PY) -m lmdm_mini corpus recordings
 	@$(PY) -m lmdm_mini corpus build --hours 26 --seed 0 $(ARGS)
 	@$(PY) -m lmdm_mini corpus produce
+
+# The widgets' JavaScript: rules and layout. Node.js is needed for this alone, not to run anything.
+JS := lmdm_mini/widgets/*.js
+
+lint-js: .ci/node_modules/.stamp
+	@.ci/node_modules/.bin/eslint --config .ci/eslint.config.js lmdm_mini/widgets
+	@.ci/node_modules/.bin/prettier --config .ci/prettier.json --log-level warn --check $(JS)
+
+.ci/node_modules/.stamp: .ci/package-lock.json
+	@command -v npm >/dev/null || { echo "lint-js needs Node.js (npm): https://nodejs.org" >&2; exit 1; }
+	@cd .ci && npm ci --no-audit --no-fund --silent
+	@touch $@
 
 # ---------------------------------------------------------------- the environment
 # A stamp is written when an installation has succeeded, and is out of date when pyproject.toml changes.
@@ -107,8 +130,12 @@ corpus: say-corpus corpus-packages .venv/.stamp-test
 	@$(PIP) $(PIP_ARGS) -e .
 	@touch $@
 
+.venv/.stamp-book: .venv/.stamp-lab
+	@$(PIP) $(PIP_ARGS) -e ".[book]"
+	@touch $@
+
 .venv/.stamp-test: pyproject.toml | .venv/.stamp-venv test-packages
-	@$(PIP) $(PIP_ARGS) -e ".[corpus,dev]"
+	@$(PIP) $(PIP_ARGS) -e ".[corpus,dev,book]"
 	@touch .venv/.stamp-lab $@
 
 # ---------------------------------------------------------------- packages of the system

@@ -10,6 +10,8 @@ The notebooks build every part of it, from 00_start_here on.
 
 from importlib import import_module
 
+from lmdm_mini import forked  # from here on a forked process does not hang
+
 __version__ = "0.1.0"
 
 # name -> module: imported on first use, so that `import lmdm_mini` stays quick

@@ -1,296 +1,158 @@
 """The shell: ``python -m lmdm_mini corpus|train|evaluate|bench|generate --help``.
 
-Each command is a thin door to a module of the package; see the module for what it does.
+Every command is a module with two functions: `add_arguments(parser)` and `run(args)`. The table below names
+it. Only the module of the command that was chosen is imported, so ``--help`` needs neither torch nor widgets.
 """
 
 import argparse
 import sys
-from pathlib import Path
+import warnings
+from importlib import import_module
 
-RUNS = Path("runs")
+MOST_THREADS = 256
 
-
-def _train(args: argparse.Namespace) -> None:
-    if args.steps < 1 or args.batch < 1:
-        raise ValueError("--steps and --batch must be at least 1.")
-    if args.what == "codec":
-        from lmdm_mini.codec.train import train_codec
-        from lmdm_mini.discrete.rvq import load_rvq
-
-        path = train_codec(
-            args.out / ("codec_decoder" if args.start else "codec"),
-            args.corpus,
-            args.recordings,
-            args.steps,
-            args.batch,
-            lr=args.lr,
-            seed=args.seed,
-            start=args.start,
-            rvq=load_rvq() if args.start else None,
-            compiled=not args.eager,
-        )
-    elif args.what == "clap":
-        from lmdm_mini.evaluation.judges import train_clap
-
-        path = train_clap(args.out, args.corpus, args.steps, args.batch, args.lr, args.seed)
-    elif args.what == "rvq":
-        from lmdm_mini.discrete.rvq import RVQConfig
-        from lmdm_mini.discrete.train_rvq import train_rvq
-
-        path = train_rvq(
-            args.out,
-            args.corpus,
-            args.steps,
-            args.batch,
-            args.lr,
-            args.seed,
-            RVQConfig(args.n_q),
-            args.dropout,
-        )
-    elif args.what == "lmm":
-        from lmdm_mini.discrete.train import train_lmm
-
-        path = train_lmm(
-            args.out,
-            args.corpus,
-            args.steps,
-            args.batch,
-            args.lr,
-            args.seed,
-            args.n_q,
-            args.rvq,
-            accelerator=args.accelerator,
-            compiled=not args.eager,
-        )
-    else:
-        from lmdm_mini.diffusion.train import train_model
-
-        live = {} if args.what == "base" else {"learn": args.learn, "splices": not args.no_splices}
-        path = train_model(
-            args.out,
-            args.corpus,
-            "bidirectional" if args.what == "base" else args.what,
-            args.steps,
-            args.batch,
-            args.lr,
-            args.seed,
-            accelerator=args.accelerator,
-            compiled=not args.eager,
-            start=args.start,
-            **live,
-        )
-    print(f"weights are in {path}")
+# command -> (one line about it, its module); a group of commands has a table instead of a module
+COMMANDS = {
+    "corpus": ("the music: build, recordings, encode, show", "lmdm_mini.commands.corpus"),
+    "train": (
+        "train the codec or a model",
+        {
+            "codec": ("audio <-> latents", "lmdm_mini.commands.train_codec"),
+            "base": (
+                "the bidirectional base model, on encoded latents",
+                "lmdm_mini.commands.train_diffusion",
+            ),
+            "enc_dec": (
+                "a live variant, cached across the steps of a block",
+                "lmdm_mini.commands.train_diffusion",
+            ),
+            "block_causal": (
+                "a live variant, cached across blocks, too",
+                "lmdm_mini.commands.train_diffusion",
+            ),
+            "rvq": ("latents <-> codes, for the discrete model", "lmdm_mini.commands.train_discrete"),
+            "lmm": ("the discrete rival, code after code", "lmdm_mini.commands.train_discrete"),
+            "clap": ("the judge of sound and words, on the corpus", "lmdm_mini.commands.train_judge"),
+        },
+    ),
+    "evaluate": (
+        "judge it, in a table",
+        {
+            "codec": ("next to Opus and MP3", "lmdm_mini.commands.evaluate_codec"),
+            "text": (
+                "a text-to-music model: FD, KL, CLAP score, tempo, novelty",
+                "lmdm_mini.commands.evaluate_text",
+            ),
+            "rollouts": (
+                "long performances: drift, seams, and how fast a new prompt is followed",
+                "lmdm_mini.commands.evaluate_rollouts",
+            ),
+            "hearing": ("a live session: does it play what it hears?", "lmdm_mini.commands.evaluate_hearing"),
+            "reference": (
+                "what real music scores: needed again when codec, judge or corpus change",
+                "lmdm_mini.commands.evaluate_reference",
+            ),
+            "lab": (
+                "latency and quality of many settings side by side, with sounds, for the complexity lab",
+                "lmdm_mini.commands.evaluate_lab",
+            ),
+        },
+    ),
+    "bench": (
+        "time it",
+        {
+            "codec": ("encode and decode, at once and in blocks", "lmdm_mini.commands.bench_codec"),
+            "stream": ("a model block after block", "lmdm_mini.commands.bench_stream"),
+            "compare": (
+                "all four systems side by side: RTF, TTFF, NFE, time by part, memory",
+                "lmdm_mini.commands.bench_systems",
+            ),
+            "roofline": (
+                "all four systems, measured and as predicted from counts",
+                "lmdm_mini.commands.bench_systems",
+            ),
+            "live": (
+                "a session with a simulated player and listener, at real speed",
+                "lmdm_mini.commands.bench_live",
+            ),
+        },
+    ),
+    "generate": ("make music into a file", "lmdm_mini.commands.generate"),
+}
 
 
-def _add_train(parser: argparse.ArgumentParser) -> None:
-    kinds = parser.add_subparsers(dest="what", required=True)
-    codec = kinds.add_parser("codec", help="audio <-> latents")
-    codec.add_argument(
-        "--start",
-        type=Path,
-        help="weights to go on from: trains their decoder only, on latents and on codes; latents stay what they are",
-    )
-    codec.add_argument("--recordings", type=Path, default=RUNS / "recordings")
-    base = kinds.add_parser("base", help="the bidirectional base model, on encoded latents")
-    live = [
-        kinds.add_parser(name, help=f"a live variant, {about}")
-        for name, about in (
-            ("enc_dec", "cached across the steps of a block"),
-            ("block_causal", "cached across blocks, too"),
-        )
-    ]
-    rvq = kinds.add_parser("rvq", help="latents <-> codes, for the discrete model")
-    rvq.add_argument("--n-q", type=int, default=12, help="codebooks (default: %(default)s)")
-    rvq.add_argument(
-        "--dropout",
-        action="store_true",
-        help="quantiser dropout: in a step, only a random number of the first codebooks learns",
-    )
-    lmm = kinds.add_parser("lmm", help="the discrete rival, code after code")
-    lmm.add_argument(
-        "--n-q", type=int, default=None, help="codes a frame (default: all that the quantiser has)"
-    )
-    lmm.add_argument(
-        "--rvq", type=Path, help="the quantiser (default: rvq.safetensors in --out, else the shipped one)"
-    )
-    for kind in (base, *live, lmm):
-        kind.add_argument(
-            "--accelerator", default="auto", help="cpu, cuda or what else Fabric knows (default: %(default)s)"
-        )
-    for kind in (codec, base, *live, lmm):
-        kind.add_argument(
-            "--eager", action="store_true", help="no torch.compile: needs no C++ compiler, but is slower"
-        )
-    for kind in (base, *live):
-        kind.add_argument(
-            "--start", type=Path, help="weights of this model to go on from, with new optimisers"
-        )
-    for kind in live:
-        learn = kind.add_mutually_exclusive_group()
-        learn.add_argument(
-            "--from-data",
-            dest="learn",
-            action="store_const",
-            const="from_data",
-            default="distil",
-            help="learn the velocity of the data instead of what the base says, to compare",
-        )
-        learn.add_argument(
-            "--scratch",
-            dest="learn",
-            action="store_const",
-            const="scratch",
-            help="that, and from nothing instead of from the base",
-        )
-        kind.add_argument(
-            "--no-splices",
-            action="store_true",
-            help="no context from another piece than the target, to compare",
-        )
-    clap = kinds.add_parser("clap", help="the judge of sound and words, on the corpus")
-    defaults = (
-        (codec, 4500, 16, 6e-4),
-        (clap, 600, 96, 1e-3),
-        (base, 5400, 16, 2e-3),
-        (live[0], 1000, 16, 8e-4),
-        (live[1], 1600, 16, 8e-4),
-        (rvq, 600, 4096, 1e-2),
-        (lmm, 2400, 16, 2e-3),
-    )
-    for kind, steps, batch, lr in defaults:
-        kind.add_argument("--corpus", type=Path, default=RUNS / "corpus")
-        kind.add_argument(
-            "--out", type=Path, default=RUNS, help="folder of checkpoints and logs (default: %(default)s)"
-        )
-        kind.add_argument(
-            "--steps", type=int, default=steps, help="optimiser steps in all (default: %(default)s)"
-        )
-        kind.add_argument("--batch", type=int, default=batch, help="items a step (default: %(default)s)")
-        kind.add_argument("--lr", type=float, default=lr, help="peak learning rate (default: %(default)s)")
-        kind.add_argument("--seed", type=int, default=0)
+class CommandParser(argparse.ArgumentParser):
+    """The parser of one command; the module that it names is imported when the command was chosen."""
+
+    module: str | None = None
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse does it, once the module has added its arguments."""
+        if self.module is not None:
+            module, self.module = import_module(self.module), None
+            module.add_arguments(self)
+            self.set_defaults(run=module.run)
+        return super().parse_known_args(args, namespace)
 
 
-def _generate(args: argparse.Namespace) -> None:
-    from lmdm_mini import generate, load, read_audio, write_audio
-    from lmdm_mini.audio import AUDIO_FORMATS, SAMPLE_RATE
-    from lmdm_mini.conditioning.prompt import parse_mixture
-    from lmdm_mini.models import sampling
-
-    context = None
-    if args.output.suffix.lower() not in AUDIO_FORMATS:
-        raise ValueError(f"cannot write {args.output}: use one of {', '.join(AUDIO_FORMATS)}.")
-    if args.go_on:
-        if not args.hear > 0:
-            raise ValueError(f"--hear is {args.hear}; it must be more than 0 seconds.")
-        context = read_audio(args.go_on)[:, -int(args.hear * SAMPLE_RATE) :]
-    model = load(args.model)
-    settings = sampling(model, args.steps, args.temperature, args.top_k)
-    if "steps" in settings:
-        settings["sampler"] = args.sampler
-    audio = generate(
-        model,
-        parse_mixture(args.prompt),
-        args.seconds,
-        args.keep,
-        cfg_scale=args.cfg_scale,
-        seed=args.seed,
-        context=context,
-        **settings,
-    )
-    print(f"{audio.shape[-1] / SAMPLE_RATE:.1f} s in {write_audio(args.output, audio)}")
-
-
-def _add_generate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="bidirectional")
-    parser.add_argument(
-        "--prompt",
-        default="",
-        help='what to play, or a mixture like "funk:0.7 + choir:0.3"; empty plays what comes',
-    )
-    parser.add_argument(
-        "--continue",
-        dest="go_on",
-        type=Path,
-        metavar="FILE",
-        help="a recording to go on from (WAV, FLAC, OGG, MP3)",
-    )
-    parser.add_argument(
-        "--hear",
-        type=float,
-        default=9.0,
-        help="how many of its last seconds are heard (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--keep", action="store_true", help="put the recording, through the codec, in front of what is made"
-    )
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument(
-        "--steps", type=int, default=16, help="denoising steps a block (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--cfg-scale", type=float, default=2.0, help="guidance; 1 = none (default: %(default)s)"
-    )
-    parser.add_argument("--sampler", default="euler", choices=("euler", "pingpong"))
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        default=1.1,
-        help="of the discrete model, instead of steps (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--top-k",
-        type=int,
-        default=40,
-        help="likewise: how many of the likeliest codes may be drawn (default: %(default)s)",
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="the file to write (.wav, .flac, .ogg, .mp3)"
-    )
-
-
-def build_parser() -> argparse.ArgumentParser:
-    from lmdm_mini.complexity.counts import bench
-    from lmdm_mini.corpus import commands
-    from lmdm_mini.evaluation import codec as evaluate
-    from lmdm_mini.live import bench as measure
-
-    parser = argparse.ArgumentParser(prog="python -m lmdm_mini", description="LMDM-mini in the shell")
+def build_parser() -> CommandParser:
+    """The parser of the table."""
+    parser = CommandParser(prog="python -m lmdm_mini", description="LMDM-mini in the shell")
     parser.add_argument("--threads", type=int, default=0, help="torch threads (default: one a core)")
-    kinds = parser.add_subparsers(dest="command", required=True)
-    doors = {
-        "corpus": ("the music: build, recordings, encode, show", commands.add_arguments, commands.run),
-        "train": ("train the codec or a model", _add_train, _train),
-        "evaluate": ("judge it, in a table", evaluate.add_arguments, evaluate.run),
-        "bench": ("time it", lambda door: measure.add_arguments(bench.add_arguments(door)), bench.run),
-        "generate": ("make music into a file", _add_generate, _generate),
-    }
-    for name, (about, add, run) in doors.items():
-        door = kinds.add_parser(name, help=about, description=about)
-        add(door)
-        door.set_defaults(run=run)
+    _add_commands(parser, COMMANDS, "command")
     return parser
 
 
+def _add_commands(parser: CommandParser, table: dict, name_of: str) -> None:
+    """Adds a table of commands; name_of: the attribute of the parsed arguments that says which was chosen."""
+    kinds = parser.add_subparsers(dest=name_of, required=True)
+    for name, (about, inside) in table.items():
+        command = kinds.add_parser(name, help=about, description=about)
+        command.set_defaults(**{name_of: name})
+        if isinstance(inside, dict):
+            _add_commands(command, inside, "what")
+        else:
+            command.module = inside
+
+
+def _one_line(message, category, filename, lineno, line=None) -> str:
+    """A warning as the shell shows it: what it says, without the place in the code."""
+    return f"lmdm_mini: {message}\n"
+
+
 def main(argv: list[str] | None = None) -> int:
-    args = build_parser().parse_args(argv)
+    """Runs one command; returns the exit status: 0, or 2 after one sentence about what was wrong."""
+    before, warnings.formatwarning = warnings.formatwarning, _one_line
+    for channel in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no reason to fail
+        if hasattr(channel, "reconfigure"):
+            channel.reconfigure(errors="backslashreplace")
     try:
-        if args.threads < 0:
-            raise ValueError(f"--threads is {args.threads}; it must be at least 1, or 0 for one a core.")
+        args = build_parser().parse_args(argv)
+        if not 0 <= args.threads <= MOST_THREADS:
+            raise ValueError(
+                f"--threads is {args.threads}; it must be at least 1 and at most {MOST_THREADS}, "
+                "or 0 for one a core."
+            )
         if args.threads:
             import torch
 
             torch.set_num_threads(args.threads)
         args.run(args)
     except ModuleNotFoundError as error:
-        print(
-            f'lmdm_mini: this needs {error.name}: python -m pip install -e ".[corpus,dev]"', file=sys.stderr
-        )
-        return 2
+        said = f'this needs {error.name}: python -m pip install -e ".[corpus,dev]"'
+    except MemoryError:
+        said = "there is not enough memory for this."
     except (ValueError, OSError, ArithmeticError) as error:
-        print(f"lmdm_mini: {error}", file=sys.stderr)
-        return 2
-    return 0
+        said = str(error)
+    except KeyboardInterrupt as error:
+        print(f"lmdm_mini: {str(error) or 'stopped.'}", file=sys.stderr)
+        return 130
+    else:
+        return 0
+    finally:
+        warnings.formatwarning = before
+    print(f"lmdm_mini: {said}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

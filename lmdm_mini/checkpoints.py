@@ -24,6 +24,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lmdm_mini.files import written_whole
+
 HERE = Path(__file__).resolve().parent
 KINDS = {  # what a file can be, and what to call for it
     "model": "a model: load it with lmdm_mini.load()",
@@ -33,6 +35,14 @@ KINDS = {  # what a file can be, and what to call for it
     "reference": "what real music scores: load it with lmdm_mini.evaluation.load_reference()",
     "latents": "a set of latents: read it with lmdm_mini.latents.read_packed()",
     "run": "the state of an unfinished training: go on with the command that began it",
+}
+
+
+MAKE = {  # the command that makes one
+    "codec": "train codec",
+    "quantiser": "train rvq",
+    "judge": "train clap",
+    "reference": "evaluate reference",
 }
 
 
@@ -59,30 +69,19 @@ def how_to_restore() -> str:
     return "Copy the folder data from a fresh download of the project, or set LMDM_MINI_DATA to one."
 
 
+def cache_folder() -> Path:
+    """Where things are kept between runs that can be made anew at any time: of this user, outside the project."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lmdm_mini"
+
+
 # -- writing -------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def written_whole(path) -> Iterator[Path]:
-    """A path to write to instead of `path`; what was written there is moved to `path` at the end, or deleted
-    if that failed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    except SafetensorError as error:  # of a full disk: not an OSError there
-        raise OSError(f"{path} could not be written ({error}). Is the disk full?") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write(path, tensors: dict[str, Tensor], kind: str, **about) -> None:
     """Writes tensors as they are, with their kind and what `about` says, in JSON unless it is a string.
     Raises OSError."""
     strings = {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
-    with written_whole(path) as part:
+    with written_whole(path, (SafetensorError,)) as part:  # of a full disk: not an OSError there
         save_file(
             {name: x.detach().cpu().contiguous() for name, x in tensors.items()},
             str(part),
@@ -105,9 +104,8 @@ def fingerprint(parts: Iterable[str | Tensor], digits: int = 16) -> str:
         if isinstance(part, str):
             digest.update(part.encode())
         else:
-            same = (
-                part.detach().cpu().half().contiguous() + 0.0
-            )  # -0 and 0 are one number but two bit patterns
+            # -0 and 0 are one number but two bit patterns
+            same = part.detach().cpu().half().contiguous() + 0.0
             digest.update(same.numpy().tobytes())
     return digest.hexdigest()[:digits]
 
@@ -151,7 +149,9 @@ def read(path, kind: str, name: str | None = None) -> tuple[Path, dict[str, Tens
     path = Path(path) if path is not None else CHECKPOINTS / f"{name}.safetensors"
     if not path.is_file():
         there = "is a folder" if path.is_dir() else "is not there"
-        raise FileNotFoundError(f"{path} {there}: a {kind} is expected. {how_to_restore()}")
+        make = f" `python -m lmdm_mini {MAKE[kind]}` makes one." if kind in MAKE else ""
+        restore = f" {how_to_restore()}" if path.is_relative_to(DATA) else ""
+        raise FileNotFoundError(f"{path} {there}: a {kind} is expected.{restore}{make}")
     with explained(path, kind), safe_open(str(path), framework="pt") as file:
         about = file.metadata() or {}
         tensors = {key: file.get_tensor(key) for key in file.keys()}

@@ -6,30 +6,50 @@ The diffusion models and the discrete rival have one surface. What is theirs alo
 Notebook: 00_start_here uses it.
 """
 
+import re
+import warnings
+
 import torch
 from torch import Tensor
 
+from lmdm_mini.audio import SAMPLE_RATE, to_stereo
+from lmdm_mini.checkpoints import list_models
+from lmdm_mini.checks import SEEDS, guidance, real_number, temperature, whole_number
+from lmdm_mini.codec.codec import ENCODER_AHEAD, FRAME_SAMPLES
 from lmdm_mini.conditioning.prompt import Prompt
 from lmdm_mini.diffusion.dit import DiT, load_dit
-from lmdm_mini.diffusion.stream import Stream, stream_dit
+from lmdm_mini.diffusion.stream import stream_dit
 from lmdm_mini.discrete.lmm import LMM, load_lmm, start_from
 from lmdm_mini.discrete.stream import stream_lmm
-from lmdm_mini.streaming import take
+from lmdm_mini.modes import in_float32
+from lmdm_mini.streaming import Stream, take
 
 Model = DiT | LMM
 
 
+@in_float32()
 def load(name: str = "bidirectional", path=None) -> Model:
     """A trained model by its name (see :func:`lmdm_mini.list_models`), in evaluation mode, with its codec as
     `model.codec`.
 
     path: other weights than the shipped ones, of a model of this name.
-    Raises ValueError for an unknown name, a damaged file, or weights made for latents of another codec or
-    codes of another quantiser.
+    Raises TypeError for what is no name, ValueError for an unknown name, a damaged file, or weights made for
+    latents of another codec or codes of another quantiser.
     """
+    if not isinstance(name, str):
+        raise TypeError(
+            f"load() takes the name of a model, such as 'bidirectional', not {type(name).__name__}. "
+            "Weights in a file: load(name, path=...)."
+        )
+    if not re.fullmatch(r"[\w+.-]{1,100}", name):
+        there = ", ".join(row["name"] for row in list_models())
+        raise ValueError(
+            f"there is no model {name[:60]!r}. There are: {there}. Weights in a file: load(name, path=...)."
+        )
     return load_lmm(path) if name == "lmm" else load_dit(name, path)
 
 
+@in_float32()
 def stream(
     model: Model,
     prompt: Prompt = "",
@@ -37,7 +57,7 @@ def stream(
     cfg_scale: float = 2.0,
     seed: int = 0,
     context: Tensor | None = None,
-    context_latents: int = 192,
+    context_latents: int | None = None,
     **settings,
 ) -> Stream:
     """Music without end, block after block.
@@ -48,23 +68,48 @@ def stream(
     model hears. settings: of a diffusion model `steps` (denoising steps a block, 16), `sampler` ("euler" or
     "pingpong") and `outpainting` ("mask" or "replace"), see :func:`lmdm_mini.diffusion.stream.stream_dit`; of
     the discrete one `temperature` (1.1) and `top_k` (40), see :func:`lmdm_mini.discrete.stream.stream_lmm`.
-    Same seed and settings, same music. Raises ValueError for what cannot be played, TypeError for a setting
-    the model does not have.
+    Same seed and settings, same music. Whole numbers may be of any type. Raises ValueError for what cannot be
+    played, TypeError for a setting the model does not have.
 
     The first block is up to 256 samples shorter than the rest when nothing precedes it: the codec's
     look-ahead.
     """
-    begin = stream_lmm if isinstance(model, LMM) else stream_dit
+    plain = getattr(model, "_orig_mod", model)  # of torch.compile
+    if not isinstance(plain, Model):
+        raise TypeError(f"a model is needed, as load() gives it, not {type(model).__name__}.")
+    for name, least in (("steps", 1), ("top_k", 1)):
+        if name in settings:
+            settings[name] = whole_number(settings[name], name, least)
+    if "temperature" in settings:
+        settings["temperature"] = temperature(settings["temperature"])
+    if context is not None:
+        context = to_stereo(context)
+        _warn_if_too_short(plain, context, context_latents)
+    size = None if context_latents is None else whole_number(context_latents, "context_latents", 0)
+    begin = stream_lmm if isinstance(plain, LMM) else stream_dit
     return begin(
-        model,
+        plain,
         prompt,
-        block_latents,
-        cfg_scale=cfg_scale,
-        seed=seed,
+        whole_number(block_latents, "block_latents", 1),
+        cfg_scale=guidance(cfg_scale),
+        seed=whole_number(seed, "seed", *SEEDS),
         context=context,
-        context_latents=context_latents,
+        context_latents=size,
         **settings,
     )
+
+
+def _warn_if_too_short(model: Model, context: Tensor, context_latents: int | None) -> None:
+    """Warns of a context (2, N) that is too short to count: live variants keep whole granules."""
+    if isinstance(model, LMM) or not model.variant.caches or context_latents == 0:
+        return
+    needed = model.config.granule * FRAME_SAMPLES + ENCODER_AHEAD
+    if context.shape[-1] < needed:
+        warnings.warn(
+            f"the context lasts {context.shape[-1] / SAMPLE_RATE:.2f} s, but {model.config.variant} hears "
+            f"from {needed / SAMPLE_RATE:.2f} s on: it begins without one",
+            stacklevel=4,
+        )
 
 
 def sampling(model: Model, steps: int = 16, temperature: float = 1.1, top_k: int = 40) -> dict:
@@ -98,5 +143,9 @@ def generate(
     model: Model, prompt: Prompt = "", seconds: float = 20.0, keep: bool = False, **settings
 ) -> Tensor:
     """`seconds` of music, (2, N) float32 at 44.1 kHz; settings as :func:`stream`. With `context`, what comes
-    after it; with `keep`, the context as the codec renders it comes first."""
+    after it; with `keep`, the context as the codec renders it comes first. Raises ValueError and TypeError as
+    :func:`stream` does, and for a length that is none."""
+    seconds = real_number(seconds, "seconds")
+    if keep and settings.get("context") is None:
+        raise ValueError("keep=True keeps the context: give one, or leave keep out.")
     return take(stream(model, prompt, **settings), seconds, keep)

@@ -1,27 +1,28 @@
-"""Block after block: the model goes on from what it has just played. One interface for every variant.
+"""Block after block: what all streams have in common, whatever kind of model plays.
 
-The newest latent frames are the context, the next `block_latents` frames are denoised, decoded, and the
-window slides.
-
-- `bidirectional` outpaints: context and target run through the network together, in every step. There are two
-  ways to tell it what is known: `mask` (context frames stand there clean and marked, which the base has
-  learnt) and `replace` (they are noised to the level of the step, so they change in every step, which any
-  diffusion model can do).
-- `enc_dec` and `block_causal` keep what they thought of the context (`kv_cache.py`) and run only the target.
+A stream makes latents of the next block, decodes them, and they become context. How they are made is the model's
+affair: see `diffusion/stream.py` and `discrete/stream.py`. Here are the clock, the context, the sound, and the time
+that each part takes.
 
 Notebook: 03_outpainting, 05_kv_caching. Paper: section 3.2.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from lmdm_mini.audio import SAMPLE_RATE
+from lmdm_mini.audio import SAMPLE_RATE, to_stereo
+from lmdm_mini.codec.codec import ENCODER_AHEAD, FRAME_SAMPLES, LATENT_CHANNELS, LATENT_RATE, check_latents
 from lmdm_mini.conditioning.clock import frames_to_beats
-from lmdm_mini.conditioning.text import Text, no_text, stack_texts
+from lmdm_mini.conditioning.text import Text, encode_text, no_text, stack_texts
+from lmdm_mini.modes import in_float32, playing
+from lmdm_mini.musical import beat_phase
 
 
 @dataclass
@@ -31,9 +32,39 @@ class Block:
     audio: Tensor  # (2, n) float32, ready to play; blocks join without a cross-fade
     latents: Tensor  # (64, block_latents)
     seconds_to_make: float  # wall time in all
-    seconds_of: dict[str, float] = field(
-        default_factory=dict
-    )  # of that: "context" (what is kept of it), "network" (denoising), "codec"
+    # of that: "context" (what is kept of it), "network" (the model's passes for the block), "codec"
+    seconds_of: dict[str, float] = field(default_factory=dict)
+
+
+class PartTimes:
+    """How long the parts of one block take. `clock`: a function that gives seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter):
+        self.clock, self.begun = clock, clock()
+        self.seconds_of = {"context": 0.0, "network": 0.0, "codec": 0.0}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Adds the time inside to a part."""
+        start = self.clock()
+        yield
+        self.seconds_of[name] = self.seconds_of.get(name, 0.0) + self.clock() - start
+
+    def timed(self, name: str, function: Callable) -> Callable:
+        """The function, whose calls add to a part."""
+
+        def call(*args, **kwargs):
+            with self.part(name):
+                return function(*args, **kwargs)
+
+        return call
+
+    def block(self, audio: Tensor, latents: Tensor) -> Block:
+        """The block that was made, (2, n) and (1, 64, T), as plain tensors that may be changed."""
+        return Block(audio.clone(), latents[0].clone(), self.clock() - self.begun, self.seconds_of)
+
+
+# -- guidance and clock ----------------------------------------------------------------------------------
 
 
 def is_guided(text: Text, cfg_scale: float) -> bool:
@@ -43,12 +74,12 @@ def is_guided(text: Text, cfg_scale: float) -> bool:
 
 def with_no_text(text: Text) -> Text:
     """The batch of both branches: with the prompts, and without."""
-    return stack_texts([text, no_text(len(text.bpm))])
+    return stack_texts([text, no_text(len(text.bpm), text.bpm.device)])
 
 
-def guide(velocities: Tensor, cfg_scale: float) -> Tensor:
-    """Classifier-free guidance: velocities of both branches (2 B, 64, T) -> (B, 64, T)."""
-    with_text, without = velocities.chunk(2)
+def guide(outputs: Tensor, cfg_scale: float) -> Tensor:
+    """Classifier-free guidance: velocities (or logits) of both branches, (2 B, ...), to (B, ...)."""
+    with_text, without = outputs.chunk(2)
     return without + cfg_scale * (with_text - without)
 
 
@@ -62,34 +93,213 @@ def guided(
 
 
 def beats_from(beat: float, bpm: Tensor, count: int, before: int = 0) -> Tensor:
-    """Where `before` frames and the `count` after them are in beats, at tempi bpm (B,), if the latter begin
-    at `beat`: (B, T). Only the place within the clock's longest period, four beats, matters."""
-    return beat % 4 + frames_to_beats(torch.arange(-before, count), bpm[:, None])
+    """Positions in beats of `before` frames and the `count` after them, at tempi bpm (B,), if the latter begin at `beat`: (B, T).
+    Only the place within the clock's longest period, four beats, matters."""
+    frames = torch.arange(-before, count, device=bpm.device)
+    return beat % 4 + frames_to_beats(frames, bpm[:, None])
 
 
-class Stopwatch:
-    """Adds up the seconds that a function takes which was wrapped in it."""
-
-    def __init__(self, clock: Callable[[], float] = time.perf_counter):
-        self.clock, self.seconds = clock, 0.0
-
-    def __call__(self, function: Callable) -> Callable:
-        def timed(*args, **kwargs):
-            start = self.clock()
-            result = function(*args, **kwargs)
-            self.seconds += self.clock() - start
-            return result
-
-        return timed
+# -- the stream ------------------------------------------------------------------------------------------
 
 
-def take(playing, seconds: float, keep: bool = False) -> Tensor:
-    """The next `seconds` of a stream, (2, N); with `keep`, the context as the codec renders it comes first.
-    Raises ValueError for a length that is none."""
+class Stream:
+    """An endless iterator of :class:`Block`; `set()` changes what the next block is made with.
+
+    A kind of model gives `settings` (the names that `set` takes), `check` and `make`.
+
+    context: latents (1, 64, n), the newest frames, as many as the model's window. heard: the context that a stream went
+    on from as the codec renders it, (2, N). beat: where the clock is when the next block begins, in beats.
+    """
+
+    settings: tuple[str, ...] = ()
+    granule = 1  # a context is cut to a multiple of so many latent frames
+    block_latents: int
+
+    def __init__(self, model, seed: int, context_latents: int):
+        self.model, self.codec, self.context_latents = model, model.codec, context_latents
+        weights = next(model.parameters())
+        if weights.dtype != torch.float32:
+            raise ValueError(
+                f"the model's weights are {weights.dtype}; it plays in float32: call model.float() first."
+            )
+        self.device, self.codec_device = weights.device, next(model.codec.parameters()).device
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.decoder = self.codec.stream_decoder()
+        self.text, self.beat, self.played = no_text(1, self.device), 0.0, 0  # played: latent frames so far
+        self.context, self.heard = torch.zeros(1, LATENT_CHANNELS, 0, device=self.device), torch.zeros(2, 0)
+
+    # -- what a kind of model decides ------------------------------------------------------------
+
+    def check(self, changes: dict) -> dict:
+        """The changes as they will be set. Raises ValueError or TypeError for values that cannot be played."""
+        raise NotImplementedError
+
+    def make(self, times: PartTimes) -> Tensor:
+        """Latents of the next block, (1, 64, block_latents)."""
+        raise NotImplementedError
+
+    def context_changed(self) -> None:
+        """The context is another one now, as a whole."""
+
+    def context_grew(self, latents: Tensor) -> None:
+        """`latents` (1, 64, n) were added at the end of the context."""
+
+    # -- settings ------------------------------------------------------------------------------------
+
+    @in_float32()
+    def set(self, **changes) -> None:
+        """Changes settings from the next block on. Raises ValueError for unknown names or values that cannot be played,
+        TypeError for what is no prompt; then nothing has changed."""
+        unknown = set(changes) - set(self.settings)
+        if unknown:
+            names = ", ".join(self.settings)
+            raise ValueError(f"a stream has no setting {sorted(unknown)[0]!r}; there are: {names}.")
+        changes = self.check(changes)
+        text = encode_text([changes["prompt"]]).map(self._here) if "prompt" in changes else self.text
+        for name, value in changes.items():
+            setattr(self, name, value)
+        self.text = text
+
+    def _here(self, x: Tensor) -> Tensor:
+        return x.to(self.device)
+
+    @property
+    def bpm(self) -> float:
+        """The tempo of the clock in beats per minute; 0: there is none."""
+        return float(self.text.bpm)
+
+    def set_clock(self, bpm: float | None = None, beat: float | None = None) -> None:
+        """Another tempo for the clock than the prompt's (0: none), or another place in the beat, from the next block on."""
+        if bpm is not None:
+            self.text = replace(self.text, bpm=torch.full_like(self.text.bpm, bpm))
+        if beat is not None:
+            self.beat = beat
+
+    def reseed(self, seed: int) -> None:
+        """Begins another series of random numbers."""
+        self.generator.manual_seed(seed)
+
+    # -- context -------------------------------------------------------------------------------------
+
+    def start_from(self, context: Tensor | None) -> None:
+        """Goes on from a recording (2, N) at 44.1 kHz; None: from nothing."""
+        self.set_context(self.context if context is None else self._encode(to_stereo(context)))
+
+    def _encode(self, audio: Tensor) -> Tensor:
+        """Latents of a recording (2, N) up to its last whole frame: the encoder looks ahead, and silence after the end would
+        be part of later ones. Of a long recording the end: what the model attends to, and a second to warm up."""
+        heard = self.context_latents * FRAME_SAMPLES + SAMPLE_RATE
+        if audio.shape[-1] > heard + SAMPLE_RATE:
+            warnings.warn(
+                f"the context lasts {audio.shape[-1] / SAMPLE_RATE:.1f} s; only its last {heard / SAMPLE_RATE:.1f} s are used",
+                stacklevel=6,
+            )
+            audio = audio[:, -heard:]
+        frames = (audio.shape[-1] - ENCODER_AHEAD) // FRAME_SAMPLES
+        if frames < 1:
+            return self.codec.encode(audio[None])
+        return self.codec.encode(audio[None, :, (audio.shape[-1] - ENCODER_AHEAD) % FRAME_SAMPLES :])[
+            ..., :frames
+        ]
+
+    @in_float32()
+    def set_context(self, latents: Tensor) -> None:
+        """Goes on from latents (1, 64, n) instead of what was played; the decoder, too, as if it had just played them. Raises
+        ValueError for other shapes or NaN."""
+        check_latents(latents, least=0)
+        self.context = self._here(latents[..., latents.shape[-1] % self.granule :])
+        self.context_changed()
+        self.decoder.reset()
+        with playing():
+            self.heard = (
+                self.decoder(self.context.to(self.codec_device))[0].cpu()
+                if self.context.shape[-1]
+                else torch.zeros(2, 0)
+            )
+        if self.bpm > 0 and self.heard.shape[-1] > SAMPLE_RATE:  # a clock takes up the beat that is heard
+            self.set_clock(beat=beat_phase(self.heard, self.bpm))
+
+    def correct(self, latents: Tensor, back: int) -> None:
+        """The context from `back` frames ago on was really `latents` (1, 64, n), n at most `back`: what else was to be heard there
+        came late. What is kept of it is computed again with the next block.
+
+        Raises ValueError for more frames than there are, or frames so old that they cannot be taken back.
+        """
+        check_latents(latents)
+        size, count = self.context.shape[-1], latents.shape[-1]
+        if not count <= back <= size:
+            raise ValueError(
+                f"{count} frames from {back} frames ago cannot be corrected: the context has {size} frames."
+            )
+        begin = size - back
+        parts = [self.context[..., :begin], self._here(latents), self.context[..., begin + count :]]
+        context = torch.cat(parts, -1)
+        self.context_corrected(context, begin)
+        self.context = context
+
+    def context_corrected(self, context: Tensor, begin: int) -> None:
+        """`context` will take the place of the context; it differs from frame `begin` on. Raises ValueError if that is so long
+        ago that it cannot be taken back."""
+
+    def forget(self) -> None:
+        """Goes on without any context; the sound does not break off, and the clock runs on."""
+        self.context = self.context[..., :0]
+        self.context_changed()
+
+    def kept(self) -> list[Tensor]:
+        """What the model keeps of the context from block to block, beside the context itself."""
+        return []
+
+    @property
+    def unread(self) -> int:
+        """Frames at the end of the context that are not part of any memory yet: correcting them is free."""
+        return self.context.shape[-1]
+
+    # -- playing -------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Self:
+        return self
+
+    @torch.no_grad()
+    def __next__(self) -> Block:
+        times = PartTimes()
+        with playing(self.device.type):
+            latents = self.make(times)
+            audio = self._join(latents, times)
+        return times.block(audio, latents)
+
+    @torch.no_grad()
+    def play(self, latents: Tensor) -> Block:
+        """Latents (1, 64, n) as the next block, instead of new ones; for a live variant n is a multiple of the granule."""
+        times = PartTimes()
+        with playing(self.device.type):
+            self.catch_up(times)
+            audio = self._join(self._here(latents), times)
+        return times.block(audio, latents)
+
+    def catch_up(self, times: PartTimes) -> None:
+        """Takes the context into what the model keeps of it, as before a block."""
+
+    def _join(self, latents: Tensor, times: PartTimes) -> Tensor:
+        """The sound (2, n) of latents (1, 64, T) that go on where the last block ended; they become context."""
+        with times.part("codec"):
+            audio = self.decoder(latents.to(self.codec_device))[
+                0
+            ]  # refuses what is not finite, before it becomes context
+        self.context = torch.cat([self.context, latents], -1)[..., -self.model.config.window :]
+        self.context_grew(latents)
+        self.played += latents.shape[-1]
+        self.beat += latents.shape[-1] / LATENT_RATE * self.bpm / 60
+        return audio.cpu()
+
+
+def take(stream: Stream, seconds: float, keep: bool = False) -> Tensor:
+    """The next `seconds` of a stream, (2, N); with `keep`, the context as the codec renders it comes first. Raises ValueError for a
+    length that is none."""
     if not 1 / SAMPLE_RATE <= seconds < 24 * 3600:
         raise ValueError(f"seconds is {seconds}; it must be positive, and less than a day.")
     samples, pieces = int(seconds * SAMPLE_RATE), []
     while sum(piece.shape[-1] for piece in pieces) < samples:
-        pieces.append(next(playing).audio)
+        pieces.append(next(stream).audio)
     made = torch.cat(pieces, -1)[:, :samples]
-    return torch.cat([playing.heard, made], -1) if keep else made
+    return torch.cat([stream.heard, made], -1) if keep else made

@@ -1,10 +1,13 @@
-"""The transformer that diffusion and discrete models share: attention with rotary positions (RoPE), and one
-layer.
+"""The transformer that diffusion and discrete models share: attention with rotary positions (RoPE), one layer, one walk.
+
+Every path of every model goes through :func:`run_layers`: training on whole windows, filling a cache, and denoising with
+one. The paths differ in what they hand in: which keys and values a query attends to, and what frames take from the prompt.
 
 Notebook: 02_rectified_flow. Paper: section 3.1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +17,10 @@ from lmdm_mini.conditioning.text import TEXT_CHANNELS
 
 GRANULE = 12  # latent frames
 BLOCKS = (12, 24, 48)  # latent frames of a block: one live model plays them all
-WINDOW = 192  # latent frames of context that a frame hears in a layer
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+WINDOW = 192  # latent frames of context that a frame attends to in a layer
+Attend = Callable[
+    [Tensor, Tensor, Tensor], Tensor
+]  # queries, keys, values (B, H, T, head_width) to (B, H, T, head_width)
 
 
 def rope_table(positions: Tensor, head_width: int, base: float = 10000.0) -> Tensor:
@@ -57,8 +62,7 @@ class SelfAttention(nn.Module):
         self.project = nn.Linear(width, width)
 
     def forward(self, x: Tensor, table: Tensor, attend: Attend = F.scaled_dot_product_attention) -> Tensor:
-        """attend: takes queries, keys, values (B, H, T, head_width) and gives what the queries found, of the
-        same shape."""
+        """table: of :func:`rope_table`. attend: what the queries do with keys and values, see `Attend`."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # (B, T, 3, H, head_width)
         # queries and keys in one go: for a block of 12 frames, the number of operations is what costs time
         scale = torch.stack([self.query_norm.weight, self.key_norm.weight])[:, None]
@@ -68,8 +72,8 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention from frames (B, T, W) to text tokens (B, S, C), whose weights (B, S) are added to the logits.
-    A learned token is always there, so that a prompt without tokens has something to attend to."""
+    """Attention from frames (B, T, W) to text tokens (B, S, C), whose weights (B, S) are added to the logits. A learned
+    token is always there, so that a prompt without tokens has something to attend to."""
 
     def __init__(self, width: int, heads: int, channels: int):
         super().__init__()
@@ -80,9 +84,9 @@ class CrossAttention(nn.Module):
         self.query_norm, self.key_norm = nn.RMSNorm(width // heads), nn.RMSNorm(width // heads)
         self.project = nn.Linear(width, width)
 
-    def read(self, tokens: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys and values of a prompt (B, H, 1 + S, head_width), and its weights (B, 1, 1, 1 + S): what
-        :meth:`look` needs, the same in every denoising step."""
+    def keys_and_values(self, tokens: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys and values of a prompt, (B, H, 1 + S, head_width), and what is added to the logits, (B, 1, 1, 1 + S).
+        They are the same in every denoising step, so they are computed once."""
         tokens = torch.cat([self.nothing.expand(len(tokens), 1, -1), tokens], 1)  # (B, 1 + S, C)
         k, v = (
             y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.key_value(tokens).chunk(2, -1)
@@ -93,28 +97,29 @@ class CrossAttention(nn.Module):
             F.pad(log_weight, (1, 0))[:, None, None].to(v.dtype),
         )
 
-    def look(self, x: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-        """Frames (B, T, W) take from what :meth:`read` gave: (B, T, W)."""
+    def forward(self, x: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        """What frames (B, T, W) take from the prompt whose keys, values and bias are given: (B, T, W)."""
         q = norm(self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2), self.query_norm.weight).to(
             v.dtype
         )
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.project(y.transpose(1, 2).flatten(2))
 
-    def forward(self, x: Tensor, tokens: Tensor, log_weight: Tensor) -> Tensor:
-        return self.look(x, *self.read(tokens, log_weight))
+
+def hidden_width(width: int, expansion: float) -> int:
+    """Channels inside a feed-forward: `expansion` times the width, rounded down to a multiple of 32."""
+    return int(expansion * width) // 32 * 32
 
 
 class Layer(nn.Module):
-    """Self-attention, cross-attention to the prompt and a SwiGLU feed-forward; the first and the last
-    modulated by t.
+    """Self-attention, cross-attention to the prompt, and a SwiGLU feed-forward; first and last are modulated.
 
-    config: has width, heads and expansion. cross: without it, the layer cannot hear a prompt.
+    config: has width, heads and expansion. cross: whether there is a cross-attention.
     """
 
     def __init__(self, config, cross: bool = True):
         super().__init__()
-        width, hidden = config.width, int(config.expansion * config.width) // 32 * 32
+        width, hidden = config.width, hidden_width(config.width, config.expansion)
         self.attention = SelfAttention(width, config.heads)
         if cross:
             self.cross = CrossAttention(width, config.heads, TEXT_CHANNELS)
@@ -130,15 +135,44 @@ class Layer(nn.Module):
         modulation: Tensor,
         table: Tensor,
         attend: Attend,
-        read: Callable[[Tensor], Tensor] | None,
+        from_prompt: Callable[[Tensor], Tensor] | None,
     ) -> Tensor:
-        """x (B, T, W); modulation (B, 1 or T, 6 W); table: of :func:`rope_table`. read: what frames take from
-        the prompt, by cross-attention; None: there is no prompt."""
+        """x: (B, T, W). modulation: (B, 1 or T, 6 W). table: of :func:`rope_table`. from_prompt: what normalised frames
+        (B, T, W) take from the prompt, of the same shape; None: there is no prompt."""
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation + self.shift).chunk(6, -1)
         y = torch.addcmul(shift_a, F.layer_norm(x, x.shape[-1:]), 1 + scale_a)
         x = torch.addcmul(x, gate_a, self.attention(y, table, attend))
-        if read is not None:
-            x = x + read(self.cross_norm(x))
+        if from_prompt is not None:
+            x = x + from_prompt(self.cross_norm(x))
         y = torch.addcmul(shift_f, F.layer_norm(x, x.shape[-1:]), 1 + scale_f)
         gate, up = self.gate_up(y).chunk(2, -1)
         return torch.addcmul(x, gate_f, self.down(F.silu(gate) * up))
+
+
+def run_layers(
+    layers: Iterable[Layer],
+    x: Tensor,
+    modulation: Tensor,
+    table: Tensor,
+    *,
+    attend: Callable[[int, Tensor, Tensor, Tensor], Tensor],
+    from_prompt: Callable[[int, Tensor], Tensor] | None = None,
+    stop: int | None = None,
+) -> Tensor:
+    """Frames x (B, T, W) through the layers, one after another: (B, T, W). The one walk that all paths share.
+
+    modulation, table: as :meth:`Layer.forward`. attend, from_prompt: likewise, with the number of the layer first. stop:
+    so many layers only; None: all.
+    """
+    for i, layer in enumerate(layers):
+        if i == stop:
+            break
+        prompt = None if from_prompt is None else partial(from_prompt, i)
+        x = layer(x, modulation, table, partial(attend, i), prompt)
+    return x
+
+
+def attend_with(mask: Tensor | None) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
+    """For :func:`run_layers`: each query attends to the frames beside it where `mask`, (T, T) or (B, 1, T, T), is True.
+    None: to all of them."""
+    return lambda layer, q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -5,12 +5,13 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
+import soundfile
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -24,6 +25,20 @@ FLAGS = [
     "--disable-gpu",
     "--use-fake-device-for-media-stream",
 ]
+JAM = ".lmdm-jam"  # the element of a JamSession
+CLIPS = Path(__file__).parent.parent / "data" / "clips"
+BUSY = """
+import time, torch
+import matplotlib.pyplot as plt
+end = time.monotonic() + {seconds}
+while time.monotonic() < end:
+    for _ in range(3):
+        sum(i * i for i in range(200_000))          # a Python loop
+        x = torch.randn(400, 400); x = x @ x        # work for torch
+    time.sleep(0.2)
+    fig, ax = plt.subplots(); ax.plot(x[0].numpy()); fig.canvas.draw(); plt.close(fig)
+print("done")
+"""
 
 
 @contextlib.contextmanager
@@ -31,9 +46,6 @@ def jupyter_lab(folder, app=("jupyter", "lab"), environment=None, theme="Jupyter
     """A server in `folder`; yields its address. app: the module that is run, with its first arguments;
     environment: for it alone."""
     assert CHROMIUM, "no Chromium is installed: apt-get install chromium"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     settings = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
     settings |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "IPYTHONDIR": str(folder / "ipython")}
     settings |= {"JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"), "OMP_NUM_THREADS": "1"}
@@ -51,8 +63,7 @@ def jupyter_lab(folder, app=("jupyter", "lab"), environment=None, theme="Jupyter
                 *app,
                 "--no-browser",
                 "--ip=127.0.0.1",
-                f"--port={port}",
-                "--ServerApp.port_retries=0",
+                "--ServerApp.port_retries=200",  # it chooses a port that is free, and says which
                 "--IdentityProvider.token=",
                 f"--ServerApp.root_dir={folder}",
                 "--allow-root",
@@ -63,11 +74,12 @@ def jupyter_lab(folder, app=("jupyter", "lab"), environment=None, theme="Jupyter
             stderr=log,
             cwd=folder,
         )
+    port = None
     try:
-        _wait_until_up(server, port, folder / "server.log")
+        port = _wait_until_up(server, folder)
         yield f"http://127.0.0.1:{port}"
     finally:
-        for kernel in _request(port, "GET", "/api/kernels") or []:
+        for kernel in (port and _request(port, "GET", "/api/kernels")) or []:
             _request(port, "DELETE", f"/api/kernels/{kernel['id']}")
         server.terminate()
         try:
@@ -84,13 +96,16 @@ def _request(port, method, path):
     return json.loads(body) if body else None
 
 
-def _wait_until_up(server, port, log, seconds=120):
-    end = time.monotonic() + seconds
+def _wait_until_up(server, folder, seconds=240):
+    """The port of the server, once it answers."""
+    end, log = time.monotonic() + seconds, folder / "server.log"
     while time.monotonic() < end:
         assert server.poll() is None, f"JupyterLab ended:\n{log.read_text()}"
-        with contextlib.suppress(OSError):
-            _request(port, "GET", "/api/status")
-            return
+        for page in (folder / "jupyter_runtime_dir").glob("jpserver-*.json"):
+            with contextlib.suppress(OSError, json.JSONDecodeError, KeyError):
+                port = json.loads(page.read_text())["port"]
+                _request(port, "GET", "/api/status")
+                return port
         time.sleep(0.2)
     raise AssertionError(f"JupyterLab did not answer in {seconds} s:\n{log.read_text()}")
 
@@ -154,3 +169,13 @@ def wait_for(page, selector, condition, seconds=20):
             return numbers(page, selector)
         page.wait_for_timeout(50)
     raise AssertionError(f"waited {seconds} s in vain; the widget says {numbers(page, selector)}")
+
+
+def microphone(folder, clip="funk-1.flac"):
+    """Flags for a fake microphone that plays a clip, and is allowed."""
+    sound, rate = soundfile.read(CLIPS / clip)
+    soundfile.write(folder / "microphone.wav", sound, rate, "PCM_16")
+    return [
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-audio-capture={folder / 'microphone.wav'}",
+    ]

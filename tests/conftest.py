@@ -27,3 +27,32 @@ def same_random_numbers():
     import torch
 
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def learner():
+    """A small quantiser that learns."""
+    import torch
+    from small import latents_of
+
+    from lmdm_mini.discrete.rvq import RVQConfig
+    from lmdm_mini.discrete.train_rvq import RVQLearner
+
+    torch.manual_seed(0)
+    learner = RVQLearner(RVQConfig(n_q=4, codebook_size=32))
+    learner.init_from(latents_of()[0].T)
+    return learner.eval()
+
+
+@pytest.fixture(scope="module")
+def quantiser(learner):
+    """Its codebooks."""
+    return learner.rvq()
+
+
+@pytest.fixture
+def reference():
+    """What made-up music scores."""
+    from small import make_reference
+
+    return make_reference()

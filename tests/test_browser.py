@@ -21,7 +21,8 @@ def music(block_seconds=0.5, chord=(220, 277.18, 329.63, 440)):
         began = time.perf_counter()
         t = (np.arange(n) + block * n) / RATE
         beat = np.exp(-6 * (t % 0.5))
-        left = sum(np.sin(2 * np.pi * f * t * (1 + (block // 4 % 3) / 8)) / (k + 1) for k, f in enumerate(chord))
+        bend = 1 + (block // 4 % 3) / 8
+        left = sum(np.sin(2 * np.pi * f * t * bend) / (k + 1) for k, f in enumerate(chord))
         hat = np.random.default_rng(block).normal(size=n) * np.exp(-40 * (t % 0.25))
         audio = (0.2 * np.stack([left * beat, left[::-1] * beat]) + 0.05 * hat).astype(np.float32)
         time.sleep(block_seconds * (0.25 + 0.2 * np.sin(block)))
@@ -67,3 +68,32 @@ def test_plays_while_a_cell_is_running_and_stops(page):
         page, STRIP, lambda strip: strip["state"] == "playing" and 0.5 < float(strip["playedSeconds"]) < 3
     )
     assert again["underruns"] == "0"
+
+
+# A browser that finds no loudspeaker: its sound stays suspended, without an error, until
+# `letItPlay` is called.
+SILENT = """() => {
+  const Real = window.AudioContext;
+  let allowed = false;
+  const waiting = [];
+  window.AudioContext = class extends Real {
+    constructor(options) { super(options); super.suspend(); }
+    get state() { return allowed ? super.state : "suspended"; }
+    resume() {
+      return allowed ? super.resume() : new Promise((done) => waiting.push(() => super.resume().then(done)));
+    }
+  };
+  window.letItPlay = () => { allowed = true; };
+  document.addEventListener("pointerdown", () => { if (allowed) waiting.splice(0).forEach((go) => go()); });
+}"""
+
+
+def test_a_browser_that_stays_silent_is_explained_and_a_click_goes_on(page):
+    page.evaluate(SILENT)
+    page.click("button.lmdm-start")
+    told = wait_for(page, STRIP, lambda strip: strip["asleep"] == "true")
+    assert "does not play sound yet: click here" in told["note"]
+    assert told["playedSeconds"] == "0.000" and page.text_content(".lmdm-note") == told["note"]
+    page.evaluate("() => window.letItPlay()")
+    page.click("canvas")
+    wait_for(page, STRIP, lambda strip: float(strip["playedSeconds"]) > 0.5 and strip["asleep"] == "false")

@@ -18,6 +18,7 @@ from lmdm_mini.evaluation.judges import (
     retrieval,
     train_clap,
 )
+from lmdm_mini.training import TrainSettings
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def corpus(tmp_path):
 
 
 def test_learns_to_tell_two_sounds_apart(corpus, tmp_path, capsys):
-    path = train_clap(tmp_path / "run", corpus, steps=40, batch=2, lr=2e-3)
+    path = train_clap(TrainSettings(tmp_path / "run", corpus, steps=40, batch=2, lr=2e-3))
     clap = load_clap(path)
     assert "recall_at_1" in capsys.readouterr().out and clap.facts["candidates"] == 2
     assert clap.facts["style_accuracy"] == clap.facts["recall_at_1"] == 1.0

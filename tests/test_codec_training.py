@@ -10,9 +10,9 @@ import torch
 from lmdm_mini.codec import Codec, CodecConfig, encoder_fingerprint, load_codec
 from lmdm_mini.codec.losses import pca_weight, sound_losses
 from lmdm_mini.codec.spectrum import FEATURE_SIZES, spectral_features, stft
-from lmdm_mini.codec.train import CodecLoss, crop_samples, train_codec
+from lmdm_mini.codec.train import CodecLoss, crop_samples, start_from_pca, train_codec
 from lmdm_mini.discrete.rvq import RVQ, RVQConfig
-from lmdm_mini.training import fast_dtype
+from lmdm_mini.training import TrainSettings, fast_dtype
 
 SMALL = CodecConfig(
     width=16,
@@ -55,40 +55,43 @@ def test_the_principal_components_are_a_start():
     with torch.no_grad():
         before = losses(audio, noise=0)
         spectrum = stft(audio)
-        codec.init_from_pca(spectral_features(spectrum.real, spectrum.imag), pca_weight())
+        start_from_pca(codec, spectral_features(spectrum.real, spectrum.imag), pca_weight())
         after = losses(audio, noise=0)
         z = codec.normalise(codec.encode_features(spectral_features(spectrum.real, spectrum.imag))[0])
     assert after["magnitude"] < 0.7 * before["magnitude"] and after["mel"] < 0.7 * before["mel"]
     assert 0.8 < z.std() < 1.2 and z.mean().abs() < 0.1  # whitened
 
 
+def train(music, name, steps, **more):
+    settings = TrainSettings(music / name, music, steps, batch=2, lr=6e-4, compiled=False)
+    return train_codec(settings, music / "recordings", frames=8, **more)
+
+
 def test_trains_and_then_only_the_decoder(music, monkeypatch):
-    monkeypatch.setattr("lmdm_mini.codec_training.Codec", lambda: Codec(SMALL))
-    arguments = dict(corpus=music, recordings=music / "recordings", batch=2, frames=8, compiled=False)
-    path = train_codec(music / "run", steps=3, **arguments)
+    monkeypatch.setattr("lmdm_mini.codec.train.Codec", lambda: Codec(SMALL))
+    path = train(music, "run", 3)
     first = load_codec(path)
     assert first.config == SMALL and first.fingerprint
-    again = train_codec(music / "run", steps=3, **arguments)  # done already: nothing changes
+    again = train(music, "run", 3)  # done already: nothing changes
     assert encoder_fingerprint(load_codec(again)) == first.fingerprint
-    second = load_codec(train_codec(music / "decoder", steps=2, start=path, **arguments))
+    second = load_codec(train(music, "decoder", 2, start=path))
     assert second.fingerprint == first.fingerprint
     assert not torch.equal(second.dec_head[3].weight, first.dec_head[3].weight)
 
 
 def test_the_decoder_learns_to_play_codes(music, monkeypatch):
-    monkeypatch.setattr("lmdm_mini.codec_training.Codec", lambda: Codec(SMALL))
-    arguments = dict(corpus=music, recordings=music / "recordings", batch=2, frames=8, compiled=False)
-    start = train_codec(music / "run", steps=1, **arguments)
+    monkeypatch.setattr("lmdm_mini.codec.train.Codec", lambda: Codec(SMALL))
+    start = train(music, "run", 1)
     rvq = RVQ(RVQConfig(n_q=2, codebook_size=4))
     rvq.codebooks.normal_(generator=torch.Generator().manual_seed(0))
-    with pytest.raises(ValueError, match="train rvq"):
-        train_codec(music / "decoder", steps=1, start=start, rvq=rvq, **arguments)
+    with pytest.raises(ValueError, match="belong together"):
+        train(music, "decoder", 1, start=start, quantiser=rvq)
     rvq.codec_fingerprint = load_codec(start).fingerprint
-    made = load_codec(train_codec(music / "decoder", steps=1, start=start, rvq=rvq, **arguments))
+    made = load_codec(train(music, "decoder", 1, start=start, quantiser=rvq))
     assert made.fingerprint == rvq.codec_fingerprint
     codec, audio = load_codec(start), noises(4, crop_samples(16))
     plain, coded = (
-        {name: loss.item() for name, loss in CodecLoss(codec, rvq=some)(audio, noise=0).items()}
+        {name: loss.item() for name, loss in CodecLoss(codec, quantiser=some)(audio, noise=0).items()}
         for some in (None, rvq)
     )
     assert coded["magnitude"] > plain["magnitude"]  # half of it was decoded from two of four entries
@@ -110,7 +113,7 @@ def test_the_sound_of_true_features_is_near_and_its_gradient_reaches_magnitudes_
 
 def test_without_music_it_says_what_to_build(tmp_path):
     with pytest.raises(ValueError, match="corpus build"):
-        train_codec(tmp_path, tmp_path, tmp_path, steps=1, compiled=False)
+        train_codec(TrainSettings(tmp_path, tmp_path, 1, 16, 6e-4, compiled=False), tmp_path)
 
 
 def test_the_fast_type_is_one_of_two():

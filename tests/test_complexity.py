@@ -7,47 +7,36 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_evaluate import PlainCodec
+from small import PlainCodec
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import lmdm_mini as lm
 from lmdm_mini.codec import load_codec
-from lmdm_mini.complexity import (
-    bench,
-    roofline,
-)
-from lmdm_mini.complexity import (
-    compare as bench_systems,
-)
-from lmdm_mini.complexity import (
-    counts as complexity,
-)
-from lmdm_mini.complexity import (
-    machines as systems,
-)
+from lmdm_mini.complexity import bench, counts, roofline, timing
+from lmdm_mini.complexity import compare as bench_systems
+from lmdm_mini.complexity import machines as systems
+from lmdm_mini.complexity.operations import OperationCounter
 from lmdm_mini.diffusion.dit import DiT, DiTConfig
 from lmdm_mini.diffusion.kv_cache import CachedTarget, prefill
 from lmdm_mini.discrete.cache import CachedBlock
 from lmdm_mini.discrete.lmm import LMM, LMMConfig, start_from
 from lmdm_mini.discrete.rvq import load_rvq
-from lmdm_mini.discrete.stream import stream_lmm
+from lmdm_mini.models import sampling
 from lmdm_mini.streaming import with_no_text
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    with complexity.threads(1):
+    with timing.threads(1):
         yield
 
 
 def test_rtf_and_time_to_first_audio():
-    assert complexity.rtf(5.0, 20.0) == 0.25
+    assert timing.rtf(5.0, 20.0) == 0.25
     for compute, audio in ((1.0, 0.0), (-1.0, 1.0), (float("nan"), 1.0)):
         with pytest.raises(ValueError):
-            complexity.rtf(compute, audio)
+            timing.rtf(compute, audio)
 
     def stream():
         time.sleep(0.05)
@@ -56,12 +45,12 @@ def test_rtf_and_time_to_first_audio():
         yield SimpleNamespace(audio=torch.zeros(2, 10))
         raise AssertionError("the first block was enough")
 
-    assert 0.1 <= complexity.time_to_first_audio(stream) < 0.5
+    assert 0.1 <= timing.time_to_first_audio(stream) < 0.5
     with pytest.raises(ValueError, match="before it gave any audio"):
-        complexity.time_to_first_audio([torch.zeros(2, 0)])
+        timing.time_to_first_audio([torch.zeros(2, 0)])
     calls = []
-    timing = complexity.timed(lambda: calls.append(1), warmup=2, repeats=5)
-    assert len(calls) == 7 and len(timing.runs) == 5 and timing.low <= timing.median <= timing.high
+    found = timing.timed(lambda: calls.append(1), warmup=2, repeats=5)
+    assert len(calls) == 7 and len(found.runs) == 5 and found.low <= found.median <= found.high
 
 
 # ---------------------------------------------------------------- counts
@@ -90,33 +79,6 @@ LATENTS = [
     *(DiTConfig(variant=variant) for variant in ("bidirectional", "enc_dec", "block_causal")),
     LMMConfig(),
 ]
-TABLES = {"embedding", "index_select", "index"}  # take some rows of a table, not all of it
-PRODUCTS = {"linear", "matmul", "scaled_dot_product_attention", "conv1d"}
-
-
-class Counter(TorchDispatchMode):
-    """Operations that compute something, and the numbers that those between products read and write."""
-
-    def __init__(self):
-        super().__init__()
-        self.operations, self.moved = 0, 0.0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        given, made = (
-            [x for x in tree_leaves(tree) if isinstance(x, torch.Tensor)] for tree in ((args, kwargs), out)
-        )
-        changes, kept = func._schema.is_mutable, {x.untyped_storage().data_ptr() for x in given}
-        if made and not changes and all(x.untyped_storage().data_ptr() in kept for x in made):
-            return out  # a view
-        name = func.overloadpacket.__name__
-        written = sum(x.numel() for x in made)
-        self.operations += 1
-        if name not in PRODUCTS:
-            self.moved += (
-                2 * written if name in TABLES else sum(x.numel() for x in given) + (0 if changes else written)
-            )
-        return out
 
 
 @lru_cache
@@ -134,13 +96,9 @@ def untrained(index, shipped):
 def playing_and_passes(model, context, block, steps, guided):
     """A stream whose context is full, and what the next block should cost."""
     settings = {"block_latents": block, "cfg_scale": 2.0 if guided else 1.0, "context_latents": context}
-    playing = (
-        stream_lmm(model, PROMPT, **settings)
-        if model.config.variant == "lmm"
-        else lm.stream(model, PROMPT, steps=steps, **settings)
-    )
+    playing = lm.stream(model, PROMPT, **sampling(model, steps), **settings)
     tokens = playing.text.tokens.shape[1] + 1
-    return bench.in_steady_state(playing, context), complexity.block_passes(
+    return bench.in_steady_state(playing, context), counts.block_passes(
         model.config, context, block, steps, tokens, guided
     )
 
@@ -173,8 +131,8 @@ def test_a_block_costs_what_is_counted(setting):
     for the numbers that are moved between them."""
     index, *rest = setting[:5]
     playing, passes = playing_and_passes(untrained(index, len(setting) == 6), *rest)
-    assert complexity.flops(passes) == pytest.approx(counted_flops(lambda: next(playing)), rel=1e-6)
-    with Counter() as counter:
+    assert counts.flops(passes) == pytest.approx(counted_flops(lambda: next(playing)), rel=1e-6)
+    with OperationCounter() as counter:
         next(playing)
     assert sum(p.times * p.operations for p in passes) == counter.operations
     assert sum(p.times * p.moved for p in passes) == pytest.approx(counter.moved, rel=0.15)
@@ -183,17 +141,17 @@ def test_a_block_costs_what_is_counted(setting):
 @pytest.mark.parametrize("index", range(4))
 def test_each_part_costs_what_is_counted(index):
     playing, passes = playing_and_passes(untrained(index, False), 48, 12, 1, True)
-    part = {p.part: complexity.flops([p]) for p in passes}
+    part = {p.part: counts.flops([p]) for p in passes}
     assert part["codec"] == counted_flops(lambda: playing.decoder(torch.randn(1, 64, 12)))
-    if playing.cache is not None:
+    if index in (1, 2):
         cost = counted_flops(
             lambda: prefill(playing.model, playing.cache, torch.randn(1, 64, 48 if index == 1 else 12))
         )
         assert part["context"] == cost and cost > 0
         text = playing.text
         target = CachedTarget(playing.model, playing.cache, 12, text)
-        unguided = complexity.block_passes(playing.model.config, 48, 12, 1, text.tokens.shape[1] + 1)[-2]
-        assert complexity.flops([unguided]) == counted_flops(
+        unguided = counts.block_passes(playing.model.config, 48, 12, 1, text.tokens.shape[1] + 1)[-2]
+        assert counts.flops([unguided]) == counted_flops(
             lambda: target(torch.randn(1, 64, 12), torch.ones(1))
         )
     if index == 3:
@@ -205,23 +163,23 @@ def test_each_part_costs_what_is_counted(index):
             ]
         ) - 2 * counted_flops(lambda: playing.model.encode(codes))
         both = with_no_text(playing.text)
-        block = CachedBlock(playing.model, playing.memory, codes, 12, both, torch.zeros(2, 12))
+        block = CachedBlock(playing.model, playing.memory, codes, 12, text=both, beats=torch.zeros(2, 12))
         cost = counted_flops(lambda: [block(lambda logits: logits[:1].argmax(-1)) for _ in range(12)])
         assert part["temporal"] + part["depth"] == pytest.approx(cost)
 
 
 def test_what_follows_from_the_passes():
     frames = {
-        variant: complexity.frame_forwards(variant, 192, 48, 8, True)
+        variant: counts.frame_forwards(variant, 192, 48, 8, True)
         for variant in ("bidirectional", "enc_dec", "block_causal")
     }
     assert frames == {"bidirectional": 16 * 240, "enc_dec": 192 + 16 * 48, "block_causal": 48 + 16 * 48}
-    passes = complexity.block_passes(DiTConfig(variant="enc_dec"), 192, 48, 8, 10, True)
-    discrete = complexity.block_passes(LMMConfig(), 192, 48, 8, 10, True)
-    assert complexity.sequential_steps(passes) == 1 + 8 and complexity.network_evaluations(passes) == 16
+    passes = counts.block_passes(DiTConfig(variant="enc_dec"), 192, 48, 8, 10, True)
+    discrete = counts.block_passes(LMMConfig(), 192, 48, 8, 10, True)
+    assert counts.sequential_steps(passes) == 1 + 8 and counts.network_evaluations(passes) == 16
     assert (
-        complexity.sequential_steps(discrete) == 1 + 48 + 48 * 12
-        and complexity.network_evaluations(discrete) == 2 * 48 * 12
+        counts.sequential_steps(discrete) == 1 + 48 + 48 * 12
+        and counts.network_evaluations(discrete) == 2 * 48 * 12
     )
     step = [p for p in passes if p.part == "denoising"]
     layers = DiT(DiTConfig(variant="enc_dec")).layers
@@ -231,19 +189,16 @@ def test_what_follows_from_the_passes():
         if isinstance(m, torch.nn.Linear) and not name.endswith("key_value")
     )
     ends = 2 * 64 * 224 + (256 + 224 + 6 * 224) * 224  # frames in and out, and the modulation
-    assert (
-        complexity.bytes_read(step, True) == 8 * 4 * (once + ends) == 2 * complexity.bytes_read(step, True, 2)
-    )
-    kept = (
-        2 * 6 * 224 * 2 * (192 + 48 + 48 + 10)
-    )  # keys and values, layers, width, branches: context, slack and target; words
-    assert complexity.bytes_read(step, False) == 8 * 4 * kept
+    assert counts.bytes_read(step, True) == 8 * 4 * (once + ends) == 2 * counts.bytes_read(step, True, 2)
+    # keys and values, layers, width, branches: context, slack and target; words
+    kept = 2 * 6 * 224 * 2 * (192 + 48 + 48 + 10)
+    assert counts.bytes_read(step, False) == 8 * 4 * kept
 
 
 @pytest.mark.parametrize("config", [*SMALL, *LATENTS], ids=lambda config: f"{config.variant}-{config.width}")
 def test_parameters_are_counted_without_any(config):
     model = (LMM if config.variant == "lmm" else DiT)(config)
-    assert complexity.parameter_count(config) == sum(p.numel() for p in model.parameters())
+    assert counts.parameter_count(config) == sum(p.numel() for p in model.parameters())
 
 
 # ---------------------------------------------------------------- predictions
@@ -252,21 +207,21 @@ UNIT = roofline.Machine("unit", ((1, 1e9), (4, 4e9)), ((1, 1e9),), 1e9, 1e9, 1e-
 
 
 def test_the_slower_of_arithmetic_and_reading_counts():
-    few, many = complexity.Product(1, 100, 100), complexity.Product(4, 100, 100)
+    few, many = counts.Product(1, 100, 100), counts.Product(4, 100, 100)
     assert roofline.product_seconds(few, UNIT) == pytest.approx(
         4e-5
     )  # 40 kB are read while 20 kFLOP are computed
     assert roofline.product_seconds(many, UNIT) == pytest.approx(4e-5)
-    assert roofline.product_seconds(complexity.Product(40, 100, 100), UNIT) == pytest.approx(80e4 / 4e9)
+    assert roofline.product_seconds(counts.Product(40, 100, 100), UNIT) == pytest.approx(80e4 / 4e9)
     assert (
         roofline.rate(UNIT.products, 2) == pytest.approx(2.5e9) and roofline.rate(UNIT.products, 0.5) == 1e9
     )
-    step = complexity.Pass("denoising", 3, 1, 1, (few,), 10, 250)
+    step = counts.Pass("denoising", 3, 1, 1, (few,), 10, 250)
     assert roofline.predict([step], UNIT) == {"denoising": pytest.approx(3 * (4e-5 + 1e-5 + 1e-6))}
 
 
 def test_predictions_follow_the_machine():
-    passes = complexity.block_passes(DiTConfig(variant="enc_dec"), 192, 48, 8, 10, True)
+    passes = counts.block_passes(DiTConfig(variant="enc_dec"), 192, 48, 8, 10, True)
     whole = sum(roofline.predict(passes, UNIT).values())
     for better in (
         {"overhead": 0.0},
@@ -330,7 +285,7 @@ def test_systems_side_by_side():
 
 def test_real_systems_have_their_size_and_their_order():
     for system in systems.REAL_SYSTEMS.values():
-        assert complexity.parameter_count(system.config) == pytest.approx(
+        assert counts.parameter_count(system.config) == pytest.approx(
             1e6 * system.million_parameters, rel=0.06
         )
     chip, phone = systems.MACHINES["data centre (H100)"], systems.MACHINES["phone (A17 Pro)"]
@@ -376,7 +331,7 @@ def test_frame_forwards_are_what_is_counted(capsys):
     model = lm.load("bidirectional")
     rows = bench.bench_stream(model, blocks=(12,), contexts=(24,), steps=(1, 2), repeats=2)
     assert [row["counted"] for row in rows] == [row["frame_forwards"] for row in rows] == [72, 144]
-    assert complexity.frame_forwards("bidirectional", 192, 48, 8) == 1920
+    assert counts.frame_forwards("bidirectional", 192, 48, 8) == 1920
     printed = capsys.readouterr().out
     assert "RTF" in printed and "TTFF" in printed
     for row in rows:

@@ -1,5 +1,7 @@
 """Prompts: tokens, mixtures, tempo, and what is refused."""
 
+import warnings
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,7 +15,10 @@ from lmdm_mini.conditioning import (
     parse_mixture,
     stack_texts,
 )
-from lmdm_mini.conditioning.prompt import clean_mixture, clean_prompt
+from lmdm_mini.conditioning.language import LANGUAGE_READOUT, fit_language_readout
+from lmdm_mini.conditioning.prompt import clean_mixture, clean_prompt, described_prompt, named_bpm
+from lmdm_mini.conditioning.text import embed_sentences
+from lmdm_mini.corpus.captions import HELD_OUT_WORDING
 
 
 def test_prompts_become_a_sentence_and_its_tokens():
@@ -114,3 +119,161 @@ def test_the_readout_in_its_file_is_what_the_words_give():
     assert torch.allclose(kept, fitted, atol=1e-3), (
         "captions have changed: run `python -m lmdm_mini.conditioning.text`"
     )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "funk:0,7 + choir:0,3",
+        "funk:70% + choir:30%",
+        "funk: 70 % + choir: 30 %",
+        "funk:0.7 + choir",
+        "funk:.7+choir:.3",
+        "70% funk + 30% choir",
+        "0.7 funk + 0.3 choir",
+        "0.7 * funk + 0.3 * choir",
+        "funk (70%) + choir (30%)",
+        "(funk:0.7) + (choir:0.3)",
+        "funk=0.7 + choir=0.3",
+        "funk:0.7, choir:0.3",
+        "70% funk, 30% choir",
+        "funk:0,7; choir:0,3",
+        "funk:0.7 and choir:0.3",
+        "funk：0.7＋choir：0.3",
+        "funk:0.7 + choir:0.3 +",
+        "funk:7 + choir:3",
+    ],
+)
+def test_a_mixture_is_seen_where_a_person_would_see_one(line):
+    parts, weights = zip(*clean_mixture(line))
+    assert parts == ("funk", "choir") and weights == pytest.approx((0.7, 0.3))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tempo: 3:4 + 6:8",
+        "4:4 + 3:4 waltz",
+        "2 guitars + 1 drum",
+        "bpm: 120 + funk",
+        "intro: 8, verse: 16",
+        "funk with 50% swing, 20% reverb",
+        "swing: 60%",
+        "R+B and soul",
+        "piano, 90 bpm + strings",
+    ],
+)
+def test_a_sentence_stays_a_sentence(line):
+    assert clean_mixture(line) == [(line, 1.0)]
+
+
+def test_tempo_and_words_of_a_part_stay_together():
+    assert parse_mixture("funk, 110 bpm:0.7 + R+B:.3") == [("funk, 110 bpm", 0.7), ("R+B", 0.3)]
+    assert named_bpm("funk, 110 bpm:0.3 + house, 124 bpm:0.7") == 124
+
+
+def test_weights_that_say_nothing_are_refused():
+    with pytest.raises(ValueError, match="all weights .* are 0"):
+        clean_mixture("funk:0 + choir:0")
+    with pytest.raises(ValueError, match="weight of 'funk' is -1"):
+        clean_mixture("funk:-1 + choir:2")
+    for weight in (None, "much"):
+        with pytest.raises(ValueError, match="weight of 'funk'"):
+            clean_mixture([("funk", weight)])
+    with pytest.raises(ValueError, match="no text, its character 2"):
+        clean_mixture("a\udcffb")
+
+
+@pytest.mark.parametrize(
+    "words, bpm",
+    [
+        ("120 beats/min", 120),
+        ("tempo is 128", 128),
+        ("at 96 BPM", 96),
+        ("120bpm", 120),
+        ("120 B.P.M.", 120),
+        ("92,5 bpm", 92.5),
+        ("tempo around 90", 90),
+        ("tempo should be 100", 100),
+        ("118-122 bpm", 120),
+        ("120 to 130 BPM", 125),
+        ("60 beats a min", 60),
+        ("BPM=100", 100),
+        ("♩ = 88", 88),
+        ("uptempo 80s funk", 0),
+        ("up-tempo 70's soul", 0),
+        ("tempo: 3:4", 0),
+        ("tempo 60%", 0),
+    ],
+)
+def test_a_tempo_in_usual_words_is_read(words, bpm):
+    assert parse_bpm(words) == bpm
+
+
+def test_what_was_understood_is_one_line():
+    told = described_prompt(clean_mixture("funk:70% + choir, 90 bpm"), 90.0)
+    assert told == "prompt: funk (70%) + choir, 90 bpm (30%); tempo: 90 beats a minute"
+    assert described_prompt([("funk", 1.0)], 106.0).endswith("106 beats a minute, which is usual for it")
+    assert described_prompt([], 0.0) == "no prompt: plays what comes, at any tempo"
+
+
+# ---------------------------------------------------------------- language
+
+OTHER = (  # none of these is among the sentences that the readout was fitted on
+    "ein langsames Lied mit Klavier und Geige",
+    "schnelle Musik zum Tanzen",
+    "une chanson lente avec piano et violon",
+    "musique rapide pour la fête",
+    "una canción lenta con piano y violín",
+    "música rápida para la fiesta",
+    "una melodia lenta con chitarra",
+    "uma melodia lenta com guitarra",
+    "慢速的钢琴和小提琴",
+    "ピアノとバイオリンのゆっくりした曲",
+    "медленная мелодия на гитаре",
+    "느린 피아노 음악",
+)
+ENGLISH = (
+    "a slow song with piano and violin",
+    "fast music to dance to",
+    "fuzz guitar and a stomping beat, 140 bpm",
+    "a nocturne in the style of Chopin",
+    "sparse trumpet over a double bass",
+    "Ethiopian jazz with organ",
+    "samba school drums",
+    "tuba and glockenspiel",
+    "an eerie waltz for a haunted carousel",
+    "wedding march",
+    "jungle breaks, 165 bpm",
+    "soft felt piano",
+    "a cappella barbershop quartet",
+    "bebop",
+    "dub",
+    "café music, nylon guitar",
+    "Björk-like vocals and strings",
+    "moody",
+    "90 bpm",
+    "E",
+)
+
+
+def test_another_language_is_noticed():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        encode_text([*OTHER, [("funk", 0.5), ("une chanson lente au piano", 0.5)]])
+    said = "\n".join(str(warning.message) for warning in caught)
+    found = [words for words in OTHER if repr(words) in said]
+    assert len(found) >= len(OTHER) - 2, set(OTHER) - set(found)
+    assert "prompts are English" in said and "'une chanson lente au piano'" in said and "'funk'" not in said
+
+
+def test_ordinary_english_is_not_warned_of():
+    wording = [words for some in HELD_OUT_WORDING.values() for words in some]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encode_text([*ENGLISH, *wording, ""])
+
+
+def test_the_language_readout_in_its_file_is_what_the_sentences_give():
+    kept, fitted = load_file(LANGUAGE_READOUT)["weight"], fit_language_readout(embed_sentences)
+    assert torch.allclose(kept, fitted, atol=1e-3), "run `python -m lmdm_mini.conditioning.text`"

@@ -8,9 +8,9 @@ import torch
 import lmdm_mini as lm
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec import FRAME_SAMPLES
-from lmdm_mini.diffusion.stream import Stream
 from lmdm_mini.live.engine import MARGIN, Engine, soft_limit
 from lmdm_mini.live.microphone import GAP_SECONDS, Microphone, get_ring, put_ring
+from lmdm_mini.streaming import Stream
 
 CLIP = Path(__file__).parent.parent / "data" / "clips" / "house-1.flac"
 FAST = {"steps": 2, "block_latents": 12, "cfg_scale": 1.0}
@@ -224,9 +224,9 @@ def slow(monkeypatch, clock: Clock, seconds: list[float]) -> None:
     """Each block takes the next of `seconds`, the last of them from then on."""
     join = Stream._join
 
-    def slowly(self, latents):
+    def slowly(self, latents, times):
         clock.now += seconds.pop(0) if len(seconds) > 1 else seconds[0]
-        return join(self, latents)
+        return join(self, latents, times)
 
     monkeypatch.setattr(Stream, "_join", slowly)
 

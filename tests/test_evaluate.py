@@ -6,12 +6,14 @@ import os
 import pytest
 import torch
 import torchaudio.functional as AF
+from small import PlainCodec
 
-from lmdm_mini.complexity import counts as complexity
+from lmdm_mini import complexity
 from lmdm_mini.discrete.rvq import RVQ, RVQConfig
 from lmdm_mini.evaluation import codec as evaluate
 from lmdm_mini.evaluation import metrics
 from lmdm_mini.evaluation import other_codecs as reference_codecs
+from lmdm_mini.evaluation.latent_health import look_ahead
 
 RATE = 44100
 LENGTH = int(2.2 * RATE)
@@ -136,34 +138,8 @@ def test_alignment_refuses_another_recording(music, noise):
         metrics.align(music, 0.1 * noise)
 
 
-class PlainCodec(torch.nn.Module):
-    """Stands in for the codec: 64 samples a channel are kept of every frame's 2,048, and the frame is
-    held."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = torch.nn.Parameter(torch.ones(3))
-
-    def encode(self, audio):
-        frames = -(-audio.shape[-1] // 2048)
-        audio = torch.nn.functional.pad(audio, (0, (frames + 1) * 2048 - audio.shape[-1]))
-        now = audio.unfold(-1, 2048, 2048)[..., :32]  # (B, 2, frames + 1, 32)
-        mixed = now[:, :, :-1] + 0.01 * now[:, :, 1:]  # looks ahead one frame
-        return mixed.permute(0, 1, 3, 2).reshape(audio.shape[0], 64, frames).clone()
-
-    def decode(self, latents):
-        held = latents.view(latents.shape[0], 2, 32, -1).transpose(2, 3)
-        return held.repeat_interleave(64, dim=-1).flatten(2)
-
-    def stream_encoder(self):
-        return self.encode
-
-    def stream_decoder(self):
-        return self.decode
-
-
 def test_look_ahead_is_measured():
-    assert evaluate.look_ahead(PlainCodec()) == {"encoder": 1.0, "decoder": 0.0}
+    assert look_ahead(PlainCodec()) == {"encoder": 1.0, "decoder": 0.0}
 
 
 def test_table_is_made_written_and_cached(music, tmp_path, monkeypatch):

@@ -5,14 +5,14 @@ import json
 import pytest
 import soundfile
 import torch
-from test_evaluate_rollouts import small  # noqa: F401
+from small import small
 
 from lmdm_mini.__main__ import main
 from lmdm_mini.evaluation import lab as labs
 from lmdm_mini.evaluation.judges import STYLES, Clap
 
 
-def test_points_of_small_models(reference, tmp_path, monkeypatch):  # noqa: F811
+def test_points_of_small_models(reference, tmp_path, monkeypatch):
     clap = Clap().eval().requires_grad_(False)
     monkeypatch.setattr(labs, "load_clap", lambda: clap)
     monkeypatch.setattr(labs, "load_reference", lambda *args: reference)

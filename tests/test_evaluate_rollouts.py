@@ -4,45 +4,12 @@ import json
 
 import pytest
 import torch
+from small import second_embeddings, small
 
-from lmdm_mini.codec import load_codec
-from lmdm_mini.diffusion.dit import DiT, DiTConfig
-from lmdm_mini.discrete.lmm import LMMConfig, start_from
-from lmdm_mini.discrete.rvq import load_rvq
 from lmdm_mini.evaluation import rollouts as rollouts
 from lmdm_mini.evaluation.judges import STYLES, Clap
-from lmdm_mini.evaluation.real_music import Reference
 from lmdm_mini.latents import LatentPiece
 from lmdm_mini.models import sampling
-
-
-def embeddings(count, shift=0.0):
-    generator = torch.Generator().manual_seed(count)
-    return {
-        name: shift + torch.randn(count, size, generator=generator)
-        for name, size in (("clap", 128), ("crepe", 64))
-    }
-
-
-def second_embeddings(clips, shift=0.0):
-    return {name: values.unflatten(0, (clips, 4)) for name, values in embeddings(4 * clips, shift).items()}
-
-
-@pytest.fixture
-def reference():
-    wanted = torch.arange(16) % len(STYLES)
-    return Reference(
-        embeddings(40),
-        second_embeddings(225),
-        second_embeddings(175),
-        {},
-        ["a prompt"] * 16,
-        wanted,
-        torch.eye(len(STYLES))[wanted].clamp_min(1e-4).log(),
-        torch.zeros(16),
-        {},
-        {},
-    )
 
 
 def test_roll_outs_begin_in_every_style_and_not_at_the_end():
@@ -63,29 +30,6 @@ def test_the_floor_is_lower_for_more_seconds_and_higher_for_other_music(referenc
     assert many < few and rollouts.floor(reference, 150, 1)["fd_crepe"] > many
     reference.real_seconds = second_embeddings(175, shift=1.0)
     assert rollouts.floor(reference, 150)["fd_crepe"] > many + 32
-
-
-def small(variant):
-    torch.manual_seed(0)
-    if variant == "lmm":
-        model = start_from(
-            load_rvq(),
-            LMMConfig(
-                n_q=2,
-                context_n_q=1,
-                width=48,
-                heads=2,
-                encoder_layers=1,
-                temporal_layers=1,
-                depth_width=32,
-                depth_heads=1,
-                depth_layers=1,
-            ),
-        )
-    else:
-        model = DiT(DiTConfig(width=48, depth=1, heads=2, variant=variant))
-    object.__setattr__(model, "codec", load_codec())
-    return model.eval().requires_grad_(False)
 
 
 @pytest.mark.parametrize("variant", ["bidirectional", "block_causal", "lmm"])

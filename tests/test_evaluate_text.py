@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file, save_file
-from test_evaluate_rollouts import small
+from small import small
 
 from lmdm_mini.codec import load_codec
 from lmdm_mini.evaluation import real_music as references

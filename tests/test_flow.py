@@ -1,18 +1,19 @@
 """Signs, shapes and samplers of the flow; the model's doors."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 import lmdm_mini as lm
 from lmdm_mini.checkpoints import save_model
-from lmdm_mini.conditioning import Text, no_text
-from lmdm_mini.conditioning.sketch import SKETCH_CHANNELS
+from lmdm_mini.conditioning import Conditions, Sketch, Text, no_text
 from lmdm_mini.diffusion.dit import DiT, DiTConfig, load_dit
 from lmdm_mini.diffusion.flow import euler, find_sampler, noised_sample, pingpong, schedule
 
 SMALL = DiTConfig(width=48, depth=2, heads=2, window=48)
+CONTROLLED = replace(SMALL, controls=("stem", "sketch", "strengths"))
 
 
 def test_a_noised_sample_lies_on_the_straight_path():
@@ -54,9 +55,9 @@ def test_unknown_sampler_names_those_there_are():
         find_sampler("heun")
 
 
-def model_and_text(seed=0):
+def model_and_text(seed=0, config=SMALL):
     torch.manual_seed(seed)
-    model = DiT(SMALL).eval()
+    model = DiT(config).eval()
     for p in model.parameters():  # nothing stays at its zero initialisation
         p.data += 0.05 * torch.randn_like(p)
     log_weight = torch.tensor([[0.0, 0.0, -math.inf], [0.0, 0.0, 0.0]])
@@ -93,34 +94,34 @@ def test_weights_and_tempo_change_what_is_played():
     assert torch.allclose(v[0], other[0], atol=1e-5) and not torch.allclose(v[1], other[1], atol=1e-4)
 
 
-def test_context_hears_sound_alone():
-    """In the first layer (deeper ones hear the target) no context frame depends on t, prompt, tempo or
-    sketch."""
-    model, text = model_and_text()
+def sketch_of(frames, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return Sketch(torch.randn(2, 88, frames, generator=generator), torch.ones(2, 2, frames))
+
+
+def test_context_depends_on_sound_alone():
+    """In the first layer (deeper ones attend to the target) no context frame depends on t, prompt, tempo or sketch."""
+    model, text = model_and_text(config=CONTROLLED)
     x, mask = torch.randn(2, 64, 20), torch.zeros(2, 20)
     mask[:, :12] = 1
-    sketch = torch.randn(2, SKETCH_CHANNELS + 1, 20)
 
     def modulated(t, text, sketch):
         seen = []
-        handle = model.layers[0].cross.register_forward_hook(lambda module, given, made: seen.append(made))
-        gate = model.layers[0].register_forward_hook(
-            lambda module, given, made: seen.extend([given[0], given[1], made])
-        )
-        model(x, t, text, mask, sketch=sketch)
-        handle.remove(), gate.remove()
-        return (
-            seen[1][:, :12],
-            seen[2][:, :12],
-            seen[3][:, 12:],
-        )  # input and modulation of the context, output of the target
 
-    first = modulated(torch.tensor([0.5, 0.9]), text, sketch)
-    second = modulated(torch.tensor([0.1, 0.2]), no_text(2), -sketch)
+        def note(module, given, made):
+            seen.append((given[0][:, :12], given[1][:, :12], made[:, 12:]))
+
+        handle = model.layers[0].register_forward_hook(note)
+        model(x, t, Conditions(text, sketch=sketch), mask)
+        handle.remove()
+        return seen[0]  # input and modulation of the context, output of the target
+
+    first = modulated(torch.tensor([0.5, 0.9]), text, sketch_of(20))
+    second = modulated(torch.tensor([0.1, 0.2]), no_text(2), sketch_of(20, seed=1))
     assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
     assert not torch.allclose(first[2], second[2], atol=1e-3)
-    target = (1 - mask)[..., None]
-    added = target * model.layers[0].cross(first[2].new_ones(2, 20, 48), text.tokens, text.log_weight)
+    target, kept = (1 - mask)[..., None], model.layers[0].cross.keys_and_values(text.tokens, text.log_weight)
+    added = target * model.layers[0].cross(first[2].new_ones(2, 20, 48), *kept)
     assert added[:, :12].abs().max() == 0 and added[:, 12:].abs().max() > 0
 
 
@@ -134,37 +135,55 @@ def test_a_clock_runs_where_a_tempo_is_given():
         torch.zeros(2, 20),
         torch.linspace(0, 2, 20)[None],
     )
-    plain, later, bar = (model(x, t, text, beats=b) for b in (beats, beats + 0.3, beats + 4))
+    plain, later, bar = (model(x, t, Conditions(text, b)) for b in (beats, beats + 0.3, beats + 4))
     assert torch.equal(plain[0], later[0]) and not torch.allclose(plain[1], later[1], atol=1e-3)
     assert torch.allclose(plain, bar, atol=1e-3)
     own = (torch.arange(20) + 0.5) / (44100 / 2048) * 120 / 60
-    assert torch.allclose(model(x, t, text)[1], model(x, t, text, beats=own[None])[1], atol=1e-5)
+    assert torch.allclose(model(x, t, text)[1], model(x, t, Conditions(text, own[None]))[1], atol=1e-5)
     mask[:, :12] = 1
-    states = [model(x, t, text, mask, beats=b, return_hidden=0)[:, :12] for b in (beats, beats + 0.3)]
+    states = [model(x, t, Conditions(text, b), mask, return_hidden=0)[:, :12] for b in (beats, beats + 0.3)]
     assert torch.equal(*states)
 
 
-def test_prompts_that_were_read_once_say_the_same():
+def test_prepared_conditions_give_the_same():
     model, text = model_and_text()
     x, t, mask = torch.randn(2, 64, 20), torch.tensor([0.3, 0.8]), torch.zeros(2, 20)
     mask[:, :12] = 1
     for given in (None, mask):
-        assert torch.allclose(model(x, t, text, given), model(x, t, model.read(text), given), atol=1e-6)
+        assert torch.allclose(
+            model(x, t, text, given), model(x, t, model.prepare(text, torch.arange(20)), given), atol=1e-6
+        )
     with pytest.raises(ValueError, match="layers"):
         model(x, t, text, return_hidden=9)
 
 
 def test_doors_start_closed_and_open():
     torch.manual_seed(0)
-    model, x, t = DiT(SMALL).eval(), torch.randn(1, 64, 20), torch.tensor([0.5])
+    model, x, t = DiT(CONTROLLED).eval(), torch.randn(2, 64, 20), torch.tensor([0.5, 0.8])
     torch.nn.init.normal_(model.frames_out.weight)
-    stem, sketch = torch.randn(1, 65, 20), torch.randn(1, SKETCH_CHANNELS + 1, 20)
-    v = model(x, t, no_text(1))
-    assert torch.equal(v, model(x, t, no_text(1), input_stem=stem, sketch=sketch))
-    for door in (model.input_in, model.sketch_in):
+    torch.nn.init.normal_(model.modulation_head.weight, std=0.1)
+    plain = Conditions(no_text(2))
+    sketched, stronger = (
+        replace(plain, sketch=sketch_of(20)),
+        replace(plain, strengths=torch.tensor([[2.0, 1.0]] * 2)),
+    )
+    v = model(x, t, plain)
+    for given in (sketched, stronger):
+        assert torch.equal(v, model(x, t, given))
+    for door in (model.sketch_in, model.strengths_in):
         torch.nn.init.normal_(door.weight)
-    assert not torch.allclose(v, model(x, t, no_text(1), input_stem=stem), atol=1e-3)
-    assert not torch.allclose(v, model(x, t, no_text(1), sketch=sketch), atol=1e-3)
+    for given in (sketched, stronger):
+        assert not torch.allclose(v, model(x, t, given), atol=1e-3)
+    absent = replace(plain, sketch=sketch_of(20).absent())
+    assert torch.equal(v, model(x, t, absent))
+
+
+def test_a_model_refuses_what_it_was_not_trained_with():
+    model, text = model_and_text()
+    with pytest.raises(ValueError, match="not trained with sketch"):
+        model(torch.randn(2, 64, 20), torch.rand(2), Conditions(text, sketch=sketch_of(20)))
+    with pytest.raises(ValueError, match="no control 'drums'"):
+        DiTConfig(controls=("drums",))
 
 
 def test_size_of_the_base():
@@ -174,7 +193,7 @@ def test_size_of_the_base():
 def test_checkpoints_of_another_codec_or_damaged_are_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     save_model(DiT(SMALL), path, "bidirectional", "another codec")
-    with pytest.raises(ValueError, match="latents mean different things"):
+    with pytest.raises(ValueError, match="mean other sounds"):
         lm.load("bidirectional", path)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match="damaged"):

@@ -6,8 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from browser import jupyter_lab, numbers, open_notebook, wait_for, write_notebook
-from test_jam_browser import BUSY, JAM, microphone
+from browser import BUSY, JAM, jupyter_lab, microphone, numbers, open_notebook, wait_for, write_notebook
 
 pytestmark = pytest.mark.slow
 CELL = "from lmdm_mini.live import JamSession\njam = JamSession(seed=1, steps=4)\njam"

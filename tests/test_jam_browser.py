@@ -7,35 +7,20 @@ from pathlib import Path
 
 import psutil
 import pytest
-import soundfile
-from browser import jupyter_lab, numbers, open_notebook, run_all, wait_for, write_notebook
+from browser import (
+    BUSY,
+    CLIPS,
+    JAM,
+    jupyter_lab,
+    microphone,
+    numbers,
+    open_notebook,
+    run_all,
+    wait_for,
+    write_notebook,
+)
 
-JAM = ".lmdm-jam"
 FUNK_BPM = 112  # of the clip that the microphone hears
-CLIPS = Path(__file__).parent.parent / "data" / "clips"
-
-BUSY = """
-import time, torch
-import matplotlib.pyplot as plt
-end = time.monotonic() + {seconds}
-while time.monotonic() < end:
-    for _ in range(3):
-        sum(i * i for i in range(200_000))          # a Python loop
-        x = torch.randn(400, 400); x = x @ x        # work for torch
-    time.sleep(0.2)
-    fig, ax = plt.subplots(); ax.plot(x[0].numpy()); fig.canvas.draw(); plt.close(fig)
-print("done")
-"""
-
-
-def microphone(folder, clip="funk-1.flac"):
-    """Flags for a fake microphone that plays a clip, and is allowed."""
-    sound, rate = soundfile.read(CLIPS / clip)
-    soundfile.write(folder / "microphone.wav", sound, rate, "PCM_16")
-    return [
-        "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-audio-capture={folder / 'microphone.wav'}",
-    ]
 
 
 def engines():
@@ -181,7 +166,8 @@ def test_without_a_microphone_and_with_a_loop_back(tmp_path):
             JAM,
             """root => {
             const style = getComputedStyle(root);
-            return [style.color, style.backgroundColor].map((color) => Math.max(...color.match(/\\d+/g).slice(0, 3).map(Number)));
+            const brightest = (color) => Math.max(...color.match(/\\d+/g).slice(0, 3).map(Number));
+            return [style.color, style.backgroundColor].map(brightest);
         }""",
         )
         assert ink > 180 and paper < 60, "light on dark"

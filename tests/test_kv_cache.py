@@ -1,35 +1,16 @@
 """Caches are exact: cached equals uncached for every block, prompt and length, and context hears clean sound
 alone."""
 
-import math
-
 import pytest
 import torch
+from small import make_model as model_of
+from small import words
 
-from lmdm_mini.conditioning import Text
+from lmdm_mini.conditioning import Conditions
 from lmdm_mini.diffusion.dit import DiT, DiTConfig
 from lmdm_mini.diffusion.kv_cache import SLACK, CachedTarget, KVCache, prefill
 from lmdm_mini.diffusion.masks import block_causal_mask, enc_dec_mask
 from lmdm_mini.transformer import GRANULE, WINDOW
-
-
-def model_of(variant, seed=0):
-    torch.manual_seed(seed)
-    model = DiT(DiTConfig(width=48, depth=3, heads=2, variant=variant)).eval()
-    for p in model.parameters():  # nothing stays at its zero initialisation
-        p.data += 0.05 * torch.randn_like(p)
-    return model
-
-
-def words(batch, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    log_weight = torch.zeros(batch, 4)
-    log_weight[0, 2:] = -math.inf
-    tokens, sentence = (
-        torch.randn(batch, 4, 384, generator=generator),
-        torch.randn(batch, 384, generator=generator),
-    )
-    return Text(tokens, log_weight, torch.tensor([90.0, 0.0])[:batch], sentence)
 
 
 def uncached(model, history, x, t, text):
@@ -131,7 +112,9 @@ def test_the_hour_is_like_the_minute():
         cache.clear(start)
         prefill(model, cache, clean)
         made.append(
-            CachedTarget(model, cache, x.shape[-1], text, torch.linspace(0, 1, x.shape[-1])[None])(x, t)
+            CachedTarget(
+                model, cache, x.shape[-1], Conditions(text, torch.linspace(0, 1, x.shape[-1])[None])
+            )(x, t)
         )
     assert (made[0] - made[1]).abs().max() < 1e-4
 
@@ -171,7 +154,7 @@ def test_memory_is_flat_and_bad_requests_are_refused():
     assert cache.keys.numel() == size and int((cache.positions >= 0).sum()) == WINDOW + SLACK
     with pytest.raises(ValueError, match="multiple"):
         prefill(model, cache, torch.randn(1, 64, 13))
-    with pytest.raises(ValueError, match="at most"):
+    with pytest.raises(ValueError, match="takes up to"):
         CachedTarget(model, cache, 12, words(3))
     with pytest.raises(ValueError, match="bidirectional"):
         KVCache(DiT(DiTConfig(width=48, depth=1, heads=2)))

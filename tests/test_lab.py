@@ -194,3 +194,17 @@ def test_a_measurement_that_fails_says_why(lab, monkeypatch):
     monkeypatch.setattr(lab, "_model", lambda system, n_q: system)
     lab.measure().join(20)
     assert "no memory" in lab.picture.note and not lab.picture.measuring
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"machine": "laptop"}, "machine is of type str"),
+        ({"machine": FAST, "agreement": "none"}, "agreement must be a list of rows"),
+        ({"machine": FAST, "agreement": [{"system": "lmm"}]}, "agreement must be a list of rows"),
+        ({"machine": FAST, "points": 3}, "points must be a list of rows"),
+    ],
+)
+def test_wrong_types_get_a_sentence(arguments, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        labs.ComplexityLab(**arguments)

@@ -100,5 +100,5 @@ def test_packed_latents_are_the_same_but_for_a_little(tmp_path, codec):
     for piece in packed:
         assert piece.captions == [piece.style] and piece.bpm == 100
         assert 0 < (piece.latents - whole[piece.id].latents).abs().max() < 0.03
-    with pytest.raises(ValueError, match="not by b"):
+    with pytest.raises(ValueError, match="encoder a, but the codec here is b"):
         read_packed(tmp_path / "packed" / "test.safetensors", "b")

@@ -7,69 +7,29 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_kv_cache import words
+from small import CODES, ENTRIES, SMALL, codes_of, make_lmm, played, words
 
 import lmdm_mini as lm
 from lmdm_mini.codec import load_codec
 from lmdm_mini.complexity import block_passes, forwards
 from lmdm_mini.conditioning import Text, no_text
-from lmdm_mini.diffusion import batches as latent_batches
 from lmdm_mini.diffusion.dit import DiT
 from lmdm_mini.discrete import train as lmm_training
 from lmdm_mini.discrete.cache import CachedBlock, LMMCache
 from lmdm_mini.discrete.lmm import LMM, LMMConfig, load_lmm, parameters, save_lmm, start_from
-from lmdm_mini.discrete.rvq import RVQ, RVQConfig, load_rvq, save_rvq
+from lmdm_mini.discrete.rvq import RVQ, load_rvq, save_rvq
 from lmdm_mini.discrete.stream import LMM_SETTINGS, LMMStream, sample_code, stream_lmm
 from lmdm_mini.discrete.train import as_codes, by_group, code_loss, draw_codes, train_lmm
-from lmdm_mini.latents import LatentPiece, LatentSet
+from lmdm_mini.latents import LatentPiece, LatentSet, windows
 from lmdm_mini.models import sampling
 from lmdm_mini.streaming import beats_from
+from lmdm_mini.training import TrainSettings
 from lmdm_mini.transformer import BLOCKS
-
-CODES, ENTRIES = 5, 32
-SMALL = LMMConfig(
-    n_q=CODES,
-    context_n_q=3,
-    codebook_size=ENTRIES,
-    width=48,
-    heads=2,
-    encoder_layers=2,
-    temporal_layers=2,
-    depth_width=32,
-    depth_heads=2,
-    depth_layers=2,
-)
 
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    made = LMM(SMALL).eval().requires_grad_(False)
-    for p in made.parameters():  # nothing stays at its zero initialisation
-        p += 0.1 * torch.randn_like(p)
-    quantiser = RVQ(RVQConfig(CODES, ENTRIES))
-    quantiser.codebooks.copy_(torch.randn(CODES, ENTRIES, 64) / torch.arange(1, CODES + 1)[:, None, None])
-    object.__setattr__(made, "rvq", quantiser.eval().requires_grad_(False))
-    object.__setattr__(made, "codec", load_codec())
-    return made
-
-
-def codes_of(frames, seed=0, batch=1):
-    return torch.randint(ENTRIES, (batch, CODES, frames), generator=torch.Generator().manual_seed(seed))
-
-
-def played(model, cache, context, count, text, beat, pick):
-    """A block from the cache: its codes (1, CODES, count), and all logits (B, count, CODES, ENTRIES)."""
-    logits = []
-
-    def listen(given):
-        logits.append(given.clone())
-        return pick(given)
-
-    block = CachedBlock(model, cache, context, count, text, beats_from(beat, text.bpm, count))
-    for _ in range(count):
-        block(listen)
-    return block.codes[None].clone(), torch.stack(logits).unflatten(0, (count, CODES)).permute(2, 0, 1, 3)
+    return make_lmm()
 
 
 def uncached(model, context, codes, text, beat):
@@ -424,16 +384,24 @@ def pieces(corpus=None, split="train", fingerprint=""):
 
 @pytest.fixture
 def few_words(monkeypatch):
-    monkeypatch.setattr(latent_batches, "PARAPHRASES", {"house": ["club music"]})
+    monkeypatch.setattr(windows, "PARAPHRASES", {"house": ["club music"]})
     monkeypatch.setattr(lmm_training, "find_latents", pieces)
 
 
 def test_what_is_drawn(model, few_words):
     data = LatentSet(as_codes(pieces(), model.rvq, CODES), 0)
     batch = draw_codes(data, 200, 240, random.Random(0))
-    assert batch.codes.shape == (200, CODES, 240) and batch.codes.dtype == torch.int64 and batch.known == 192
-    assert batch.weight.shape == (200, 48) and batch.beats.shape == (200, 240) and len(batch.text.bpm) == 200
-    missing = (~batch.there).sum(1)
+    assert (
+        batch.codes.shape == (200, CODES, 240)
+        and batch.codes.dtype == torch.int64
+        and batch.context_latents == 192
+    )
+    assert (
+        batch.weight.shape == (200, 48)
+        and batch.conditions.beats.shape == (200, 240)
+        and len(batch.conditions) == 200
+    )
+    missing = (~batch.present).sum(1)
     assert 0.1 < (missing == 192).float().mean() < 0.32 and 0.4 < (missing == 0).float().mean() < 0.65
     whole = model.rvq.encode(pieces()[0].latents.float())
     windows = {
@@ -441,7 +409,9 @@ def test_what_is_drawn(model, few_words):
     }  # all there are, as bars come again
     assert all(tuple(row[:, 192:].flatten().tolist()) in windows for row in batch.codes[:20])
     half = batch.part(slice(0, 3), lambda x: x)
-    assert torch.equal(half.codes, batch.codes[:3]) and len(half.text.bpm) == 3 and half.known == 192
+    assert (
+        torch.equal(half.codes, batch.codes[:3]) and len(half.conditions) == 3 and half.context_latents == 192
+    )
 
 
 def test_the_loss_is_cross_entropy_where_it_weighs(model, few_words, monkeypatch):
@@ -454,8 +424,10 @@ def test_the_loss_is_cross_entropy_where_it_weighs(model, few_words, monkeypatch
         code_loss(untrained, batch), torch.full((CODES,), math.log(ENTRIES)), atol=1e-4
     )  # it says nothing yet
     batch.weight[:, 30:] = 0
-    logits = model(batch.codes, batch.known, batch.text, batch.beats, batch.there).log_softmax(-1)
-    right = logits.gather(-1, batch.codes[..., batch.known :].transpose(1, 2)[..., None])[
+    logits = model(
+        batch.codes, batch.context_latents, batch.conditions.text, batch.conditions.beats, batch.present
+    ).log_softmax(-1)
+    right = logits.gather(-1, batch.codes[..., batch.context_latents :].transpose(1, 2)[..., None])[
         ..., 0
     ]  # (B, T, CODES)
     assert torch.allclose(code_loss(model, batch), -right[:, :30].mean((0, 1)), atol=1e-5)
@@ -478,9 +450,11 @@ def test_training_learns_goes_on_and_is_loaded(model, few_words, tmp_path):
     codec = load_codec()
     save_rvq(model.rvq, tmp_path / "rvq.safetensors", codec.fingerprint)
     config = replace(SMALL, window=60)
-    settings = {"batch": 4, "lr": 1e-2, "config": config, "accelerator": "cpu", "compiled": False}
-    train_lmm(tmp_path, tmp_path, steps=10, **settings)
-    path = train_lmm(tmp_path, tmp_path, steps=40, **settings)
+    settings = TrainSettings(
+        tmp_path, tmp_path, steps=10, batch=4, lr=1e-2, accelerator="cpu", compiled=False
+    )
+    train_lmm(settings, config=config)
+    path = train_lmm(replace(settings, steps=40), config=config)
     head, *rows = (tmp_path / "lmm" / "log.csv").read_text().splitlines()
     log = [dict(zip(head.split(","), map(float, row.split(",")))) for row in rows]
     assert {"nats", "valid_all", "valid_code_1", "valid_codes_2_4", "valid_code_5"} < set(log[0])
@@ -495,17 +469,17 @@ def test_training_learns_goes_on_and_is_loaded(model, few_words, tmp_path):
     assert loaded.rvq.fingerprint == load_rvq(tmp_path / "rvq.safetensors").fingerprint
     assert next(stream_lmm(loaded, "", 12, top_k=1)).latents.shape == (64, 12)
     with pytest.raises(ValueError, match="begun with"):
-        train_lmm(tmp_path, tmp_path, steps=40, **settings | {"batch": 8})
+        train_lmm(replace(settings, steps=40, batch=8), config=config)
 
 
 def test_wrong_files_are_refused(model, tmp_path):
     path, quantiser, codec = tmp_path / "lmm.safetensors", tmp_path / "rvq.safetensors", load_codec()
     save_rvq(model.rvq, quantiser, codec.fingerprint)
     untrained = start_from(load_rvq(quantiser), SMALL)
-    with pytest.raises(ValueError, match="no model 'lmm'"):
+    with pytest.raises(FileNotFoundError, match="is not there"):
         load_lmm(path, quantiser)
     save_lmm(untrained, path, codec.fingerprint, steps=0)
-    with pytest.raises(FileNotFoundError, match="no quantiser"):
+    with pytest.raises(FileNotFoundError, match="a quantiser is expected"):
         load_lmm(path, tmp_path / "none.safetensors")
     loaded = load_lmm(path, quantiser)
     assert all(
@@ -523,5 +497,5 @@ def test_wrong_files_are_refused(model, tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ValueError, match="damaged"):
         load_lmm(path, quantiser)
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(ValueError, match="not a model but the quantiser"):
         load_lmm(quantiser, quantiser)

@@ -9,9 +9,7 @@ import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
-from test_kv_cache import words
-from test_lmm import codes_of, played  # noqa: F401
-from test_rvq import latents_of  # noqa: F401
+from small import codes_of, latents_of, make_lmm, played, words
 from torch import nn
 
 from lmdm_mini.discrete.cache import LMMCache
@@ -20,6 +18,12 @@ from lmdm_mini.discrete.rvq import RVQConfig
 from lmdm_mini.discrete.stream import sample_code
 from lmdm_mini.discrete.train_rvq import RVQLearner
 from lmdm_mini.streaming import beats_from
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_lmm()
+
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
@@ -45,7 +49,7 @@ def definitions(chapter: str, *names: str, **given) -> dict:
 in_chapter_07 = partial(definitions, "07_discrete_live_music_models")
 
 
-def test_residual_quantisation(quantiser):  # noqa: F811
+def test_residual_quantisation(quantiser):
     built, frames = in_chapter_07("nearest", "encode", "decode"), latents_of(80, seed=5)[0].T
     codes = built["encode"](frames, quantiser.codebooks)
     assert torch.equal(codes.T, quantiser.encode(frames.T))
@@ -78,7 +82,7 @@ def test_depth_layer():
     )
 
 
-def test_depth_transformer_said_code_by_code(model):  # noqa: F811
+def test_depth_transformer_said_code_by_code(model):
     built = in_chapter_07("CausalLayer", "say_frame", model=model, c=model.config)
     built["by_hand_layers"] = [
         built["CausalLayer"](model.config.depth_width, model.config.depth_heads) for _ in model.depth
@@ -91,7 +95,7 @@ def test_depth_transformer_said_code_by_code(model):  # noqa: F811
     assert (logits - at_once).abs().max() < 1e-4 and torch.equal(at_once.argmax(-1), codes)
 
 
-def test_regenerating_all_equals_the_cache(model):  # noqa: F811
+def test_regenerating_all_equals_the_cache(model):
     text, context, count = words(2), codes_of(20, 3), 3
     built = in_chapter_07(
         "naive",

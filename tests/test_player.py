@@ -219,6 +219,37 @@ def test_bad_arguments_are_refused():
         listen(np.zeros((2, 100), np.int16))
 
 
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (lambda: StreamPlayer([], lead_seconds="2"), "lead_seconds is '2'"),
+        (lambda: StreamPlayer([], max_seconds=float("nan")), "max_seconds is nan"),
+        (lambda: StreamPlayer([]).preview(seconds=None), "seconds is None"),
+        (lambda: StreamPlayer([]).stop(timeout="soon"), "timeout is 'soon'"),
+        (lambda: as_blocks(tone(1), 2.5), "block_samples is 2.5"),
+        (lambda: as_blocks("house.wav", 5), "array of samples"),
+        (lambda: listen(tone(1), seconds="3"), "seconds is '3'"),
+        (lambda: listen(tone(1), seconds=-1), "seconds is -1"),
+        (lambda: listen(None), "array of samples"),
+        (lambda: mp3_data_uri(tone(1), kbit_per_second=1e6), "at most 320"),
+        (lambda: spectrogram(tone(1), color="red"), "color is 'red'; there are: context, real"),
+        (lambda: spectrogram(tone(1), start="now"), "start is 'now'"),
+        (lambda: spectrogram(tone(1), ax=3), "ax is of type int"),
+    ],
+)
+def test_wrong_types_get_a_sentence(call, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        call()
+
+
+def test_whatever_ends_the_thread_is_shown(sent, monkeypatch):
+    monkeypatch.setattr("lmdm_mini.widgets.player._close", lambda _: 1 / 0)  # not in the stream, but after it
+    player = StreamPlayer(lambda: iter(as_blocks(tone(0.1), 4410)))
+    press_start(player)
+    wait_for(lambda: "ZeroDivisionError" in kinds(sent, "end")[-1].get("text", ""))
+    assert not player.playing
+
+
 def test_a_second_start_stops_the_first(sent):
     first, second = StreamPlayer(endless([])), StreamPlayer(endless([]))
     press_start(first)

@@ -3,8 +3,10 @@
 import ast
 import importlib.metadata
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -87,6 +89,65 @@ def test_data_files_of_the_package_are_installed():
     assert others <= covered, f"add {others - covered} to package-data in pyproject.toml"
     folders = {p.parent for p in MODULES}
     assert all((folder / "__init__.py").exists() for folder in folders), "a folder without __init__.py"
+
+
+def test_the_package_list_is_complete():
+    """Data is a part of the package in a wheel, so the list is written out; it names every folder."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folders = {".".join(p.parent.relative_to(ROOT).parts) for p in PACKAGE.rglob("__init__.py")}
+    assert set(listed["packages"]) == folders | {"lmdm_mini.data"}
+    assert listed["package-dir"] == {"lmdm_mini.data": "data"}
+
+
+WHERE = """
+import sys
+import lmdm_mini as lm
+from lmdm_mini.checkpoints import DATA, LATENTS, how_to_restore
+there = (LATENTS / "train.safetensors").is_file()
+print(DATA, sorted(row["name"] for row in lm.list_models()), there, sep="|")
+print(how_to_restore())
+"""
+
+
+def places(folder: Path, **settings: str) -> list[str]:
+    """What a Python that finds lmdm_mini in `folder` says about its data, and how to restore it."""
+    environment = os.environ | {"PYTHONPATH": str(folder)} | settings
+    done = subprocess.run(
+        [sys.executable, "-c", WHERE],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return [*done.stdout.splitlines()[0].split("|"), done.stdout.splitlines()[1]]
+
+
+def test_a_setting_names_another_folder_of_data(tmp_path):
+    folder, models, _, advice = places(ROOT, LMDM_MINI_DATA=str(tmp_path))
+    assert folder == str(tmp_path) and models == "[]" and "LMDM_MINI_DATA is" in advice
+
+
+@pytest.mark.slow
+def test_a_wheel_brings_checkpoints_along(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("lmdm_mini", "data"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if "No matching distribution found for setuptools" in done.stderr:
+        pytest.skip("no network for the build's own setuptools")
+    assert done.returncode == 0, done.stderr
+    shutil.unpack_archive(next(tmp_path.glob("*.whl")), tmp_path / "site", "zip")
+    folder, models, latents, advice = places(tmp_path / "site")
+    assert folder == str(tmp_path / "site" / "lmdm_mini" / "data")
+    assert models == "['bidirectional', 'block_causal', 'enc_dec', 'lmm']" and latents == "True"
+    assert advice.startswith("Install the package again") and "git" not in advice
+    assert not list((tmp_path / "site").rglob("*.ipynb"))
 
 
 def test_importing_the_package_is_light():

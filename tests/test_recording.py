@@ -1,7 +1,10 @@
 """Sessions on disk: what is saved, that it is lossless, and that a replay is the same music."""
 
+import contextlib
 import json
+import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +15,9 @@ import lmdm_mini as lm
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.live import recording as home
 from lmdm_mini.live import replay
-from lmdm_mini.live.engine import Engine
+from lmdm_mini.live.engine import Engine, JamBlock, Settings
 from lmdm_mini.live.recording import Recording, from_16_bit, to_16_bit
+from lmdm_mini.live.weights import fingerprint_of
 
 FAST = {"steps": 2, "block_latents": 12, "cfg_scale": 1.0}
 PIECE = 2205
@@ -104,7 +108,7 @@ def test_what_is_no_session_is_refused(session, tmp_path):
             replay(tmp_path / "x.json")
     _, (_, _, page, _), _ = session
     (tmp_path / "alone.json").write_text(page.read_text())
-    with pytest.raises((FileNotFoundError, soundfile.LibsndfileError)):
+    with pytest.raises(FileNotFoundError, match="must be beside its JSON"):
         replay(tmp_path / "alone.json")
 
 
@@ -116,11 +120,119 @@ def test_nothing_to_save_and_a_full_recording(monkeypatch, session, tmp_path):
     engine = Engine(lm.load("block_causal"), **FAST)
     for _ in range(3):
         empty.add(as_arrays(engine.next_block()))
-    assert empty.full and len(empty.blocks) == 1
-    folder = empty.folder.name
+    assert "full" in empty.ended and len(empty.blocks) == 1
     empty.close()
-    with pytest.raises(FileNotFoundError):
-        open(f"{folder}/model.raw")
+
+
+@contextlib.contextmanager
+def full_disk(at_bytes):
+    """While it lasts, no file of this process can grow beyond so many bytes."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (at_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def block_of(number, samples=SAMPLE_RATE):
+    """A block of noise as it comes from the process, of a session without a model."""
+    sound = np.random.default_rng(number).uniform(-0.5, 0.5, (2, samples)).astype(np.float32)
+    start = number * samples
+    return JamBlock(
+        sound, number, start, samples, 0.0, 0.1, {}, start + samples, sound, [], 0.3, 0.0, False, Settings()
+    )
+
+
+START = {"model": "block_causal", "checkpoint": None, "seed": 0, "settings": {}}
+
+
+def test_a_disk_that_fills_up_ends_the_recording_and_keeps_what_it_has(tmp_path):
+    recording = Recording(START)
+    recording.add(block_of(0))
+    with full_disk(int(1.5 * SAMPLE_RATE) * 4):
+        recording.add(block_of(1))
+    assert "temporary file cannot grow" in recording.ended and recording.seconds == 1
+    recording.add(block_of(2))  # no hole: it stays ended
+    wav = recording.save(tmp_path, "take")[0]
+    saved = soundfile.read(wav, dtype="int16")[0]
+    assert (saved[:, :2].T == to_16_bit(block_of(0).audio)).all()
+    recording.close()
+
+
+def test_a_disk_that_is_full_when_saving_loses_nothing(tmp_path):
+    recording = Recording(START)
+    for number in range(3):
+        recording.add(block_of(number))
+    with full_disk(300_000), pytest.raises(OSError, match="Nothing is lost: save it elsewhere"):
+        recording.save(tmp_path / "full", "take")
+    assert list((tmp_path / "full").iterdir()) == [], "nothing half is left"
+    assert len(soundfile.read(recording.save(tmp_path, "take")[0])[0]) == 3 * SAMPLE_RATE
+    recording.close()
+
+
+def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    recording = Recording(START)
+    recording.add(block_of(0))
+    monkeypatch.setattr(home.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match="0 MB left"):
+        recording.save(tmp_path, "take")
+    assert list(tmp_path.iterdir()) == []
+    recording.close()
+
+
+def test_a_folder_that_cannot_be_written_and_names_that_no_file_has(tmp_path):
+    recording = Recording(START)
+    recording.add(block_of(0))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Nothing is lost"):
+        recording.save(tmp_path / "file", "take")
+    for name, complaint in (
+        ("x" * 300, "300 bytes"),
+        ("ü" * 150, "300 bytes"),
+        ("a/b", "without '/'"),
+        ("", "first part of a file name"),
+        (3, "name is 3"),
+        (None, "name is None"),
+        ("a\0", "without"),
+        ("..", "a dot or a space"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            recording.save(tmp_path, name)
+    with pytest.raises(ValueError, match="folder is 3"):
+        recording.save(3, "take")
+    assert recording.save(tmp_path, "x" * 200)[0].exists()
+    recording.close()
+
+
+def test_without_a_temporary_folder_nothing_is_recorded_and_it_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(home.tempfile, "tempdir", str(tmp_path / "gone"))
+    recording = Recording(START)
+    recording.add(block_of(0))
+    assert "not recorded" in recording.ended and "gone" in recording.ended and recording.full
+    with pytest.raises(ValueError, match="not recorded"):
+        recording.save(tmp_path, "take")
+    recording.close()
+    (tmp_path / "gone").mkdir()
+    assert not Recording(START).ended
+
+
+def test_a_replay_knows_whether_the_model_is_the_one_that_played(session, tmp_path):
+    _, (wav, _, page, context), made = session
+    told = json.loads(page.read_text()) | {"weights": fingerprint_of(lm.load("block_causal"))}
+    for part in (wav, context):
+        (tmp_path / part.name).write_bytes(part.read_bytes())
+    (tmp_path / "take.json").write_text(json.dumps(told))
+    first = replay(tmp_path / "take.json", blocks=1, model=lm.load("block_causal"))
+    assert torch.equal(first, made[:, : first.shape[1]])
+    (tmp_path / "take.json").write_text(json.dumps(told | {"weights": "0123"}))
+    with pytest.raises(ValueError, match="other weights"):
+        replay(tmp_path / "take.json")
+    with pytest.raises(ValueError, match="blocks is 'two'"):
+        replay(page, blocks="two")
 
 
 def test_sixteen_bits_there_and_back():

@@ -1,41 +1,22 @@
 """The quantiser: latents to codes and back, what few codes keep, its training and its file."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
+from small import latents_of
 
+from lmdm_mini import checkpoints
 from lmdm_mini.codec import load_codec
-from lmdm_mini.diffusion import dit
 from lmdm_mini.discrete import rvq as rvq_module
 from lmdm_mini.discrete import train_rvq as rvq_training
 from lmdm_mini.discrete.rvq import RVQ, RVQConfig, load_rvq, round_trip_error, save_rvq
 from lmdm_mini.discrete.train_rvq import RVQLearner, all_frames, train_rvq
 from lmdm_mini.latents import ENDING, LATENTS, LatentPiece, read_packed
+from lmdm_mini.training import TrainSettings
 
 SMALL = RVQConfig(n_q=4, codebook_size=32)
-
-
-def latents_of(frames=600, seed=0):
-    """Latents whose channels have something in common, as real ones have: (1, 64, frames)."""
-    generator = torch.Generator().manual_seed(seed)
-    mix = torch.randn(64, 6, generator=torch.Generator().manual_seed(7)) / 6**0.5
-    return (
-        mix @ torch.randn(6, frames, generator=generator) + 0.1 * torch.randn(64, frames, generator=generator)
-    )[None]
-
-
-@pytest.fixture(scope="module")
-def learner():
-    torch.manual_seed(0)
-    learner = RVQLearner(SMALL)
-    learner.init_from(latents_of()[0].T)
-    return learner.eval()
-
-
-@pytest.fixture(scope="module")
-def quantiser(learner):
-    return learner.rvq()
 
 
 def test_codes_have_their_shape_and_more_codes_keep_more(quantiser):
@@ -111,16 +92,16 @@ def pieces(corpus, split, fingerprint):
 
 def test_training_learns_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(rvq_training, "find_latents", pieces)
-    arguments = {"batch": 128, "lr": 1e-2, "config": SMALL}
-    train_rvq(tmp_path, tmp_path, steps=10, **arguments)
-    path = train_rvq(tmp_path, tmp_path, steps=30, **arguments)
+    settings = TrainSettings(tmp_path, tmp_path, steps=10, batch=128, lr=1e-2)
+    train_rvq(settings, config=SMALL)
+    path = train_rvq(replace(settings, steps=30), config=SMALL)
     head, *rows = (tmp_path / "rvq" / "log.csv").read_text().splitlines()
     log = [dict(zip(head.split(","), map(float, row.split(",")))) for row in rows]
     assert [row["step"] for row in log] == [*range(1, 11), *range(12, 31, 3)]  # ten rows a run
     assert log[-1]["valid_error_4"] < 0.95 * log[0]["valid_error_4"] and "valid_error_8" not in log[0]
     assert load_rvq(path).facts["steps"] == 30
     with pytest.raises(ValueError, match="begun with"):
-        train_rvq(tmp_path, tmp_path, steps=30, **arguments | {"batch": 64})
+        train_rvq(replace(settings, steps=30, batch=64), config=SMALL)
 
 
 def test_endings_are_left_out():
@@ -147,8 +128,8 @@ def test_a_file_gives_back_the_codebooks(quantiser, tmp_path, monkeypatch):
     quantiser_of_others.codebooks.copy_(quantiser.codebooks + 0.01)
     save_rvq(quantiser_of_others, tmp_path / "other.safetensors", load_codec().fingerprint)
     assert load_rvq(tmp_path / "other.safetensors").fingerprint != loaded.fingerprint
-    monkeypatch.setattr(dit, "CHECKPOINTS", tmp_path)
-    assert dit.list_models() == []  # a quantiser is no model
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
+    assert checkpoints.list_models() == []  # a quantiser is no model
 
 
 def test_a_full_size_file_is_small(tmp_path):
@@ -166,7 +147,7 @@ def test_wrong_files_are_refused(quantiser, tmp_path):
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(ValueError, match="damaged"):
         load_rvq(path)
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(ValueError, match="not a quantiser but a set of latents"):
         load_rvq(LATENTS / "test.safetensors")
 
 

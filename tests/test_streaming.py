@@ -192,3 +192,57 @@ def test_the_two_ways_of_outpainting(model):
     assert mask.shape == replaced.shape and not torch.allclose(mask, replaced, atol=1e-2)
     with pytest.raises(ValueError, match="mask, replace"):
         lm.stream(model, outpainting="magic")
+
+
+# ---------------------------------------------------------------- whatever torch was set to before
+
+
+def test_blocks_and_latents_are_plain_tensors(model):
+    """They may be changed in place and trained on."""
+    block = next(lm.stream(model, "lo-fi", **FAST))
+    block.audio *= 0.5
+    block.latents.requires_grad_(True)
+    (2 * block.latents).sum().backward()
+    latents = model.codec.encode(torch.randn(1, 2, 8192))
+    torch.nn.Linear(latents.shape[-1], 1)(latents).sum().backward()
+    assert not latents.is_inference() and not block.audio.is_inference()
+
+
+def test_default_type_and_autocast_change_nothing(model):
+    plain = lm.generate(model, "folk", seconds=0.5, **FAST)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(plain, lm.generate(model, "folk", seconds=0.5, **FAST))
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = lm.generate(lm.load("bidirectional"), "folk", seconds=0.5, **FAST)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(plain, again) and again.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["half", "bfloat16", "double"])
+def test_other_types_of_weights_are_refused_in_a_sentence(name, live):
+    other = DiT(live.config).eval()
+    object.__setattr__(other, "codec", live.codec)
+    with pytest.raises(ValueError, match=r"weights are .* call model.float"):
+        lm.stream(getattr(other, name)(), block_latents=12)
+
+
+def test_a_compiled_model_plays(live):
+    assert torch.equal(
+        next(lm.stream(torch.compile(live), "jazz", block_latents=12, steps=1)).latents,
+        next(lm.stream(live, "jazz", block_latents=12, steps=1)).latents,
+    )
+
+
+def test_a_network_that_has_diverged_is_said_and_nothing_is_lost(live):
+    stream = lm.stream(live, "jazz", block_latents=12, steps=1)
+    first, context = next(stream), stream.context
+    weight = live.frames_out.weight.data.clone()
+    live.frames_out.weight.data.fill_(float("nan"))
+    try:
+        with pytest.raises(ValueError, match="NaN"):
+            next(stream)
+    finally:
+        live.frames_out.weight.data.copy_(weight)
+    assert torch.equal(stream.context, context) and torch.isfinite(next(stream).latents).all() and first

@@ -31,12 +31,13 @@ from lmdm_mini.codec.spectrum import (
     FEATURES,
     HOP,
     N_FFT,
-    dct_matrix,
     overlap_add,
     spectral_features,
     stft,
     synthesise,
 )
+from lmdm_mini.forked import warn_if_forked
+from lmdm_mini.modes import in_float32, quickly
 
 LATENT_CHANNELS = 64
 FRAME_SAMPLES = 2048  # audio samples of one latent frame
@@ -60,14 +61,6 @@ class CodecConfig:
     decoder_deep_blocks: int = 2
     head_width: int = 512
     kernel: int = 7
-
-
-def hadamard(size: int) -> Tensor:
-    """An orthogonal matrix whose entries are all of one size; `size` is a power of 2."""
-    matrix = torch.ones(1, 1)
-    while len(matrix) < size:
-        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)]) / 2**0.5
-    return matrix
 
 
 class Codec(nn.Module):
@@ -148,41 +141,15 @@ class Codec(nn.Module):
         self.latent_mean.lerp_(z.mean((0, 1)).float(), share)
         self.latent_var.lerp_((z.float() - self.latent_mean).square().mean((0, 1)), share)
 
-    @torch.no_grad()
-    def init_from_pca(self, features: Tensor, weight: Tensor) -> None:
-        """Sets the linear ways to the 64 principal components of patches: where training starts from.
-
-        Latents will be noisy, and the same noise in every channel should hurt least. A component of deviation
-        s suffers in proportion to s / g, g being its gain; with the sum of squared gains fixed, g = sqrt(s)
-        is best. A rotation then gives every channel the same variance and a share in all components.
-
-        features: (B, 4*T, FEATURES) of much music; weight: (4, FEATURES), how much an error in each counts
-        when it stays over the four frames of a patch (row 0) or changes, more and more quickly (1 to 3).
-        """
-        patch = features.unflatten(1, (-1, HOPS)).flatten(0, 1)  # (patches, 4, FEATURES)
-        time, scale, mean = dct_matrix(HOPS), weight.sqrt(), patch.mean(0)
-        weighted = (torch.einsum("kh,phf->pkf", time, patch - mean) * scale).flatten(1)
-        _, size, axes = torch.pca_lowrank(weighted, q=LATENT_CHANNELS, center=False, niter=4)
-        axes = axes.unflatten(0, (HOPS, -1))  # (4, FEATURES, 64)
-        into = torch.einsum("kh,kfc->hfc", time, axes * scale[..., None]).flatten(0, 1)
-        back = torch.einsum("kh,kfc->hfc", time, axes / scale[..., None]).flatten(0, 1)
-        spread, mean = size / len(patch) ** 0.5, mean.flatten()
-        gain = (spread / spread.mean()).sqrt()
-        rotation = hadamard(LATENT_CHANNELS)
-        self.enc_linear.weight.copy_(rotation @ (into * gain / spread).T)
-        self.enc_linear.bias.copy_(-self.enc_linear.weight @ mean)
-        self.dec_linear.weight.copy_((back * spread / gain) @ rotation.T)
-        self.dec_linear.bias.copy_(mean)
-        self.enc_scale.copy_(1 / features.flatten(0, 1).square().mean(0).sqrt().clamp_min(0.01))
-
     # -- audio <-> latents -------------------------------------------------------------------------
 
-    @torch.inference_mode()
+    @quickly
     def encode(self, audio: Tensor) -> Tensor:
         """Audio (B, 2, N) or (2, N) at 44.1 kHz -> latents (B, 64, T) or (64, T), T = ceil(N / 2048).
 
         Raises ValueError for other shapes, no samples, NaN or infinite samples.
         """
+        warn_if_forked()
         single = audio.ndim == 2
         audio = audio[None] if single else audio
         check_audio(audio)
@@ -192,12 +159,13 @@ class Codec(nn.Module):
         z, _ = self._encode_tiles(padded, {})
         return z[0] if single else z
 
-    @torch.inference_mode()
+    @quickly
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, 64, T) or (64, T) -> audio (B, 2, T*2048) or (2, T*2048).
 
         For the last 256 samples the last frame is repeated. Raises ValueError for other shapes or NaN.
         """
+        warn_if_forked()
         single = latents.ndim == 2
         z = latents[None] if single else latents
         check_latents(z)
@@ -235,9 +203,11 @@ class Codec(nn.Module):
         return torch.cat(audio, -1), state
 
     def stream_encoder(self) -> "StreamEncoder":
+        warn_if_forked()
         return StreamEncoder(self)
 
     def stream_decoder(self) -> "StreamDecoder":
+        warn_if_forked()
         return StreamDecoder(self)
 
 
@@ -254,7 +224,7 @@ class StreamEncoder:
         self.state: dict = {}
         self.samples = self.frames = self.given = 0
 
-    @torch.inference_mode()
+    @quickly
     def __call__(self, audio: Tensor) -> Tensor:
         if audio.shape[-1]:
             check_audio(audio)
@@ -285,7 +255,7 @@ class StreamEncoder:
         self.frames += z.shape[-1]
         return z
 
-    @torch.inference_mode()
+    @quickly
     def flush(self) -> Tensor:
         """The latents still owed for the samples given so far, as if silence followed; then resets."""
         if self.buffer is None:
@@ -310,7 +280,7 @@ class StreamDecoder:
         self.last: Tensor | None = None
         self.skip = DECODER_LEAD
 
-    @torch.inference_mode()
+    @quickly
     def __call__(self, latents: Tensor) -> Tensor:
         if latents.shape[-1] == 0:
             return latents.new_zeros(latents.shape[0], 2, 0)
@@ -320,7 +290,7 @@ class StreamDecoder:
         skip, self.skip = min(self.skip, audio.shape[-1]), max(0, self.skip - audio.shape[-1])
         return audio[..., skip:]
 
-    @torch.inference_mode()
+    @quickly
     def flush(self) -> Tensor:
         """The samples still owed for the latents given so far; then resets."""
         if self.last is None:
@@ -373,6 +343,7 @@ def save_codec(codec: Codec, path, **facts) -> str:
     return own
 
 
+@in_float32()
 def load_codec(path=None) -> Codec:
     """The trained codec, in evaluation mode, float32.
 

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
+import torchaudio.functional as AF
 from torch import Tensor
 
+from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec.spectrum import (
     BINS,
     CENTRE,
@@ -30,7 +32,6 @@ from lmdm_mini.codec.spectrum import (
     overlap_add,
     split_features,
 )
-from lmdm_mini.evaluation.metrics import mel_bands
 
 # of magnitude, inst_freq, group_delay, stereo and level in the principal components that training starts from
 PCA_WEIGHTS = (1.0, 0.03, 0.02, 0.1, 40.0)
@@ -40,6 +41,12 @@ TIME_MAGNITUDE, TIME_LEVEL = torch.tensor([1.0, 0.5, 0.2, 0.1]), torch.tensor([1
 ERB_WEIGHT = erb_weight()
 LOW_WEIGHT = ERB_WEIGHT[:FREQ_BINS].repeat(2)  # of inst_freq
 SOUND_SIZES = (512, 1024, 2048)  # of the STFTs that look at sound, in samples
+
+
+def mel_bands(n_fft: int, n_mels: int) -> Tensor:
+    """Slaney mel filters ``(n_mels, n_fft // 2 + 1)``, the ones auraloss takes from librosa."""
+    bank = AF.melscale_fbanks(n_fft // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, "slaney", "slaney")
+    return bank.T.contiguous()
 
 
 @lru_cache(maxsize=8)
@@ -55,7 +62,7 @@ MEL_FILTERS = mel_filters(N_FFT, 128)
 
 def pca_weight() -> Tensor:
     """(4, FEATURES): how much a squared error counts for the principal components, see
-    `Codec.init_from_pca`."""
+    `start_from_pca`."""
     parts = [ERB_WEIGHT / BINS, LOW_WEIGHT / BINS]
     parts += [
         torch.full((n * bands,), 1 / bands) for n, bands in ((2, DELAY_BANDS), (3, EAR_BANDS), (1, EAR_BANDS))

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+import torchaudio.functional as AF
 from torch import Tensor
 
 from lmdm_mini.audio import SAMPLE_RATE
@@ -97,10 +98,7 @@ def erb_weight() -> Tensor:
 def dct_matrix(frames: int) -> Tensor:
     """(frames, frames) orthonormal cosine transform (DCT-II): row 0 is what stays, the last what
     alternates."""
-    k = torch.arange(frames)
-    matrix = torch.cos(math.pi / frames * (k + 0.5) * k[:, None]) * (2 / frames) ** 0.5
-    matrix[0] /= 2**0.5
-    return matrix
+    return AF.create_dct(frames, frames, "ortho").T
 
 
 def _random_phases(rows: int = 997) -> Tensor:
@@ -255,10 +253,8 @@ def mid_phase(f: Features, mag: Tensor, state: dict, count: int) -> tuple[Tensor
 
     u = state["phase"] if "phase" in state else random_phases[-1].expand(len(mag), -1, -1)
     now = F.pad(torch.cat([-u[:, 1:], u], 1), (LOCK, LOCK))  # minus imaginary, real, imaginary
-    plain, turned = (
-        now[:, 1:].unfold(-1, BINS, 1).unbind(2),
-        now[:, :2].unfold(-1, BINS, 1).unbind(2),
-    )  # u and i times u
+    # u and i times u
+    plain, turned = now[:, 1:].unfold(-1, BINS, 1).unbind(2), now[:, :2].unfold(-1, BINS, 1).unbind(2)
     carried = _with_neighbours(turn)[:, :, :count, :, None]  # (2, B, count, 3, 1, BINS), a view
     phases = onset[
         :, :count

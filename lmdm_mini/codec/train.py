@@ -7,20 +7,22 @@ import random
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import soundfile
 import torch
+from scipy.linalg import hadamard
 from torch import Tensor
 
 from lmdm_mini.audio import SAMPLE_RATE
-from lmdm_mini.codec.codec import HOPS, Codec, load_codec, save_codec
+from lmdm_mini.checkpoints import check_codec
+from lmdm_mini.codec.codec import HOPS, LATENT_CHANNELS, Codec, load_codec, save_codec
 from lmdm_mini.codec.losses import SOUND_SIZES, codec_losses, pca_weight, sound_losses
-from lmdm_mini.codec.spectrum import HOP, N_FFT, spectral_features, stft
+from lmdm_mini.codec.spectrum import HOP, N_FFT, dct_matrix, spectral_features, stft
 from lmdm_mini.corpus.data import load_manifest, pieces
-from lmdm_mini.discrete.rvq import RVQ
 from lmdm_mini.training.precision import fast_autocast
-from lmdm_mini.training.run import Run
+from lmdm_mini.training.run import Run, Schedule, TrainSettings
 
 
 @dataclass
@@ -139,6 +141,16 @@ class TrainingAudio:
         return batch
 
 
+class Quantiser(Protocol):
+    """What turns latents (B, 64, T) into codes and back: the one of the discrete model, for instance."""
+
+    codec_fingerprint: str
+
+    def encode(self, latents: Tensor) -> Tensor: ...
+
+    def decode(self, codes: Tensor) -> Tensor: ...
+
+
 class CodecLoss:
     """The losses of a batch of audio: call it with audio (B, 2, N) that gives 4*T + 1 STFT frames."""
 
@@ -147,13 +159,19 @@ class CodecLoss:
         codec: Codec,
         compiled: bool = False,
         update_statistics: bool = False,
-        rvq: RVQ | None = None,
-        heard: bool = False,
+        *,
+        quantiser: Quantiser | None = None,
+        sound: bool = False,
     ):
-        """update_statistics: let the latents' normalisation follow the encoder, which is being trained. rvq:
-        every second item is decoded from codes instead of latents with noise. heard: the sound counts, too,
-        see `sound_losses`."""
-        self.codec, self.update_statistics, self.rvq, self.heard = codec, update_statistics, rvq, heard
+        """update_statistics: let the latents' normalisation follow the encoder, which is being trained. quantiser: every
+        second item is decoded from codes instead of latents with noise. sound: the sound counts, too, see
+        :func:`sound_losses`."""
+        self.codec, self.update_statistics, self.quantiser, self.sound = (
+            codec,
+            update_statistics,
+            quantiser,
+            sound,
+        )
         wrap = torch.compile if compiled else (lambda f: f)
         self.features, self.losses = wrap(spectral_features), wrap(codec_losses)
         self.encode, self.decode = wrap(codec.encode_features), wrap(codec.decode_features)
@@ -172,11 +190,13 @@ class CodecLoss:
             clean = z
             if noise:
                 z = z + torch.rand(len(z), 1, 1) * noise * torch.randn_like(z)
-            if self.rvq:
-                z[::2] = self.rvq.decode(self.rvq.encode(clean[::2].transpose(1, 2))).transpose(1, 2)
+            if self.quantiser is not None:
+                z[::2] = self.quantiser.decode(self.quantiser.encode(clean[::2].transpose(1, 2))).transpose(
+                    1, 2
+                )
             made = self.decode(z)[0].float()
         losses = self.losses(made, real)
-        if self.heard:
+        if self.sound:
             one = int(
                 torch.randint(len(SOUND_SIZES), ())
             )  # in training, one size a step: three take as long as the network
@@ -201,52 +221,75 @@ def crop_samples(frames: int) -> int:
     return HOPS * frames * HOP + N_FFT
 
 
+@torch.no_grad()
+def start_from_pca(codec: Codec, features: Tensor, weight: Tensor) -> None:
+    """Sets the linear ways of a codec to the 64 principal components of patches: where training starts from.
+
+    Latents will be noisy, and the same noise in every channel should hurt least. A component of standard deviation s suffers
+    in proportion to s / g, g being its gain; with the sum of squared gains fixed, g = sqrt(s) is best. A rotation then
+    gives every channel the same variance and a share in all components.
+
+    features: (B, 4*T, FEATURES) of much music; weight: (4, FEATURES), how much an error in each counts when it stays over
+    the four frames of a patch (row 0) or changes, more and more quickly (1 to 3).
+    """
+    patch = features.unflatten(1, (-1, HOPS)).flatten(0, 1)  # (patches, 4, FEATURES)
+    time, scale, mean = dct_matrix(HOPS), weight.sqrt(), patch.mean(0)
+    weighted = (torch.einsum("kh,phf->pkf", time, patch - mean) * scale).flatten(1)
+    _, size, axes = torch.pca_lowrank(weighted, q=LATENT_CHANNELS, center=False, niter=4)
+    axes = axes.unflatten(0, (HOPS, -1))  # (4, FEATURES, 64)
+    into = torch.einsum("kh,kfc->hfc", time, axes * scale[..., None]).flatten(0, 1)
+    back = torch.einsum("kh,kfc->hfc", time, axes / scale[..., None]).flatten(0, 1)
+    spread, mean = size / len(patch) ** 0.5, mean.flatten()
+    gain = (spread / spread.mean()).sqrt()
+    rotation = torch.from_numpy(hadamard(LATENT_CHANNELS)).float() / LATENT_CHANNELS**0.5
+    codec.enc_linear.weight.copy_(rotation @ (into * gain / spread).T)
+    codec.enc_linear.bias.copy_(-codec.enc_linear.weight @ mean)
+    codec.dec_linear.weight.copy_((back * spread / gain) @ rotation.T)
+    codec.dec_linear.bias.copy_(mean)
+    codec.enc_scale.copy_(1 / features.flatten(0, 1).square().mean(0).sqrt().clamp_min(0.01))
+
+
 def train_codec(
-    out: Path,
-    corpus: Path,
+    settings: TrainSettings,
     recordings: Path,
-    steps: int,
-    batch: int = 16,
+    *,
     frames: int = 32,
-    lr: float = 6e-4,
-    seed: int = 0,
     start: Path | None = None,
-    rvq: RVQ | None = None,
-    compiled: bool = True,
+    quantiser: Quantiser | None = None,
 ) -> Path:
     """Trains the codec, or goes on where the last call stopped; returns the path of its weights.
 
-    start: weights to go on from with a frozen encoder, so that latents stay what they are and only the
-    decoder improves; then its sound counts, too, and half of what it decodes are codes if there is an rvq.
-    frames: latent frames of a crop. Losses go to ``<out>/log.csv``.
+    start: weights to go on from with a frozen encoder, so that latents stay what they are and only the decoder improves;
+    then its sound counts, too, and half of what it decodes are codes if there is a quantiser. recordings: the folder of
+    real recordings. frames: latent frames of a crop. Losses go to ``<settings.out>/log.csv``.
     """
+    out, corpus, batch, seed = settings.out, settings.corpus, settings.batch, settings.seed
     torch.manual_seed(seed)
     codec = load_codec(start).requires_grad_(True) if start else Codec()
-    if rvq and rvq.codec_fingerprint != codec.fingerprint:
-        raise ValueError(
-            f"the quantiser is for latents of encoder {rvq.codec_fingerprint}, but {start} has {codec.fingerprint}: "
-            "train it anew with `python -m lmdm_mini train rvq`."
-        )
+    if quantiser is not None:
+        check_codec(start, quantiser.codec_fingerprint, codec.fingerprint)
     files, samples = gather_files(corpus, recordings, "train"), crop_samples(frames)
     if start:
         for name, parameter in codec.named_parameters():
             parameter.requires_grad_(name.startswith("dec_"))
     codec.train()
-    run = Run(
-        out,
-        codec,
-        steps=steps,
-        lr=lr,
-        slow="_linear",
-        about={"config": str(codec.config), "batch": str(batch), "seed": str(seed)},
-    )  # those start where they are good
+    about = {"config": str(codec.config), "batch": str(batch), "seed": str(seed)}
+    plan = Schedule(settings.steps, settings.lr)
+    run = Run(out, codec, plan, slow="_linear", about=about)  # those start where they are good
     audio = TrainingAudio(*files, batch, samples, seed + run.step)
     if start is None and run.step == 0:
         spectra = [stft(audio.next()) for _ in range(200 // batch + 1)]
-        codec.init_from_pca(torch.cat([spectral_features(x.real, x.imag) for x in spectra]), pca_weight())
+        features = torch.cat([spectral_features(x.real, x.imag) for x in spectra])
+        start_from_pca(codec, features, pca_weight())
         run.average.load_state_dict(codec.state_dict())
-    losses = CodecLoss(codec, compiled, update_statistics=start is None, rvq=rvq, heard=start is not None)
-    judge = CodecLoss(run.average, rvq=rvq, heard=start is not None)
+    losses = CodecLoss(
+        codec,
+        settings.compiled,
+        update_statistics=start is None,
+        quantiser=quantiser,
+        sound=start is not None,
+    )
+    judge = CodecLoss(run.average, quantiser=quantiser, sound=start is not None)
     check = TrainingAudio(
         *gather_files(corpus, recordings, "valid"), 2 * batch, samples, 1234, pool=32
     ).next()

@@ -1,13 +1,12 @@
 """What it takes: models measured on this machine, in seconds and in megabytes. The words are those of
-`complexity.py`.
+`counts.py`.
 
-All systems side by side are in `bench_systems.py`.
+All systems side by side are in `compare.py`.
 
 Notebooks: 01_sound_to_latents uses `bench_codec`, 03_outpainting `bench_stream`, 05_kv_caching
 `compare_streams`.
 """
 
-import argparse
 import itertools
 import math
 import statistics
@@ -16,17 +15,15 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import psutil
 import torch
 
 from lmdm_mini.audio import SAMPLE_RATE
-from lmdm_mini.checkpoints import RESULTS
-from lmdm_mini.codec.codec import FRAME_SAMPLES, LATENT_CHANNELS, load_codec
+from lmdm_mini.codec.codec import FRAME_SAMPLES, LATENT_CHANNELS
 from lmdm_mini.complexity.counts import block_flops, frame_forwards
 from lmdm_mini.complexity.timing import Timing, rtf, threads, time_to_first_audio, timed
-from lmdm_mini.models import load, stream
+from lmdm_mini.models import stream
 from lmdm_mini.streaming import is_guided
 
 
@@ -201,7 +198,7 @@ def bench_stream(
         parts = median_parts(made)
         whole = sum(parts.values())
         guided, tokens = is_guided(playing.text, cfg_scale), playing.text.tokens.shape[1] + 1
-        in_work = (block + (context if model.config.variant == "bidirectional" else 0)) * (2 if guided else 1)
+        in_work = (block + (0 if model.variant.caches else context)) * (2 if guided else 1)
         rows.append(
             {
                 "model": model.name,
@@ -261,72 +258,3 @@ def compare_streams(models: list, blocks, contexts, steps, show: bool = True, **
             sep="\n",
         )
     return rows
-
-
-# -- the shell ---------------------------------------------------------------------------------------
-
-
-def add_arguments(parser: argparse.ArgumentParser):
-    """Arguments of ``python -m lmdm_mini bench codec|stream|compare|roofline``; returns the sub-parsers, for
-    more."""
-    kinds = parser.add_subparsers(dest="what", required=True)
-    codec = kinds.add_parser("codec", help="encode and decode, at once and in blocks")
-    codec.add_argument("--checkpoint", default=None, help="codec checkpoint (default: the shipped one)")
-    codec.add_argument("--seconds", type=float, default=30.0, help="length of the audio coded at once")
-    stream = kinds.add_parser("stream", help="a model block after block")
-    stream.add_argument(
-        "--model", nargs="+", default=["bidirectional"], help="one, or several to compare with the first"
-    )
-    stream.add_argument("--blocks", type=int, nargs="+", default=[12, 24, 48], help="latent frames a block")
-    stream.add_argument(
-        "--contexts", type=int, nargs="+", default=[48, 96, 192], help="latent frames of context"
-    )
-    stream.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8, 50], help="denoising steps a block")
-    stream.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none")
-    stream.add_argument("--outpainting", default="mask", choices=("mask", "replace"))
-    compare = kinds.add_parser(
-        "compare", help="all four systems side by side: RTF, TTFF, NFE, time by part, memory"
-    )
-    compare.add_argument("--block", type=int, default=48, help="latent frames a block (default: %(default)s)")
-    compare.add_argument("--steps", type=int, nargs="+", default=[8, 2], help="denoising steps a block")
-    compare.add_argument(
-        "--out",
-        type=Path,
-        default=RESULTS / "compare.json",
-        help="where it is written (default: %(default)s)",
-    )
-    roofline = kinds.add_parser("roofline", help="all four systems, measured and as predicted from counts")
-    roofline.add_argument("--blocks", type=int, nargs="+", default=[12, 24, 48], help="latent frames a block")
-    roofline.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8], help="denoising steps a block")
-    roofline.add_argument(
-        "--out",
-        type=Path,
-        default=RESULTS / "roofline.json",
-        help="where it is written (default: %(default)s)",
-    )
-    for kind, repeats in ((codec, 5), (stream, 3), (compare, 5), (roofline, 3)):
-        kind.add_argument("--repeats", type=int, default=repeats, help="runs measured; the median is shown")
-    return kinds
-
-
-def run(args: argparse.Namespace) -> dict | list[dict]:
-    """Runs ``bench`` with parsed arguments; raises ValueError for a length or count out of range."""
-    if args.repeats < 1:
-        raise ValueError(f"--repeats is {args.repeats}; at least one run has to be measured.")
-    if args.what in ("compare", "roofline"):
-        from lmdm_mini.complexity.counts import compare as bench_systems
-
-        return bench_systems.run(args)
-    if args.what == "stream":
-        settings = {"cfg_scale": args.cfg_scale, "repeats": args.repeats, "outpainting": args.outpainting}
-        models = [load(name) for name in args.model]
-        rows = (
-            compare_streams(models, args.blocks, args.contexts, args.steps, **settings)
-            if len(models) > 1
-            else bench_stream(models[0], args.blocks, args.contexts, args.steps, **settings)
-        )
-        print(f"peak memory of this process, all models and settings: {peak_memory():.0f} MB")
-        return rows
-    if not 0 < args.seconds <= 600:
-        raise ValueError(f"--seconds is {args.seconds}; choose more than 0 and at most 600.")
-    return bench_codec(load_codec(args.checkpoint), args.seconds, repeats=args.repeats)

@@ -3,23 +3,19 @@
 Notebook: 08_complexity_lab. Paper: table 1.
 """
 
-import argparse
 import itertools
-import json
 import math
 import statistics
-from dataclasses import asdict
 from functools import partial
-
-import torch
 
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec.codec import FRAME_SAMPLES
-from lmdm_mini.complexity.bench import in_steady_state, median_parts, peak_memory
+from lmdm_mini.complexity.bench import in_steady_state, median_parts
 from lmdm_mini.complexity.counts import block_passes, network_evaluations, sequential_steps
-from lmdm_mini.complexity.roofline import Machine, measure_machine, predict
+from lmdm_mini.complexity.roofline import Machine, predict
 from lmdm_mini.complexity.timing import rtf, time_to_first_audio
 from lmdm_mini.conditioning.text import encode_text
+from lmdm_mini.discrete.lmm import LMM
 from lmdm_mini.models import load, sampling, stream
 
 PROMPT = "funk, 110 bpm"
@@ -50,13 +46,7 @@ def measure_block(
 def memory_of(model, playing) -> int:
     """Bytes of a model's weights and of what its stream keeps; the codec, which is the same for all, is not
     in it."""
-    kept = [
-        value
-        for holder in (playing.cache, getattr(playing, "memory", None))
-        if holder is not None
-        for value in vars(holder).values()
-    ]
-    tensors = [*model.parameters(), *(value for value in kept if isinstance(value, torch.Tensor))]
+    tensors = [*model.parameters(), *playing.kept()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
@@ -78,7 +68,7 @@ def compare_systems(
     "sequential" (passes through a network, one after another), "memory" (bytes of weights and caches) and
     "lmm" (how many times as long the discrete model takes for a block, measured next to it).
     """
-    discrete = next(model for model in models if model.config.variant == "lmm")
+    discrete = next(model for model in models if isinstance(model, LMM))
     rows = []
     for guided, count in itertools.product(guidance, steps):
         some = []
@@ -165,7 +155,7 @@ def compare_predictions(
     """
     rows = []
     for model in models:
-        discrete = model.config.variant == "lmm"
+        discrete = isinstance(model, LMM)
         for block, count, guided in itertools.product(blocks, (0,) if discrete else steps, guidance):
             measured = measure_block(model, context_latents, block, count, guided, repeats)
             parts = predict(
@@ -238,22 +228,3 @@ def machine_lines(machine: Machine) -> list[str]:
 def four_systems() -> list:
     """One model of each kind."""
     return [load(name) for name in ("bidirectional", "enc_dec", "block_causal", "lmm")]
-
-
-def run(args: argparse.Namespace) -> list[dict]:
-    """Runs ``bench compare`` or ``bench roofline`` with parsed arguments, prints the table and writes it."""
-    models = four_systems()
-    if args.what == "compare":
-        rows = compare_systems(models, args.block, args.steps, repeats=args.repeats)
-        table = {"threads": torch.get_num_threads(), "peak_megabytes": round(peak_memory()), "rows": rows}
-        print(
-            f"{table['threads']} threads; peak memory of this process, all models: {table['peak_megabytes']} MB"
-        )
-    else:
-        machine = measure_machine()
-        print(*machine_lines(machine), sep="\n")
-        rows = compare_predictions(models, machine, args.blocks, args.steps, repeats=args.repeats)
-        table = {"machine": asdict(machine), "rows": rows}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    return rows

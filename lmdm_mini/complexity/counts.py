@@ -18,11 +18,13 @@ import torch
 
 from lmdm_mini.codec.codec import HOPS, LATENT_CHANNELS, TILE, CodecConfig
 from lmdm_mini.codec.spectrum import BINS, DELAY_BANDS, EAR_BANDS, FEATURES
+from lmdm_mini.complexity.operations import codec_operations, diffusion_operations, discrete_operations
 from lmdm_mini.conditioning.clock import CLOCK_PERIODS, TEMPO_CHANNELS
 from lmdm_mini.conditioning.text import TEXT_CHANNELS
-from lmdm_mini.diffusion.dit import DiT, DiTConfig
+from lmdm_mini.diffusion.dit import VARIANTS, DiT, DiTConfig
 from lmdm_mini.diffusion.kv_cache import SLACK
 from lmdm_mini.discrete.lmm import LMM, LMMConfig
+from lmdm_mini.transformer import hidden_width
 
 CLOCK_CHANNELS, TIME_CHANNELS = 2 * len(CLOCK_PERIODS), 256
 
@@ -101,11 +103,6 @@ def layer_products(
     )
 
 
-def hidden_width(width: int, expansion: float) -> int:
-    """Of a feed-forward."""
-    return int(expansion * width) // 32 * 32
-
-
 # Numbers that a layer reads and writes between its products, in widths a row: norms 4, shifts and gates 10,
 # queries and keys 24 (norm 10, RoPE 14); 10 more where it hears a prompt, 4 where keys and values are put
 # into a cache. A feed-forward: 5 hidden widths.
@@ -128,8 +125,9 @@ def block_passes(
     two.
     """
     branches = 2 if guided else 1
-    make = _discrete_passes if config.variant == "lmm" else _diffusion_passes
-    codec = codec_pass(block_latents, config if config.variant == "lmm" else None)
+    discrete = isinstance(config, LMMConfig)
+    make = _discrete_passes if discrete else _diffusion_passes
+    codec = codec_pass(block_latents, config if discrete else None)
     return [*make(config, context_latents, block_latents, steps, tokens, branches), codec]
 
 
@@ -150,13 +148,9 @@ def _modulation_products(width: int, rows: int) -> tuple[Product, ...]:
 def _diffusion_passes(
     config: DiTConfig, s: int, o: int, steps: int, tokens: int, branches: int
 ) -> list[Pass]:
-    w, hidden, depth, cached = (
-        config.width,
-        hidden_width(config.width, config.expansion),
-        config.depth,
-        config.variant != "bidirectional",
-    )
-    clock = Product(branches * (o if cached else s + o), CLOCK_CHANNELS, w)
+    w, depth, variant = config.width, config.depth, VARIANTS[config.variant]
+    hidden, asked = hidden_width(w, config.expansion), diffusion_operations(variant.name, branches == 2)
+    clock = Product(branches * (o if variant.caches else s + o), CLOCK_CHANNELS, w)
     text = _text_products(config, depth, tokens, branches)
     read = 8 * depth * tokens * w * branches
 
@@ -167,37 +161,26 @@ def _diffusion_passes(
         return depth * (rows * (widths * w + FEED_FORWARD * hidden) + modulated * MODULATION * w)
 
     if (
-        not cached
+        not variant.caches
     ):  # context and target together, in every step; context frames have a modulation of their own
         frames, rows = s + o, branches * (s + o)
         products = (
             Product(rows, LATENT_CHANNELS, w),
-            clock,
             *_modulation_products(w, branches),
             *_modulation_products(w, 1),
             *layers(frames, frames, branches, tokens),
             Product(rows, w, LATENT_CHANNELS),
         )
-        step = moved(rows, LAYER + CROSS + 2, rows) + 15 * rows * w
+        step = moved(rows, LAYER + CROSS + 2, rows) + 10 * rows * w
         return [
-            Pass("text", 1, tokens, branches, text, 8 * depth + 20 + 15 * branches, read),
-            Pass("denoising", steps, frames, branches, products, 36 * depth + 59 + 3 * branches, step),
+            Pass("text", 1, tokens, branches, (*text, clock), asked["text"](depth), read + 5 * rows * w),
+            Pass("denoising", steps, frames, branches, products, asked["denoising"](depth), step),
         ]
     slots = s + SLACK  # keys of the whole ring are looked at, though some are masked
-    passes = [
-        Pass(
-            "text",
-            1,
-            tokens,
-            branches,
-            (*text, clock),
-            8 * depth + 50 + 15 * branches,
-            read + 5 * branches * o * w,
-        )
-    ]
-    again = (
-        s if config.variant == "enc_dec" else o
-    )  # context frames whose keys and values are computed for this block
+    read += 5 * branches * o * w
+    passes = [Pass("text", 1, tokens, branches, (*text, clock), asked["text"](depth), read)]
+    # context frames whose keys and values are computed for this block
+    again = o if variant.across_blocks else s
     if again:
         products = (
             Product(again, LATENT_CHANNELS, w),
@@ -205,17 +188,7 @@ def _diffusion_passes(
             *layers(again, slots + again, 1, 0),
         )
         read = moved(again, LAYER + 2 * CACHED, 1) + 3 * again * (slots + again)  # the last is the mask
-        passes.append(
-            Pass(
-                "context",
-                1,
-                again,
-                1,
-                products,
-                29 * depth + (49 if config.variant == "enc_dec" else 48),
-                read,
-            )
-        )
+        passes.append(Pass("context", 1, again, 1, products, asked["context"](depth), read))
     rows = branches * o
     products = (
         Product(rows, LATENT_CHANNELS, w),
@@ -224,28 +197,25 @@ def _diffusion_passes(
         Product(rows, w, LATENT_CHANNELS),
     )
     step = moved(rows, LAYER + CROSS + CACHED, branches) + 5 * rows * w
-    return [*passes, Pass("denoising", steps, o, branches, products, 37 * depth + 17 + 3 * branches, step)]
+    return [*passes, Pass("denoising", steps, o, branches, products, asked["denoising"](depth), step)]
 
 
 def _discrete_passes(config: LMMConfig, s: int, o: int, steps: int, tokens: int, branches: int) -> list[Pass]:
     c, w, narrow, n = config, config.width, config.depth_width, config.n_q
+    asked = discrete_operations(branches == 2)
+    layers = {"encoder": c.encoder_layers, "temporal": c.temporal_layers, "depth": c.depth_layers, "once": 1}
+
+    def operations(part: str) -> int:
+        return sum(number * layers[kind] for kind, number in asked[part].items())
+
     hidden, small = hidden_width(w, c.expansion), hidden_width(narrow, c.expansion)
     text = (
         *_text_products(c, c.temporal_layers, tokens, branches),
         Product(branches, w, 6 * w),
         Product(branches * o, CLOCK_CHANNELS, w),
     )
-    passes = [
-        Pass(
-            "text",
-            1,
-            tokens,
-            branches,
-            text,
-            8 * c.temporal_layers + 38 + 15 * branches,
-            8 * c.temporal_layers * tokens * w * branches,
-        )
-    ]
+    read = 8 * c.temporal_layers * tokens * w * branches
+    passes = [Pass("text", 1, tokens, branches, text, operations("text"), read)]
     if s:
         products = (
             Product(s, LATENT_CHANNELS, w),
@@ -257,9 +227,7 @@ def _discrete_passes(config: LMMConfig, s: int, o: int, steps: int, tokens: int,
             + c.temporal_layers * (12 + 2 * CACHED) * w
             + 12 * w
         )
-        passes.append(
-            Pass("context", 1, s, 1, products, 25 * c.encoder_layers + 11 * c.temporal_layers + 42, moved)
-        )
+        passes.append(Pass("context", 1, s, 1, products, operations("context"), moved))
     # the i-th frame looks at the context and i frames of its block, the j-th code at j codes: on average half
     # of them
     frame = (
@@ -268,7 +236,7 @@ def _discrete_passes(config: LMMConfig, s: int, o: int, steps: int, tokens: int,
         Product(branches, w, narrow),
     )
     moved = branches * c.temporal_layers * ((LAYER + CROSS + CACHED + MODULATION) * w + FEED_FORWARD * hidden)
-    passes.append(Pass("temporal", o, 1, branches, frame, 37 * c.temporal_layers + 10, moved))
+    passes.append(Pass("temporal", o, 1, branches, frame, operations("temporal"), moved))
     code = (
         *layer_products(narrow, small, c.depth_heads, c.depth_layers, 1, (n + 1) / 2, branches),
         Product(branches, narrow, c.codebook_size),
@@ -277,7 +245,7 @@ def _discrete_passes(config: LMMConfig, s: int, o: int, steps: int, tokens: int,
         branches * c.depth_layers * (16 * narrow + FEED_FORWARD * small)
         + (12 if branches == 2 else 3) * c.codebook_size
     )
-    return [*passes, Pass("depth", o * n, 1, branches, code, 13 * c.depth_layers + 8 + 3 * branches, moved)]
+    return [*passes, Pass("depth", o * n, 1, branches, code, operations("depth"), moved)]
 
 
 def codec_pass(block_latents: int, discrete: LMMConfig | None = None) -> Pass:
@@ -309,14 +277,15 @@ def codec_pass(block_latents: int, discrete: LMMConfig | None = None) -> Pass:
         Product(hops, DELAY_BANDS, BINS, 2),
         Product(2 * hops, EAR_BANDS, BINS),
     ]
-    operations, moved = 189 * tiles + 40 * block_latents + 5, 7.2e6 * tiles + 0.57e6 * block_latents
+    asked, read = codec_operations()
+    operations = asked[0] * tiles + asked[1] * block_latents + asked[2]
+    moved = read[0] * tiles + read[1] * block_latents + read[2]
     if discrete:
-        operations, moved = (
-            operations + discrete.n_q + 6,
-            moved + 5 * discrete.n_q * block_latents * LATENT_CHANNELS,
-        )
+        of_codes = discrete_operations(False)["codec"]
+        operations += of_codes["code"] * discrete.n_q + of_codes["once"]
+        moved += 5 * discrete.n_q * block_latents * LATENT_CHANNELS
     products = tuple(replace(p, times=p.times * tiles) for p in products)
-    return Pass("codec", 1, block_latents, 1, products, operations, moved)
+    return Pass("codec", 1, block_latents, 1, products, round(operations), moved)
 
 
 # -- what follows from the passes --------------------------------------------------------------------
@@ -375,5 +344,5 @@ def block_flops(
 def parameter_count(config: DiTConfig | LMMConfig) -> int:
     """Parameters of a model of this configuration. Nothing is allocated."""
     with torch.device("meta"):
-        model = LMM(config) if config.variant == "lmm" else DiT(config)
+        model = LMM(config) if isinstance(config, LMMConfig) else DiT(config)
     return sum(p.numel() for p in model.parameters())

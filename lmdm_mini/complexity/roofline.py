@@ -29,7 +29,6 @@ from lmdm_mini.complexity.counts import (
     Pass,
     Product,
     block_passes,
-    hidden_width,
     layer_products,
 )
 from lmdm_mini.conditioning.text import no_text
@@ -38,7 +37,7 @@ from lmdm_mini.diffusion.kv_cache import CachedTarget, KVCache
 from lmdm_mini.discrete.cache import LONGEST, CachedBlock, LMMCache
 from lmdm_mini.discrete.lmm import LMM, LMMConfig
 from lmdm_mini.discrete.stream import sample_code
-from lmdm_mini.transformer import GRANULE, Layer
+from lmdm_mini.transformer import GRANULE, Layer, hidden_width
 
 Rates = tuple[tuple[float, float], ...]  # (rows, operations a second) by rows
 
@@ -190,7 +189,7 @@ def _overhead(seconds: float) -> float:
     temporal, depth, _ = block_passes(discrete.config, GRANULE, LONGEST, 1, tokens)[-3:]
     frame = temporal.operations + discrete.config.n_q * depth.operations
     pick = partial(sample_code, cfg_scale=1.0, temperature=1.0, top_k=40, generator=torch.Generator())
-    block = CachedBlock(discrete, cache, codes, LONGEST, text, torch.zeros(1, LONGEST))
+    block = CachedBlock(discrete, cache, codes, LONGEST, text=text, beats=torch.zeros(1, LONGEST))
 
     def say() -> None:
         block.made = 0  # the first frame, again and again

@@ -13,21 +13,28 @@ mixed.
 Notebook: 02_rectified_flow. Paper: section 3.1 (text conditioning).
 """
 
+import hashlib
 import importlib.util
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from tqdm.auto import tqdm
 
+from lmdm_mini.checkpoints import cache_folder, write
+from lmdm_mini.conditioning.language import LANGUAGE_READOUT, fit_language_readout, warn_if_foreign
 from lmdm_mini.conditioning.prompt import Prompt, clean_mixture, named_bpm
 from lmdm_mini.corpus.captions import PARAPHRASES, STYLE_WORDS
+from lmdm_mini.lazy import loaded_once
+from lmdm_mini.modes import in_float32
 
 TEXT_CHANNELS = 384
 STYLE_READOUT = Path(__file__).with_name("style_readout.safetensors")
@@ -78,7 +85,7 @@ def stack_texts(texts: list[Text]) -> Text:
     )
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def _encoder():
     from transformers import AutoModel, AutoTokenizer  # here, because it takes seconds
     from transformers.utils import logging
@@ -94,7 +101,9 @@ def _encoder():
     return tokenizer, model.eval().requires_grad_(False)
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@torch.autocast("cpu", enabled=False)
+@in_float32()
 def embed_sentences(sentences: list[str]) -> list[Tensor]:
     """Sentences to embeddings, each (1 + tokens, 384): the mean of its tokens, then the tokens."""
     tokenizer, model = _encoder()
@@ -105,9 +114,8 @@ def embed_sentences(sentences: list[str]) -> list[Tensor]:
             stacklevel=3,
         )
     found: dict[int, Tensor] = {}
-    order = sorted(
-        range(len(sentences)), key=lambda i: len(sentences[i])
-    )  # little is filled up, which would cost as much as words
+    # sentences of one length together: what is filled up would cost as much as words
+    order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
     for some in (order[i : i + 64] for i in range(0, len(order), 64)):
         batch = tokenizer(
             [sentences[i] for i in some],
@@ -122,6 +130,25 @@ def embed_sentences(sentences: list[str]) -> list[Tensor]:
             for i, row, there in zip(some, states, real)
         }
     return [found[i] for i in range(len(sentences))]
+
+
+def embedded_once(sentences: list[str]) -> dict[str, Tensor]:
+    """Many sentences to embeddings in half precision, as :func:`embed_sentences`. They are kept in the user's cache folder,
+    so that the next training with the same captions starts at once."""
+    words = sorted(set(sentences))
+    key = hashlib.sha256("\n".join([str(MAX_TOKENS), *words]).encode()).hexdigest()[:16]
+    path = cache_folder() / f"captions-{key}.safetensors"
+    try:
+        kept = load_file(path)
+        parts = kept["tokens"].split(kept["lengths"].tolist())
+    except (OSError, SafetensorError, KeyError, RuntimeError):
+        parts = []
+        for i in tqdm(range(0, len(words), 64), desc="embedding captions", leave=False):
+            parts += [tokens.half() for tokens in embed_sentences(words[i : i + 64])]
+        lengths = torch.tensor([len(tokens) for tokens in parts])
+        with suppress(OSError):  # a cache that cannot be written costs a minute, not the training
+            write(path, {"tokens": torch.cat(parts), "lengths": lengths}, "captions")
+    return dict(zip(words, parts, strict=True))
 
 
 def sentence_embedding(tokens: Tensor) -> Tensor:
@@ -165,7 +192,7 @@ def fit_style_readout() -> Tensor:
     return torch.cat([weight, (share - weight @ mean)[:, None]], 1)
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def _style_readout() -> Tensor:
     return load_file(STYLE_READOUT)["weight"]
 
@@ -186,6 +213,7 @@ def encode_text(prompts: list[Prompt]) -> Text:
     mixtures = [clean_mixture(prompt) for prompt in prompts]
     sentences = sorted({words for mixture in mixtures for words, _ in mixture})
     embedded = dict(zip(sentences, embed_sentences(sentences))) if sentences else {}
+    warn_if_foreign(embedded)
     texts = []
     for mixture in mixtures:
         tokens = (
@@ -204,16 +232,14 @@ def encode_text(prompts: list[Prompt]) -> Text:
     return stack_texts(texts)
 
 
-def no_text(batch: int) -> Text:
+def no_text(batch: int, device=None) -> Text:
     """The unconditional branch of guidance: one token that is not there, no sentence, and any tempo."""
-    return Text(
-        torch.zeros(batch, 1, TEXT_CHANNELS),
-        torch.full((batch, 1), -math.inf),
-        torch.zeros(batch),
-        torch.zeros(batch, TEXT_CHANNELS),
-    )
+    zeros = torch.zeros(batch, 1, TEXT_CHANNELS, device=device)
+    return Text(zeros, torch.full((batch, 1), -math.inf, device=device), zeros[:, 0, 0], zeros[:, 0])
 
 
 if __name__ == "__main__":
-    save_file({"weight": fit_style_readout().contiguous()}, STYLE_READOUT)
-    print(f"wrote {STYLE_READOUT}")
+    readouts = {STYLE_READOUT: fit_style_readout(), LANGUAGE_READOUT: fit_language_readout(embed_sentences)}
+    for path, weight in readouts.items():
+        save_file({"weight": weight.contiguous()}, path)
+        print(f"wrote {path}")

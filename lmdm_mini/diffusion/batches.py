@@ -1,13 +1,8 @@
-"""What models of latents learn from in a step: stretches of music, what is said of them, noise levels, and
-what is known.
+"""What diffusion models learn from in a step: stretches of music, their conditions, noise levels, and what is known.
 
 - `bidirectional`, the base: windows of which nothing, a beginning or both ends are known.
 - `enc_dec`: a context and the block after it; the block is learned.
-- `block_causal`: whole stretches as copies [clean | noisy], so that every block of the stretch is learned at
-  once.
-
-For the live variants the context is sometimes missing, wholly or its older part, and sometimes it is from
-another piece than the target and its caption, so that a new prompt is followed quickly.
+- `block_causal`: whole stretches as copies [clean | noisy], so that every block of the stretch is learned at once.
 
 Notebooks: 02_rectified_flow, 04_reparameterization, 06_block_causal. Paper: sections 3.1 and 3.2.
 """
@@ -19,10 +14,11 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from lmdm_mini.conditioning.text import Text
-from lmdm_mini.diffusion.masks import block_causal_mask, enc_dec_mask
+from lmdm_mini.conditioning.conditions import Conditions
+from lmdm_mini.diffusion.dit import DiTConfig
+from lmdm_mini.diffusion.masks import copies_mask, enc_dec_mask
 from lmdm_mini.latents.windows import SPLICES, LatentSet, draw_context_dropout, splice
-from lmdm_mini.transformer import BLOCKS, GRANULE, WINDOW
+from lmdm_mini.transformer import WINDOW
 
 
 @dataclass
@@ -30,19 +26,16 @@ class FlowBatch:
     """What a step learns from: B items of S frames."""
 
     x0: Tensor  # (B, 64, S) clean latents
-    text: Text
+    conditions: Conditions  # of all S frames
     t: Tensor  # noise level of target frames, (B,) or (B, S)
     noise: Tensor  # (B, 64, S)
     context_mask: Tensor  # (B, S), 1 = context
     weight: Tensor  # (B, S) of the errors, 0 where nothing is learned
-    beats: Tensor | None = None  # (B, S) where frames are
     positions: Tensor | None = None  # (S,) places in time
     attention_mask: Tensor | None = None  # (B, 1, S, S)
     v: Tensor | None = None  # (B, 64, S) the velocity to learn; None: that of the data
-    own: Tensor | None = None  # (B,) frames before this are of another piece than the target
-    block: int = (
-        0  # frames of a target, for the live variants: targets are the last frames, block after block
-    )
+    splice_end: Tensor | None = None  # (B,) frames before this are of another piece than the target
+    block: int = 0  # frames of a target, for live variants: targets are the last frames, block after block
 
     @property
     def levels(self) -> Tensor:
@@ -52,7 +45,7 @@ class FlowBatch:
     def part(self, rows: slice, place: Callable) -> "FlowBatch":
         """Some of its items, every tensor put where it belongs by `place`."""
         items = {field.name: getattr(self, field.name) for field in fields(self)}
-        items["text"] = self.text[rows].map(place)
+        items["conditions"] = self.conditions[rows].map(place)
         for name, x in items.items():
             if isinstance(x, Tensor):
                 items[name] = place(x if name == "positions" else x[rows])
@@ -63,21 +56,22 @@ class FlowBatch:
 
 
 def draw_levels(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Noise levels: logsnr is normal around -1.2 with deviation 2, so that all levels of the samplers'
-    schedule occur, the noisy ones most, where tempo, key and style are decided. Three in a hundred are pure
-    noise, where every sampler starts."""
+    """Noise levels: logsnr is normal around -1.2 with standard deviation 2, so that all levels of the samplers' schedule
+    occur, the noisy ones most, where tempo, key and style are decided. Three in a hundred are pure noise, where every
+    sampler starts."""
     t = torch.sigmoid(1.2 + 2 * torch.randn(shape, generator=generator))
     return torch.where(torch.rand(shape, generator=generator) < 0.03, 1.0, t)
 
 
-def draw_context(size: int, frames: int, rng: random.Random) -> Tensor:
-    """Context masks (size, frames), 1 = context: for half of the items none, for most others all but a block
-    at the end, for some any beginning, or both ends. At least 12 frames are left to make."""
-    mask, most = torch.zeros(size, frames), frames - GRANULE
+def draw_context(size: int, frames: int, rng: random.Random, config: DiTConfig | None = None) -> Tensor:
+    """Context masks (size, frames), 1 = context: for half of the items none, for most others all but a block at the end, for
+    some any beginning, or both ends. At least a granule is left to make."""
+    config = config or DiTConfig()
+    mask, most = torch.zeros(size, frames), frames - config.granule
     for row in mask:
         draw = rng.random()
         if 0.5 < draw < 0.8:
-            row[: max(0, frames - rng.choice(BLOCKS))] = 1
+            row[: max(0, frames - rng.choice(config.blocks))] = 1
         elif draw > 0.8:
             first = rng.randint(0, most)
             row[:first] = 1
@@ -86,59 +80,57 @@ def draw_context(size: int, frames: int, rng: random.Random) -> Tensor:
     return mask
 
 
-def draw_frames(batch: int, window: int, rng: random.Random) -> tuple[int, int]:
-    """Items and frames of the next batch: mostly the window. Else anything shorter, as at the start of a
-    stream; or up to twice, or up to 3.2 times as long, with a half or a quarter of the items."""
+def draw_frames(batch: int, window: int, rng: random.Random, granule: int = 12) -> tuple[int, int]:
+    """Items and frames of the next batch: mostly the window. Else anything shorter, as at the start of a stream; or up to
+    twice, or up to 3.2 times as long, with a half or a quarter of the items."""
     draw = rng.random()
     if draw < 0.6:
         return batch, window
     if draw < 0.8:
-        return batch, rng.randrange(GRANULE, window, GRANULE)
+        return batch, rng.randrange(granule, window, granule)
     share, least, most = (2, window, 2 * window) if draw < 0.93 else (4, 2 * window, window * 16 // 5)
-    return max(1, batch // share), rng.randrange(least + GRANULE, most + 1, GRANULE)
+    return max(1, batch // share), rng.randrange(least + granule, most + 1, granule)
 
 
 def draw_base(
-    data: LatentSet, batch: int, window: int, rng: random.Random, generator: torch.Generator
+    data: LatentSet, batch: int, config: DiTConfig, rng: random.Random, generator: torch.Generator
 ) -> FlowBatch:
     """About `batch` windows for the base."""
-    size, frames = draw_frames(batch, window, rng)
-    x0, text, there, beats = data.batch(size, frames)
-    context = draw_context(size, frames, rng)
-    t = draw_levels((size,), generator)
-    return FlowBatch(
-        x0, text, t, torch.randn(x0.shape, generator=generator), context, (1 - context) * there, beats
-    )
+    size, frames = draw_frames(batch, config.window, rng, config.granule)
+    music = data.batch(size, frames)
+    context = draw_context(size, frames, rng, config)
+    t, noise = draw_levels((size,), generator), torch.randn(music.latents.shape, generator=generator)
+    return FlowBatch(music.latents, music.conditions, t, noise, context, (1 - context) * music.present)
 
 
 def draw_enc_dec(
     data: LatentSet,
     batch: int,
-    window: int,
+    config: DiTConfig,
     rng: random.Random,
     generator: torch.Generator,
+    *,
     splices: bool = True,
 ) -> FlowBatch:
     """`batch` windows of context and one block for `enc_dec`."""
-    block = rng.choice(BLOCKS)
-    known = min(WINDOW, window - block)
-    x0, text, music, beats = data.batch(batch, known + block)
-    x0, spliced = splice(x0, known, rng, share=SPLICES * splices)
-    context = torch.cat([torch.ones(batch, known), torch.zeros(batch, block)], 1)
-    there = torch.arange(known + block) >= draw_context_dropout(batch, known, rng)[:, None]  # (B, S)
-    mask = enc_dec_mask(context) & there[:, None, None, :] | torch.eye(known + block, dtype=torch.bool)
-    t = draw_levels((batch,), generator)
+    block = rng.choice(config.blocks)
+    size = min(WINDOW, config.window - block)  # of the context
+    music = data.batch(batch, size + block)
+    x0, spliced = splice(music.latents, size, rng, share=SPLICES * splices)
+    context = torch.cat([torch.ones(batch, size), torch.zeros(batch, block)], 1)
+    places = torch.arange(size + block)
+    present = places >= draw_context_dropout(batch, size, rng, config.granule)[:, None]  # (B, S)
+    mask = enc_dec_mask(context) & present[:, None, None, :] | torch.eye(len(places), dtype=torch.bool)
     return FlowBatch(
         x0,
-        text,
-        t,
+        music.conditions,
+        draw_levels((batch,), generator),
         torch.randn(x0.shape, generator=generator),
         context,
-        (1 - context) * music,
-        beats,
-        torch.arange(known + block),
+        (1 - context) * music.present,
+        places,
         mask,
-        own=known * spliced,
+        splice_end=size * spliced,
         block=block,
     )
 
@@ -146,51 +138,48 @@ def draw_enc_dec(
 def draw_block_causal(
     data: LatentSet,
     batch: int,
-    window: int,
+    config: DiTConfig,
     rng: random.Random,
     generator: torch.Generator,
+    *,
     splices: bool = True,
     count: int | None = None,
 ) -> FlowBatch:
-    """`batch` windows' worth of frames for `block_causal`, as stretches of twice the window, clean and noisy
-    side by side. count: of this many blocks only there is a noisy copy; None: of all."""
-    block, size, frames = rng.choice(BLOCKS), max(1, batch // 4), 2 * window
-    x0, text, music, beats = data.batch(size, frames)
+    """`batch` windows' worth of frames for `block_causal`, as stretches of twice the window, clean and noisy side by side.
+    count: of this many blocks only there is a noisy copy; None: of all."""
+    block, size, frames = rng.choice(config.blocks), max(1, batch // 4), 2 * config.window
+    music = data.batch(size, frames)
     cut = rng.randrange(block, frames, block)
-    x0, spliced = splice(
-        x0, cut, rng, share=0.3 * splices
-    )  # of a stretch, only the blocks after the cut hear two pieces
+    # of a stretch, only the blocks after the cut have two pieces in their context
+    x0, spliced = splice(music.latents, cut, rng, share=0.3 * splices)
     place = torch.arange(frames)
     begins = range(0, frames, block)
     if count is not None:
         begins = sorted(rng.sample(begins, min(count, len(begins))))
     noisy = (
         torch.tensor(list(begins))[:, None] + torch.arange(block)
-    ).flatten()  # where the noisy frames are
-    weight = music * torch.where(
-        spliced[:, None], (place >= cut).float(), 1.0
-    )  # the caption is of the later part
-    missing = draw_context_dropout(size, frames - block, rng)[:, None]  # (B, 1)
+    ).flatten()  # positions of the noisy frames
+    # the caption is of the later part
+    weight = music.present * torch.where(spliced[:, None], (place >= cut).float(), 1.0)
+    missing = draw_context_dropout(size, frames - block, rng, config.granule)[:, None]  # (B, 1)
     both = torch.cat([place, noisy])
-    there = torch.cat([place >= missing, torch.ones(size, len(noisy), dtype=torch.bool)], 1)  # (B, T + n)
-    rows = torch.cat([place, frames + noisy])
-    mask = block_causal_mask(frames, block, rng.choice((48, 96, WINDOW, WINDOW)))[rows][:, rows]
-    mask = mask & there[:, None, None, :] | torch.eye(len(both), dtype=torch.bool)
+    present = torch.cat([place >= missing, torch.ones(size, len(noisy), dtype=torch.bool)], 1)  # (B, T + n)
+    look_back = rng.choice((48, 96, WINDOW, WINDOW))
+    mask = copies_mask(place, noisy, noisy // block * block, look_back, config.granule)
+    mask = mask & present[:, None, None, :] | torch.eye(len(both), dtype=torch.bool)
     t = draw_levels((size, len(begins)), generator).repeat_interleave(block, 1)
     noise = torch.randn(size, 64, len(both), generator=generator)
     zeros = torch.zeros(size, frames)
-    context = torch.cat([zeros + 1, torch.zeros(size, len(noisy))], 1)
     return FlowBatch(
         x0[..., both],
-        text,
+        music.conditions.take(both),
         torch.cat([zeros, t], 1),
         noise,
-        context,
+        torch.cat([zeros + 1, torch.zeros(size, len(noisy))], 1),
         torch.cat([zeros, weight[:, noisy]], 1),
-        beats[:, both],
         both,
         mask,
-        own=cut * spliced,
+        splice_end=cut * spliced,
         block=block,
     )
 

@@ -1,50 +1,82 @@
 """What a live model learns from the base: its velocities, block by block, in windows of their own.
 
+Not in the paper. The velocity of the data is mostly chance, since nobody can know which music was under the noise; the
+base has learnt the mean of what could have been, and what is left to learn is the difference that the masks make.
+
 Notebook: 06_block_causal.
 """
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from lmdm_mini.conditioning.conditions import Conditions
+from lmdm_mini.conditioning.stem import MAX_VISIBILITY, STEM_LOOK_BACK, Stem
 from lmdm_mini.diffusion.batches import FlowBatch
 from lmdm_mini.diffusion.dit import DiT
 from lmdm_mini.diffusion.flow import noised_sample
 from lmdm_mini.training.precision import fast_autocast
 from lmdm_mini.transformer import WINDOW
 
-# of a stretch of `block_causal`: the base needs a window for each, which costs as much as the live model's
-# own step
+# noisy blocks of a stretch of `block_causal`: the base needs a window for each, which costs as much as the live model's own step
 DISTIL_BLOCKS = 8
 
 
 @torch.no_grad()
 def base_velocity(base: DiT, batch: FlowBatch) -> Tensor:
-    """What the base says of a batch for a live variant: (B, 64, S), 0 on context.
+    """The base's velocities for a batch of a live variant: (B, 64, S), 0 on context.
 
-    Each block is asked about in a window of its own, with the context that the live model hears, and as the
-    base hears it: in both directions, and together with the target. Of a context from another piece it hears
-    nothing, for there it never learnt to leave it for the prompt.
+    Each block has a window of its own, with the context that the live model attends to, and as the base sees it: in both
+    directions, and together with the target. A context from another piece is left out, for the base never learnt to leave
+    it for the prompt.
     """
     size, channels, total = batch.x0.shape
-    known = int(batch.context_mask[0].sum())
-    blocks = torch.arange(known, total, device=batch.x0.device).unflatten(
-        0, (-1, batch.block)
-    )  # (n, o), n blocks
+    context = int(batch.context_mask[0].sum())
+    device = batch.x0.device
+    blocks = torch.arange(context, total, device=device).unflatten(0, (-1, batch.block))  # (n, o), n blocks
     first = blocks[:, 0]
-    before = batch.positions[first][:, None] + torch.arange(-WINDOW, 0, device=batch.x0.device)  # (n, s)
-    window = torch.cat([before.clamp_min(0), blocks], 1)  # (n, s + o) which frames of the batch
-    heard = batch.attention_mask[:, 0, first].gather(2, window.expand(size, -1, -1))  # (B, n, s + o)
-    heard[..., :WINDOW] &= before >= batch.own[:, None, None]
+    before = batch.positions[first][:, None] + torch.arange(-WINDOW, 0, device=device)  # (n, s)
+    window = torch.cat([before.clamp_min(0), blocks], 1)  # (n, s + o) numbers of frames in the batch
+    seen = batch.attention_mask[:, 0, first].gather(2, window.expand(size, -1, -1))  # (B, n, s + o)
+    seen[..., :WINDOW] &= before >= batch.splice_end[:, None, None]
     x = noised_sample(batch.x0, batch.levels, batch.noise).x_t[..., window]  # (B, 64, n, s + o)
-    text = batch.text.map(lambda y: y.repeat_interleave(len(blocks), 0))
     with fast_autocast(x.device.type):
         v = base(
             x.transpose(1, 2).flatten(0, 1),
             batch.levels[:, first].flatten(),
-            text,
+            in_windows(batch.conditions, window, batch.positions[first], batch.block),
             batch.context_mask[:, window].flatten(0, 1),
-            attention_mask=heard.flatten(0, 1)[:, None, None],
-            beats=batch.beats[:, window].flatten(0, 1),
+            attention_mask=seen.flatten(0, 1)[:, None, None],
         )
     v = v[..., WINDOW:].unflatten(0, (size, -1)).transpose(1, 2).flatten(2)  # (B, 64, n o)
-    return torch.cat([v.new_zeros(size, channels, known), v], -1)
+    return torch.cat([v.new_zeros(size, channels, context), v], -1)
+
+
+def in_windows(conditions: Conditions, window: Tensor, begins: Tensor, block: int) -> Conditions:
+    """Conditions of B stretches as those of B n windows, which have WINDOW frames of context and then a block.
+
+    window: (n, s + o), numbers of frames. begins: (n,), where blocks begin, on the clock of `stem.positions`.
+    """
+    count = len(window)
+    every = replace(conditions, beats=None, sketch=None, stem=None).map(
+        lambda x: x.repeat_interleave(count, 0)
+    )
+    if conditions.beats is not None:
+        every.beats = conditions.beats[:, window].flatten(0, 1)
+    if conditions.sketch is not None:
+        every.sketch = conditions.sketch.map(lambda x: x[..., window].transpose(1, 2).flatten(0, 1))
+    if (stem := conditions.stem) is not None:
+        reach = torch.arange(
+            -2 * STEM_LOOK_BACK - MAX_VISIBILITY, block + MAX_VISIBILITY, device=window.device
+        )
+        rows = begins[:, None] + reach - stem.positions[0]  # (n, r) numbers of stem frames
+        there, rows = (rows >= 0) & (rows < len(stem.positions)), rows.clamp(0, len(stem.positions) - 1)
+        visible = stem.visible[:, window[:, -1]] - (begins - WINDOW)[:, None]  # (B, n, 2)
+        every.stem = Stem(
+            stem.latents[..., rows].transpose(1, 2).flatten(0, 1),
+            (stem.present[:, rows] & there).flatten(0, 1),
+            WINDOW + reach,
+            visible.flatten(0, 1)[:, None],
+        )
+    return every

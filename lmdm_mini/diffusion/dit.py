@@ -1,26 +1,22 @@
-"""The diffusion transformer: noisy latent frames, a noise level and a prompt in, the velocity out.
+"""The diffusion transformer: noisy latent frames, a noise level and conditions in, the velocity out.
 
-Known frames (the context of an outpainting) are given clean, and the model is told which they are: for them
-the noise level is 0, and prompt, tempo and sketch do not exist. In the live variants context does not look at
-targets either, so what they think of it depends on its sound alone, which is what will make it possible to
-keep it (04_reparameterization).
+Known frames (the context of an outpainting) are given clean, and are marked. For them the noise level is 0, and there is
+no prompt, no tempo and no sketch. In the live variants context does not attend to targets either, so its hidden states
+depend on its sound alone, which is what makes it possible to keep them (04_reparameterization).
 
-A prompt is heard twice: word by word in cross-attention, and as a whole in the modulation of the layers, with
-the tempo. The tempo is given as a number and as a clock: each target frame is told where it is in the beat
-and the bar. A small model does not find a common pulse in noise by itself, just as a band needs somebody to
-count it in.
+A prompt enters twice: word by word through cross-attention, and as a whole through the modulation of the layers, with
+the tempo. The tempo is given as a number and as a clock: each target frame gets its place in the beat and in the bar. A
+small model does not find a common pulse in noise by itself, just as a band needs somebody to count it in.
 
-One class serves all variants of the book; they differ in who hears whom, which is a mask. The live ones
-(`enc_dec` and `block_causal`) never let context look at targets, and let clean frames in by a projection of
-their own. Two doors are there from the start though nothing goes through them yet: `input_stem` (what another
-musician plays) and `sketch` (a melody and a loudness to follow). They start at zero.
+One class serves all variants of the book; they differ in which frames attend to which, which is a mask (`Variant`).
+What else a model can be given is in its configuration (`controls`): an input stem is a second stream of clean frames
+with a door of its own, a sketch is added to target frames, and strengths of guidance go into the modulation of targets.
 
 Notebook: 02_rectified_flow. Paper: section 3.1.
 """
 
 import math
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -35,44 +31,90 @@ from lmdm_mini.conditioning.clock import (
     frames_to_beats,
     tempo_features,
 )
+from lmdm_mini.conditioning.conditions import Conditions, as_conditions
 from lmdm_mini.conditioning.sketch import SKETCH_CHANNELS
+from lmdm_mini.conditioning.stem import Stem, sees_stem, stem_mask
 from lmdm_mini.conditioning.text import TEXT_CHANNELS, Text
 from lmdm_mini.diffusion.flow import expand_t
-from lmdm_mini.transformer import Layer, rope_table
+from lmdm_mini.diffusion.masks import joined_masks
+from lmdm_mini.transformer import BLOCKS, GRANULE, WINDOW, Layer, attend_with, rope_table, run_layers
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a kind of diffusion model keeps of its context: nothing, or its keys and values across the denoising steps
+    of a block, or across blocks, too."""
+
+    name: str
+    caches: bool  # clean frames have a door of their own and attend to nothing noisy, so they can be kept
+    across_blocks: bool  # and a clean frame attends backwards only, so it is computed once and for all
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("bidirectional", caches=False, across_blocks=False),
+        Variant("enc_dec", caches=True, across_blocks=False),
+        Variant("block_causal", caches=True, across_blocks=True),
+    )
+}
+CONTROLS = ("stem", "sketch", "strengths")  # what a model may be given beside prompt and clock
+STRENGTHS = 2  # of guidance: text, sketch
 
 
 @dataclass
 class DiTConfig:
+    """The shape of a model. The defaults of the last four are what checkpoints without them were trained with."""
+
     width: int = 224
     depth: int = 6
     heads: int = 7
     expansion: float = 8 / 3
     window: int = 240  # latent frames it was mostly trained on, 11.1 s
     variant: str = "bidirectional"
+    granule: int = GRANULE  # latent frames that are kept together
+    blocks: tuple[int, ...] = (
+        BLOCKS  # latent frames of a block, multiples of the granule: what a live model plays
+    )
+    look_back: int = (
+        WINDOW  # frames before its granule that a frame attends to in a layer, unless asked otherwise
+    )
+    controls: tuple[str, ...] = ()  # of CONTROLS
+
+    def __post_init__(self):
+        self.blocks, self.controls = tuple(self.blocks), tuple(self.controls)
+        if self.variant not in VARIANTS:
+            raise ValueError(f"no variant {self.variant!r}; there are: {', '.join(VARIANTS)}.")
+        if unknown := set(self.controls) - set(CONTROLS):
+            raise ValueError(f"no control {sorted(unknown)[0]!r}; there are: {', '.join(CONTROLS)}.")
 
 
 @dataclass
-class Words:
-    """Prompts as a model has read them (:meth:`DiT.read`)."""
+class Prepared:
+    """Conditions as a model has read them (:meth:`DiT.prepare`): all that is the same in every denoising step."""
 
-    layers: list[tuple[Tensor, Tensor, Tensor]]  # keys, values and weights for each layer's cross-attention
+    prompts: list[tuple[Tensor, Tensor, Tensor]]  # keys, values and bias for each layer's cross-attention
     global_cond: Tensor  # (B, W), see :meth:`DiT.global_cond`
-    bpm: Tensor  # (B,)
+    added: Tensor  # (B, T, W), what clock and sketch add to target frames
+    stem: Stem | None
 
 
 class DiT(nn.Module):
-    """v = model(x_t, t, text): latents (B, 64, T) at noise level t, (B,) or (B, T), to their velocity (B, 64,
-    T)."""
+    """v = model(x_t, t, conditions): latents (B, 64, T) at noise level t, (B,) or (B, T), to velocities (B, 64, T)."""
 
     def __init__(self, config: DiTConfig | None = None):
         super().__init__()
         self.config = c = config or DiTConfig()
         self.name, self.codec_fingerprint, self.facts = "untrained", "", {}
         self.frames_in = nn.Linear(LATENT_CHANNELS, c.width)
-        if c.variant != "bidirectional":
+        if self.variant.caches:
             self.clean_in = nn.Linear(LATENT_CHANNELS, c.width)
-        self.input_in = nn.Linear(LATENT_CHANNELS + 1, c.width, bias=False)  # one channel more: is it there?
-        self.sketch_in = nn.Linear(SKETCH_CHANNELS + 1, c.width, bias=False)
+        if "stem" in c.controls:
+            self.stem_in = nn.Linear(LATENT_CHANNELS, c.width)
+        if "sketch" in c.controls:
+            self.sketch_in = nn.Linear(SKETCH_CHANNELS + 2, c.width, bias=False)  # and two flags
+        if "strengths" in c.controls:
+            self.strengths_in = nn.Linear(STRENGTHS, c.width, bias=False)
         self.time_in = nn.Sequential(nn.Linear(256, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
         self.tempo_in = nn.Linear(TEMPO_CHANNELS, c.width, bias=False)
         self.any_tempo = nn.Parameter(torch.zeros(c.width))
@@ -82,120 +124,139 @@ class DiT(nn.Module):
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.depth))
         self.last_norm = nn.LayerNorm(c.width)
         self.frames_out = nn.Linear(c.width, LATENT_CHANNELS)
-        for zero in (
-            self.modulation_head,
-            self.frames_out,
-            self.input_in,
-            self.sketch_in,
-            self.clock_in,
-            self.sentence_in,
-            *(layer.cross.project for layer in self.layers),
-        ):
+        closed = [self.modulation_head, self.frames_out, self.clock_in, self.sentence_in]
+        closed += [getattr(self, name) for name in ("sketch_in", "strengths_in") if hasattr(self, name)]
+        for zero in (*closed, *(layer.cross.project for layer in self.layers)):
             for parameter in zero.parameters():
                 nn.init.zeros_(parameter)
 
-    def global_cond(self, text: Text) -> Tensor:
-        """Tempo and sentence of a batch of prompts, for :meth:`modulation`: (B, W)."""
+    @property
+    def variant(self) -> Variant:
+        """What this model keeps of its context."""
+        return VARIANTS[self.config.variant]
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        # files of before have two doors that were never opened, and are all zero
+        for name in ("input_in.weight", "sketch_in.weight"):
+            if name not in self.state_dict() and not state_dict.get(prefix + name, torch.ones(1)).any():
+                del state_dict[prefix + name]
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    # -- what conditions are to the network ----------------------------------------------------------
+
+    def global_cond(self, text: Text, strengths: Tensor | None = None) -> Tensor:
+        """Tempo and sentence of a batch of prompts, and strengths of guidance (B, 2), for :meth:`modulation`: (B, W)."""
         named = (text.bpm > 0).to(text.sentence.dtype)[:, None]
-        return (
-            self.any_tempo
-            + named * (self.tempo_in(tempo_features(text.bpm)) - self.any_tempo)
-            + self.sentence_in(text.sentence)
-        )
+        tempo = self.tempo_in(tempo_features(text.bpm))
+        cond = self.any_tempo + named * (tempo - self.any_tempo) + self.sentence_in(text.sentence)
+        return cond if strengths is None else cond + self.strengths_in(torch.log(strengths.clamp_min(1e-3)))
 
     def modulation(self, t: Tensor, global_cond: Tensor, target: Tensor | None = None) -> Tensor:
-        """What noise levels t (B, 1 or T) and prompts (B, W) make of the layers, (B, 1 or T, 6 W); where
-        `target` (B, 1 or T, 1) is 0 there is nothing of them. None: all is target."""
+        """The modulation of the layers by noise levels t (B, 1 or T) and conditions (B, W): (B, 1 or T, 6 W). Where `target`
+        (B, 1 or T, 1) is 0 it is that of context. None: all is target."""
         of_target = self.modulation_head(F.silu(self.time_in(time_features(t)) + global_cond[:, None]))
         return of_target if target is None else torch.where(target > 0, of_target, self.context_modulation())
 
+    def context_modulation(self) -> Tensor:
+        """The modulation of all clean frames, always the same: (1, 1, 6 W)."""
+        t = self.any_tempo.new_zeros(1, 1)
+        return self.modulation_head(F.silu(self.time_in(time_features(t)) + self.any_tempo))
+
     def clock(self, beats: Tensor | None, positions: Tensor, bpm: Tensor) -> Tensor:
-        """What a clock at tempi bpm (B,) adds to frames, (B, T, W): nothing where no tempo is given. beats:
-        where frames are, in beats (B or 1, T); None: the clock starts at position 0 of positions (T,)."""
+        """What a clock at tempi bpm (B,) adds to frames, (B, T, W): nothing where no tempo is given. beats: (B or 1, T),
+        where frames are in beats; None: the clock starts at position 0 of positions (T,)."""
         if beats is None:
             beats = frames_to_beats(positions, bpm[:, None])
         return (bpm > 0).to(beats.dtype)[:, None, None] * self.clock_in(clock_features(beats))
 
-    def context_modulation(self) -> Tensor:
-        """That of context frames, always the same: (1, 1, 6 W)."""
-        return self.modulation_head(
-            F.silu(self.time_in(time_features(self.any_tempo.new_zeros(1, 1))) + self.any_tempo)
-        )
-
-    def read(self, text: Text) -> "Words":
-        """A batch of prompts as all denoising steps need them: read once, the network takes them in place of
-        the text."""
-        return Words(
-            [layer.cross.read(text.tokens, text.log_weight) for layer in self.layers],
-            self.global_cond(text),
-            text.bpm,
-        )
-
     def rope(self, positions: Tensor) -> Tensor:
-        """Angles of places in time (T,), for its heads: see :func:`rope_table`."""
+        """Angles of places in time (T,), for its heads: see :func:`lmdm_mini.transformer.rope_table`."""
         return rope_table(positions, self.config.width // self.config.heads)
+
+    def prepare(self, conditions: Conditions | Text, positions: Tensor) -> Prepared:
+        """All that conditions are to the network, whatever the noise: computed once, for all denoising steps.
+
+        positions: (T,), places in time of the frames that they are for. Raises ValueError for a control that this model
+        was not trained with.
+        """
+        conditions = as_conditions(conditions)
+        for name in CONTROLS:
+            if getattr(conditions, name) is not None and name not in self.config.controls:
+                raise ValueError(
+                    f"this model was not trained with {name}; it has {self.config.controls or 'no controls'}."
+                )
+        text = conditions.text
+        prompts = [layer.cross.keys_and_values(text.tokens, text.log_weight) for layer in self.layers]
+        added = self.clock(conditions.beats, positions, text.bpm)
+        if conditions.sketch is not None:
+            added = added + self.sketch_in(conditions.sketch.features())
+        return Prepared(prompts, self.global_cond(text, conditions.strengths), added, conditions.stem)
+
+    # -- the forward pass ----------------------------------------------------------------------------
 
     def forward(
         self,
         x: Tensor,
         t: Tensor,
-        text: Text | Words,
+        conditions: Conditions | Text | Prepared,
         context_mask: Tensor | None = None,
-        input_stem: Tensor | None = None,
-        sketch: Tensor | None = None,
+        *,
         positions: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        beats: Tensor | None = None,
         return_hidden: int | None = None,
     ) -> Tensor:
         """Velocity (B, 64, T), or with `return_hidden` the frames (B, T, W) after that many layers.
 
-        x: (B, 64, T), context frames clean. t: (B,) or (B, T), 1 = noise; what it says of context frames is
-        ignored. context_mask: (B, T), 1 = context; None: all is target. input_stem: latents and a last
-        channel that is 1 where there are any, (B, 65, T). sketch: likewise, (B, SKETCH_CHANNELS + 1, T).
-        positions: (T,) places in time, if they are not 0 to T-1. attention_mask: True where a query may look,
-        (T, T) or (B, 1, T, T); None: everywhere. beats: see :meth:`clock`; target frames hear it.
+        x: (B, 64, T), context frames clean. t: (B,) or (B, T), 1 = noise; what it says of context frames is ignored.
+        conditions: for target frames; a prompt alone will do. context_mask: (B, T), 1 = context; None: all is target.
+        positions: (T,) places in time, if they are not 0 to T-1. attention_mask: True where a query may attend to a key,
+        (T, T) or (B, 1, T, T); None: everywhere. A stem goes through the same layers in front of the window.
         """
         expand_t(t, x)  # checks the shape
         if return_hidden is not None and not 0 <= return_hidden <= len(self.layers):
             raise ValueError(f"return_hidden is {return_hidden}; this model has {len(self.layers)} layers.")
-        target = (
-            x.new_ones(len(x), 1, 1) if context_mask is None else (1 - context_mask)[..., None]
-        )  # (B, 1 or T, 1)
+        positions = torch.arange(x.shape[-1], device=x.device) if positions is None else positions
+        given = conditions if isinstance(conditions, Prepared) else self.prepare(conditions, positions)
+        # (B, 1 or T, 1)
+        target = x.new_ones(len(x), 1, 1) if context_mask is None else (1 - context_mask)[..., None]
         frames = x.transpose(1, 2)  # (B, T, 64)
         h = self.frames_in(frames)
-        if self.config.variant != "bidirectional":
+        if self.variant.caches:
             h = torch.where(target > 0, h, self.clean_in(frames))
-        if input_stem is not None:
-            h = h + self.input_in(input_stem.transpose(1, 2))
-        if sketch is not None:
-            h = h + target * self.sketch_in(sketch.transpose(1, 2))
-        positions = torch.arange(x.shape[-1], device=x.device) if positions is None else positions
-        h = h + target * self.clock(beats, positions, text.bpm)
-        global_cond = text.global_cond if isinstance(text, Words) else self.global_cond(text)
-        modulation = self.modulation(
-            t[:, None] if t.ndim == 1 else t, global_cond, None if context_mask is None else target
-        )
-        table = self.rope(positions)
-        attend = partial(F.scaled_dot_product_attention, attn_mask=attention_mask)
-        for i, layer in enumerate(self.layers):
-            if i == return_hidden:
-                return h
-            h = layer(
-                h,
-                modulation,
-                table,
-                attend,
-                lambda y: (
-                    target
-                    * (
-                        layer.cross.look(y, *text.layers[i])
-                        if isinstance(text, Words)
-                        else layer.cross(y, text.tokens, text.log_weight)
-                    )
-                ),
+        h = h + target * given.added
+        t, before = t[:, None] if t.ndim == 1 else t, 0
+        if given.stem is not None:
+            h, t, target, positions, attention_mask = self._with_stem(
+                given.stem, h, t, target, positions, attention_mask
             )
-        return h if return_hidden == len(self.layers) else self.velocity(h)
+            before = len(given.stem.positions)
+        some_context = context_mask is not None or before
+        modulation = self.modulation(t, given.global_cond, target if some_context else None)
+        h = run_layers(
+            self.layers,
+            h,
+            modulation,
+            self.rope(positions),
+            attend=attend_with(attention_mask),
+            from_prompt=lambda i, y: target * self.layers[i].cross(y, *given.prompts[i]),
+            stop=return_hidden,
+        )[:, before:]
+        return h if return_hidden is not None else self.velocity(h)
+
+    def _with_stem(
+        self, stem: Stem, h: Tensor, t: Tensor, target: Tensor, positions: Tensor, mask: Tensor | None
+    ):
+        """The same with the stem's frames in front: h (B, S + T, W), t, target, positions and mask."""
+        batch, count = h.shape[:2]
+        seen = sees_stem(stem.visible, stem.positions, stem.present).expand(batch, count, -1)
+        if self.variant.caches:  # what is kept of the context depends on the context alone
+            seen = seen & (target > 0).expand(batch, count, 1)
+        none = h.new_zeros(batch, len(stem.positions), 1)
+        h = torch.cat([self.stem_in(stem.latents.transpose(1, 2)), h], 1)
+        t = torch.cat([none[..., 0], t.expand(batch, count)], 1)
+        target = torch.cat([none, target.expand(batch, count, 1)], 1)
+        mask = joined_masks(stem_mask(stem, self.config.granule), seen, mask)
+        return h, t, target, torch.cat([stem.positions, positions]), mask
 
     def velocity(self, h: Tensor) -> Tensor:
         """Frames (B, T, W) after the last layer to velocities (B, 64, T)."""
@@ -223,7 +284,6 @@ def time_features(t: Tensor, channels: int = 256) -> Tensor:
 def load_dit(name: str = "bidirectional", path=None) -> DiT:
     """A trained diffusion model by its name, as :func:`lmdm_mini.models.load` loads any model."""
     if name == "lmm":
-        raise ValueError(
-            "model 'lmm' is the discrete one, which does not play here: take bidirectional, enc_dec or block_causal."
-        )
+        there = ", ".join(VARIANTS)
+        raise ValueError(f"model 'lmm' is the discrete one, which does not play here: take one of {there}.")
     return load_model(name, path, lambda config: DiT(DiTConfig(**config)), load_codec())

@@ -66,7 +66,7 @@ def pingpong(
     """Jumps to the estimated music and back to a lower level with fresh noise, step by step (section 3.3)."""
     for t, t_next in zip(levels[:-1].tolist(), levels[1:].tolist()):
         x0_hat = x - t * velocity(x, t)
-        fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         x = (1 - t_next) * x0_hat + t_next * fresh
     return x
 

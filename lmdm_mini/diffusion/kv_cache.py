@@ -1,55 +1,69 @@
 """Keys and values of clean frames, kept: what makes block diffusion live.
 
-Context frames hear clean sound alone: no noise level, no prompt, no target. So their keys and values are
-computed once and serve every denoising step, both branches of guidance, and every prompt that comes.
+Context frames depend on clean sound alone: on no noise level, no prompt, no target. So their keys and values are computed
+once and serve every denoising step, both branches of guidance, and every prompt that comes.
 
-- `enc_dec`: the context is computed anew for every block (its frames look at each other in both directions),
-  then kept for the K steps of that block: s + K o frame-forwards a block.
+- `enc_dec`: the context is computed anew for every block (its frames attend to each other in both directions), then kept
+  for the K steps of that block: s + K o frame-forwards a block.
 - `block_causal`: it is kept across blocks, too; only the newest frames are computed: o + K o.
 
-`KVCache` is a ring of slots, written in place, plus a fixed tail of slots for the frames in work. Attention
-does not care about order, and keys carry their absolute positions (RoPE), so nothing is ever moved, joined or
-grown.
+`KVCache` is a ring of slots, written in place, plus a fixed tail of slots for the frames in work. Attention does not care
+about order, and keys carry their absolute positions (RoPE), so nothing is ever moved, joined or grown. What another
+musician plays, the input stem, has a ring of its own in front:
+
+    [tail of the stem | ring of the stem | ring | tail]
+
+A cache holds any number of independent streams that go on at one pace, each with conditions of its own. Nothing here
+turns gradients off: whoever plays does.
 
 Notebook: 05_kv_caching. Paper: section 3.2.
 """
-
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lmdm_mini.conditioning.conditions import Conditions, as_conditions
+from lmdm_mini.conditioning.stem import MAX_VISIBILITY, STEM_LOOK_BACK, sees_stem
 from lmdm_mini.conditioning.text import Text
 from lmdm_mini.diffusion.dit import DiT
-from lmdm_mini.transformer import GRANULE, WINDOW
+from lmdm_mini.transformer import WINDOW, run_layers
 
-SLACK = 48  # frames that can be taken back without missing any of the window
+SLACK = 48  # frames that can be taken back without missing any of the window; so many at most are computed together
+LONGEST = WINDOW  # latent frames of a target, at most
 
 
 class KVCache:
-    """Memory of one stream of a model, for up to `branches` targets at a time (two with guidance).
+    """Memory of `streams` streams of a model, for up to `branches` targets of each at a time (two with guidance).
 
-    `next_frame` is the position of the next frame to come. Missing context is absent: empty slots are masked.
+    window: frames before its granule that a frame attends to; None: the look-back of the model, or the
+    whole context of one that reads it anew for every block. `next_frame` is the
+    position of the next frame to come, the same in all streams. Missing context is absent: empty slots are masked.
     """
 
-    def __init__(self, model: DiT, branches: int = 2, window: int = WINDOW):
+    def __init__(self, model: DiT, branches: int = 2, window: int | None = None, streams: int = 1):
         c = model.config
-        if c.variant == "bidirectional":
-            raise ValueError(
-                "a bidirectional model cannot be cached: what it thinks of the context depends on the target."
-            )
-        self.ring, self.window = window + SLACK, window
-        shape = (c.depth, branches, c.heads, self.ring + WINDOW, c.width // c.heads)  # the ring, and the tail
-        self.keys, self.values = torch.zeros(shape), torch.zeros(shape)
+        if not model.variant.caches:
+            raise ValueError("a bidirectional model cannot be cached: its context attends to the target.")
+        usual = c.look_back if model.variant.across_blocks else WINDOW
+        self.window = usual if window is None else window
+        self.granule, self.streams, self.ring = c.granule, streams, self.window + SLACK
+        # a target of up to LONGEST frames sees stem from the look-back before its beginning to the visibility after its end
+        reach = STEM_LOOK_BACK + 2 * MAX_VISIBILITY + LONGEST + SLACK
+        self.stem_tail, self.stem_ring = (SLACK, reach) if "stem" in c.controls else (0, 0)
+        slots = self.stem_tail + self.stem_ring + self.ring + LONGEST
+        like, shape = model.any_tempo, (c.depth, branches * streams, c.heads, slots, c.width // c.heads)
+        self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
         self.clear()
 
     def clear(self, next_frame: int = 0) -> None:
-        """Forgets everything; goes on at position `next_frame`."""
-        self.positions = torch.full((self.ring,), -1)  # of the frame in each slot; -1: none
+        """Forgets everything, the stem too; goes on at position `next_frame`."""
+        device = self.keys.device  # of the frame in each slot; -1: none
+        self.positions = torch.full((self.streams, self.ring), -1, device=device)
+        self.stem_positions = torch.full((self.streams, self.stem_ring), -1, device=device)
         self.next_frame = self.farthest = next_frame  # the latter: where it has been, rollbacks aside
+        self.next_stem = next_frame
 
-    @torch.inference_mode()
     def rollback(self, frame: int) -> None:
         """Forgets the frames from position `frame` on, because they will come again (a microphone was late).
 
@@ -57,110 +71,216 @@ class KVCache:
         """
         if not max(0, self.farthest - SLACK) <= frame <= self.next_frame:
             raise ValueError(
-                f"cannot go back to frame {frame}: it was at {self.farthest}, and at most {SLACK} frames can be taken back."
+                f"cannot go back to frame {frame}: it was at {self.farthest}, and at most {SLACK} frames can be "
+                "taken back."
             )
-        if frame % GRANULE:
-            raise ValueError(f"frame {frame} is not at the beginning of a granule of {GRANULE}.")
-        self.positions[self.positions >= frame] = -1
+        if frame % self.granule:
+            raise ValueError(f"frame {frame} is not at the beginning of a granule of {self.granule}.")
+        self.positions = self.positions.masked_fill(self.positions >= frame, -1)
         self.next_frame = frame
 
-    def mask(self, begins: Tensor, tail: Tensor) -> Tensor:
-        """What is added to attention logits, 0 or minus infinity: (rows, ring + count). A row sees the ring
-        from the window before `begins` (rows,) up to there, and of the frames in work what `tail` (rows,
-        count) says."""
-        begins = begins[:, None]
-        seen = (self.positions >= (begins - self.window).clamp_min(0)) & (self.positions < begins)
-        return torch.where(torch.cat([seen, tail], 1), 0.0, -torch.inf)
+    # -- who attends to what -------------------------------------------------------------------------
 
-    def attend(self, layer: int, mask: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Puts keys and values of the frames in work, (B, H, n, head_width), in the tail, and lets their
-        queries look at what the mask (rows, ring + n) shows: (B, H, n, head_width)."""
+    def mask(self, begins: Tensor, tail: Tensor) -> Tensor:
+        """What is added to attention logits, 0 or minus infinity: (rows, ring + n), or (streams, 1, rows, ring + n) of several
+        streams. Each row sees the ring from the window before `begins` (rows,) up to there, and of the n frames in work
+        what `tail`, (rows, n) or (streams, rows, n), says."""
+        begins, at = begins[:, None], self.positions[:, None]  # (streams, 1, ring)
+        seen = (at >= (begins - self.window).clamp_min(0)) & (at < begins)  # (streams, rows, ring)
+        seen = torch.cat([seen, tail.expand(self.streams, *tail.shape[-2:])], -1)
+        return _as_bias(seen if self.streams > 1 else seen[0], self.keys.dtype)
+
+    def attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor, stem: bool = False
+    ) -> Tensor:
+        """Puts keys and values of the frames in work, (B, H, n, head_width), in the tail, and lets their queries attend to what
+        the mask (rows, slots) shows: (B, H, n, head_width). stem: the ring of the stem is in sight, too."""
+        start = self.stem_tail if stem else self.stem_tail + self.stem_ring
+        tail = self.stem_tail + self.stem_ring + self.ring
         keys, values = (
-            kept[layer, : len(k), :, : self.ring + k.shape[2]] for kept in (self.keys, self.values)
+            kept[layer, : len(k), :, start : tail + k.shape[2]] for kept in (self.keys, self.values)
         )
-        keys[:, :, self.ring :], values[:, :, self.ring :] = k, v
+        keys[:, :, tail - start :], values[:, :, tail - start :] = k, v
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
 
-    def keep(self, layer: int, slots: Tensor) -> None:
-        """Copies the first keys and values of the tail, of the first branch, into `slots` (n,) of the ring,
-        for all branches."""
+    def attend_in_stem(self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor) -> Tensor:
+        """The same for frames of the stem: they attend to the stem alone."""
+        start, stop = self.stem_tail - k.shape[2], self.stem_tail + self.stem_ring
+        keys, values = (kept[layer, : len(k), :, start:stop] for kept in (self.keys, self.values))
+        keys[:, :, : k.shape[2]], values[:, :, : k.shape[2]] = k, v
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+
+    def keep(self, layer: int, slots: Tensor, source: int) -> None:
+        """Copies the keys and values of one branch from slot `source` on into `slots` (n,), for all branches."""
         for kept in (self.keys, self.values):
-            kept[layer, :, :, slots] = kept[layer, :1, :, self.ring : self.ring + len(slots)]
+            new = kept[layer, : self.streams, :, source : source + len(slots)]
+            # one stream is copied to its branches by itself; with one head, source and goal would count as overlapping
+            if self.streams > 1 or kept.shape[2] == 1:
+                new = new.repeat(kept.shape[1] // self.streams, 1, 1, 1)
+            kept[layer, :, :, slots] = new
 
 
-@torch.inference_mode()
-def prefill(model: DiT, cache: KVCache, x: Tensor) -> None:
-    """Takes clean frames x (1, 64, n) into the cache, behind what is there; n is a multiple of 12.
+def _as_bias(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """(rows, n) or (B, rows, n), True where a key is seen, to what is added to attention logits, (B, 1, rows, n)."""
+    bias = torch.where(seen, 0.0, -torch.inf).to(dtype)
+    return bias if bias.ndim == 2 else bias[:, None]
 
-    `block_causal` computes these frames only, each looking at its own granule and the window before it.
-    `enc_dec` looks at its context as a whole: there x is all of it (at most the window), and what was there
-    before is forgotten.
+
+def _alone(present: Tensor, near: Tensor) -> Tensor:
+    """Which of n frames attend to which, (B, n, n): those `near` (n, n) that are present (B, n), and each to itself."""
+    return near & present[:, None] | torch.eye(len(near), dtype=torch.bool, device=near.device)
+
+
+# -- filling it ------------------------------------------------------------------------------------------
+
+
+def prefill(model: DiT, cache: KVCache, x: Tensor, present: Tensor | None = None, *, start: int = 0) -> None:
+    """Takes clean frames x (streams, 64, n) into the cache, behind what is there; n is a multiple of the granule.
+
+    `block_causal` computes these frames only, each attending to its own granule and the window before it. `enc_dec`
+    attends to its context as a whole: there x is all of it (at most the window), and what was there before is forgotten.
+    present: (streams, n), False where a stream has no such frame; None: all are there. start: where a context that is
+    computed anew begins; positions count as differences only, so it matters with a stem alone.
     """
-    count, whole = x.shape[-1], model.config.variant == "enc_dec"
-    if count % GRANULE:
-        raise ValueError(f"{count} frames are no multiple of the granule of {GRANULE}.")
+    count, whole = x.shape[-1], not model.variant.across_blocks
+    if count % cache.granule:
+        raise ValueError(f"{count} frames are no multiple of the granule of {cache.granule}.")
     if whole and count > cache.window:
         raise ValueError(f"the context has {count} frames; this cache holds {cache.window}.")
+    if len(x) != cache.streams:
+        raise ValueError(f"there are {len(x)} streams of frames; this cache holds {cache.streams}.")
     if whole:
-        cache.clear()
-    if count:
-        for part in x.split(count if whole else SLACK, -1):
-            _prefill_together(model, cache, part, count if whole else GRANULE)
+        at = cache.next_stem, cache.stem_positions
+        cache.clear(start)
+        cache.next_stem, cache.stem_positions = at
+    size = count if whole else SLACK
+    for start in range(0, count, max(1, size)):
+        part = x[..., start : start + size]
+        there = None if present is None else present[:, start : start + size]
+        _prefill_together(model, cache, part, there, count if whole else cache.granule)
 
 
-def _prefill_together(model: DiT, cache: KVCache, x: Tensor, granule: int) -> None:
-    """Several granules in one pass: in each layer, a frame looks at what the earlier ones have just put
-    there."""
-    positions = cache.next_frame + torch.arange(x.shape[-1])
-    begins = cache.next_frame + torch.arange(x.shape[-1]) // granule * granule  # of each frame's granule
+def _prefill_together(model: DiT, cache: KVCache, x: Tensor, present: Tensor | None, granule: int) -> None:
+    """Several granules in one pass: in each layer, a frame attends to what the earlier ones have just put there."""
+    positions = cache.next_frame + torch.arange(x.shape[-1], device=x.device)
+    # of a frame's granule
+    begins = cache.next_frame + torch.arange(x.shape[-1], device=x.device) // granule * granule
     tail = (positions < begins[:, None] + granule) & (positions >= begins[:, None] - cache.window)
+    if present is not None:
+        tail = _alone(present, tail)
     slots = positions % cache.ring
-    cache.positions[slots] = -1  # they are written layer by layer
+    cache.positions = cache.positions.index_fill(1, slots, -1)  # they are written layer by layer
     mask = cache.mask(begins, tail)
-    h, table = model.clean_in(x.transpose(1, 2)), model.rope(positions)
-    modulation = model.context_modulation()
-    for i, layer in enumerate(model.layers):
-        h = layer(h, modulation, table, partial(cache.attend, i, mask), None)
-        cache.keep(i, slots)
-    cache.positions[slots] = positions
+    ring = cache.stem_tail + cache.stem_ring
+    there = slots + ring if ring else slots
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        found = cache.attend(layer, q, k, v, mask=mask)
+        cache.keep(layer, there, ring + cache.ring)
+        return found
+
+    h = model.clean_in(x.transpose(1, 2))
+    run_layers(model.layers, h, model.context_modulation(), model.rope(positions), attend=attend)
+    kept = positions if present is None else torch.where(present, positions, -1)
+    cache.positions = cache.positions.index_copy(1, slots, kept.expand(cache.streams, -1))
     cache.next_frame += x.shape[-1]
     cache.farthest = max(cache.farthest, cache.next_frame)
 
 
-class CachedTarget:
-    """Velocities of the `count` frames that come next, for the prompts `text` (B), B at most the cache's
-    branches.
+def prefill_stem(model: DiT, cache: KVCache, x: Tensor, present: Tensor | None = None) -> None:
+    """Takes clean frames of the input stem, (streams, 64, n), into their ring, behind what is there; n is a multiple of the
+    granule. present: (streams, n), False where a stream has no such frame. Raises ValueError for a model without a stem."""
+    if not cache.stem_ring:
+        raise ValueError("this model was not trained with an input stem.")
+    if x.shape[-1] % cache.granule or len(x) != cache.streams:
+        raise ValueError(
+            f"the stem is {tuple(x.shape)}: {cache.streams} streams, a multiple of {cache.granule} frames."
+        )
+    for start in range(0, x.shape[-1], SLACK):
+        part = x[..., start : start + SLACK]
+        there = (
+            part.new_ones(len(part), part.shape[-1]) > 0
+            if present is None
+            else present[:, start : start + SLACK]
+        )
+        _prefill_stem_together(model, cache, part, there)
 
-    What is the same in all denoising steps is computed once, when it is made: keys and values of the prompts,
-    positions, the clock (beats as :meth:`DiT.clock` takes them), and what the cache shows. Nothing in the
-    ring changes. A call equals the forward pass over everything, see `tests/test_kv_cache.py`.
+
+def _prefill_stem_together(model: DiT, cache: KVCache, x: Tensor, present: Tensor) -> None:
+    count = x.shape[-1]
+    positions = cache.next_stem + torch.arange(count, device=x.device)
+    begins = (positions // cache.granule * cache.granule)[:, None]
+    near = (positions < begins + cache.granule) & (positions >= begins - STEM_LOOK_BACK)
+    at = cache.stem_positions[:, None]
+    seen = (at >= (begins - STEM_LOOK_BACK).clamp_min(0)) & (at < begins)
+    slots = positions % cache.stem_ring
+    seen[..., slots] = False  # written layer by layer; what stood there is too old to be seen
+    mask = _as_bias(torch.cat([_alone(present, near), seen], -1), cache.keys.dtype)
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        found = cache.attend_in_stem(layer, q, k, v, mask=mask)
+        cache.keep(layer, cache.stem_tail + slots, cache.stem_tail - count)
+        return found
+
+    h = model.stem_in(x.transpose(1, 2))
+    run_layers(model.layers, h, model.context_modulation(), model.rope(positions), attend=attend)
+    cache.stem_positions = cache.stem_positions.index_copy(1, slots, torch.where(present, positions, -1))
+    cache.next_stem += count
+
+
+# -- reading it ------------------------------------------------------------------------------------------
+
+
+class CachedTarget:
+    """Velocities of the `count` frames that come next, for conditions of B rows: the streams of the cache, branch after
+    branch of guidance.
+
+    What is the same in all denoising steps is computed once, when it is made: keys and values of the prompts, positions,
+    clock and sketch, and what the cache shows. Of the stem, `visible` counts; its frames are those in the cache, and a
+    row without `present` frames sees none. Nothing in the rings changes. A call equals the forward pass over everything,
+    see `tests/test_kv_cache.py`.
     """
 
-    @torch.inference_mode()
-    def __init__(self, model: DiT, cache: KVCache, count: int, text: Text, beats: Tensor | None = None):
-        batch = len(text.tokens)
-        if count > WINDOW or batch > cache.keys.shape[1]:
+    def __init__(self, model: DiT, cache: KVCache, count: int, conditions: Conditions | Text):
+        conditions = as_conditions(conditions)
+        rows = len(conditions)
+        if count > LONGEST or rows > cache.keys.shape[1] or rows % cache.streams:
             raise ValueError(
-                f"a target of {batch} x {count} frames; this cache takes at most {cache.keys.shape[1]} x {WINDOW}."
+                f"a target of {rows} x {count} frames; this cache takes up to {cache.keys.shape[1]} x {LONGEST}, "
+                f"a multiple of {cache.streams} rows."
             )
-        self.model, self.cache, self.words = model, cache, model.read(text)
-        self.mask = cache.mask(torch.tensor([cache.next_frame]), torch.ones(1, count, dtype=torch.bool))
-        positions = cache.next_frame + torch.arange(count)
-        self.table, self.clock = model.rope(positions), model.clock(beats, positions, text.bpm)
+        self.model, self.cache = model, cache
+        device = cache.keys.device
+        positions = cache.next_frame + torch.arange(count, device=device)
+        self.given = model.prepare(conditions, positions)
+        self.table = model.rope(positions)
+        begin = torch.tensor([cache.next_frame], device=device)
+        mask = cache.mask(begin, torch.ones(1, count, dtype=torch.bool, device=device))
+        if cache.streams > 1:
+            mask = mask.repeat(rows // cache.streams, 1, 1, 1)
+        if conditions.stem is not None:
+            stem, branches = conditions.stem, rows // cache.streams
+            at = cache.stem_positions.repeat(branches, 1)
+            seen = sees_stem(
+                stem.visible, at, (at >= 0) & stem.present.any(1, keepdim=True)
+            )  # (B, 1 or T, ring)
+            own = mask.expand(rows, 1, *mask.shape[-2:]) if mask.ndim == 4 else mask.expand(rows, 1, -1, -1)
+            own = own.expand(-1, -1, seen.shape[1], -1)
+            mask = torch.cat([_as_bias(seen, mask.dtype), own], -1)
+        self.mask, self.with_stem = mask, conditions.stem is not None
 
-    @torch.inference_mode()
+    def _attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return self.cache.attend(layer, q, k, v, mask=self.mask, stem=self.with_stem)
+
+    def _from_prompt(self, layer: int, y: Tensor) -> Tensor:
+        return self.model.layers[layer].cross(y, *self.given.prompts[layer])
+
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """Noisy frames x (B, 64, count) at noise level t (B,) to velocities (B, 64, count)."""
-        h, modulation = (
-            self.model.frames_in(x.transpose(1, 2)) + self.clock,
-            self.model.modulation(t[:, None], self.words.global_cond),
+        model = self.model
+        h = model.frames_in(x.transpose(1, 2)) + self.given.added
+        modulation = model.modulation(t[:, None], self.given.global_cond)
+        h = run_layers(
+            model.layers, h, modulation, self.table, attend=self._attend, from_prompt=self._from_prompt
         )
-        for i, (layer, words) in enumerate(zip(self.model.layers, self.words.layers)):
-            h = layer(
-                h,
-                modulation,
-                self.table,
-                partial(self.cache.attend, i, self.mask),
-                lambda y: layer.cross.look(y, *words),
-            )
-        return self.model.velocity(h)
+        return model.velocity(h)

@@ -1,331 +1,336 @@
-"""Streams of the diffusion models: outpainting, cached denoising, and both as an endless iterator of blocks.
+"""Streams of the diffusion models: the newest latent frames are the context, the next frames are denoised, the window slides.
+
+- `bidirectional` outpaints: context and target run through the network together, in every step. There are two ways to
+  give it what is known: `mask` (context frames stand there clean and marked, which the base has learnt) and `replace`
+  (they are noised to the level of the step, so they change in every step, which any diffusion model can do).
+- `enc_dec` and `block_causal` keep keys and values of the context (`kv_cache.py`) and run only the target.
 
 Notebook: 03_outpainting, 05_kv_caching. Paper: section 3.2.
 """
 
-import math
-import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from lmdm_mini.audio import SAMPLE_RATE, to_stereo
-from lmdm_mini.codec.codec import ENCODER_AHEAD, FRAME_SAMPLES, LATENT_CHANNELS, LATENT_RATE, check_latents
+from lmdm_mini.checks import guidance, whole_number
+from lmdm_mini.codec.codec import LATENT_CHANNELS
+from lmdm_mini.conditioning.conditions import Conditions, as_conditions, stack_conditions
 from lmdm_mini.conditioning.prompt import Prompt
-from lmdm_mini.conditioning.text import Text, encode_text, no_text
+from lmdm_mini.conditioning.sketch import Sketch
+from lmdm_mini.conditioning.stem import STEM_LOOK_BACK, Stem, visible_stem
+from lmdm_mini.conditioning.text import Text
 from lmdm_mini.diffusion.dit import DiT
 from lmdm_mini.diffusion.flow import find_sampler, schedule
-from lmdm_mini.diffusion.kv_cache import CachedTarget, KVCache, prefill
-from lmdm_mini.musical import beat_phase
-from lmdm_mini.streaming import Block, Stopwatch, beats_from, guide, is_guided, with_no_text
-from lmdm_mini.transformer import BLOCKS, GRANULE, WINDOW
+from lmdm_mini.diffusion.kv_cache import LONGEST, CachedTarget, KVCache, prefill, prefill_stem
+from lmdm_mini.streaming import PartTimes, Stream, beats_from, guide, is_guided
+from lmdm_mini.transformer import WINDOW
 
 OUTPAINTING = ("mask", "replace")
+SETTINGS = ("prompt", "cfg_scale", "steps", "block_latents")
+MOST_STEPS = 1000  # denoising steps a block
 
 
-@torch.inference_mode()
+@dataclass
+class Sampling:
+    """How a block is denoised.
+
+    steps: denoising steps. cfg_scale: guidance of the prompt, 1 = none. sampler: see :func:`find_sampler`. sketch_scale:
+    guidance of the sketch, 1 = none.
+    """
+
+    steps: int = 8
+    cfg_scale: float = 2.0
+    sampler: str = "euler"
+    sketch_scale: float = 1.0
+
+
+Combine = Callable[
+    [Tensor], Tensor
+]  # velocities of all branches, (G B, 64, T), to those that are followed, (B, 64, T)
+
+
+def branches_of(model: DiT, conditions: Conditions, how: Sampling) -> tuple[Conditions, Combine]:
+    """The batch of all branches that guidance needs, (G B rows), and how their velocities become one.
+
+    A model that takes strengths of guidance as an input needs one branch. With guidance of the sketch, too, there are
+    three: all conditions, without the prompt, and without the sketch as well.
+    """
+    if "strengths" in model.config.controls:
+        strengths = conditions.text.bpm.new_tensor([how.cfg_scale, how.sketch_scale]).expand(
+            len(conditions), 2
+        )
+        return replace(conditions, strengths=strengths), lambda v: v
+    text = is_guided(conditions.text, how.cfg_scale)
+    sketch = conditions.sketch is not None and how.sketch_scale != 1.0
+    if not text and not sketch:
+        return conditions, lambda v: v
+    if text and not sketch:
+        both = [conditions, conditions.without_text()]
+        return stack_conditions(both), lambda v: guide(v, how.cfg_scale)
+    if not text:
+        both = [conditions, conditions.without_sketch()]
+        return stack_conditions(both), lambda v: guide(v, how.sketch_scale)
+    plain = conditions.without_text()
+
+    def combine(v: Tensor) -> Tensor:
+        everything, sketched, nothing = v.chunk(3)
+        return nothing + how.sketch_scale * (sketched - nothing) + how.cfg_scale * (everything - sketched)
+
+    return stack_conditions([conditions, plain, plain.without_sketch()]), combine
+
+
+def _noise(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
+    return torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
+
+
+def _with_beats(given: Conditions | Text, count: int, before: int = 0) -> Conditions:
+    """Conditions whose target begins on a beat, unless they say where frames are."""
+    conditions = as_conditions(given)
+    if conditions.beats is None:
+        return replace(conditions, beats=beats_from(0.0, conditions.text.bpm, count, before))
+    return conditions
+
+
 def outpaint(
     model: DiT,
     context: Tensor,
-    text: Text,
+    conditions: Conditions | Text,
     block_latents: int,
-    steps: int,
-    cfg_scale: float,
-    sampler: str,
+    how: Sampling,
     generator: torch.Generator,
+    *,
     outpainting: str = "mask",
-    watch: Stopwatch | None = None,
-    beat: float = 0.0,
+    times: PartTimes | None = None,
 ) -> Tensor:
     """The next block after `context`: (B, 64, s) -> (B, 64, block_latents). See the module for the two ways.
-    beat: where its clock is when it begins."""
+
+    conditions: for context and block together, (s + block_latents) frames; without beats, the block begins on one.
+    """
     batch, _, known = context.shape
-    x = torch.randn(batch, LATENT_CHANNELS, block_latents, generator=generator)
-    noise = torch.randn(context.shape, generator=generator)
-    branches = 2 if is_guided(text, cfg_scale) else 1
-    words = model.read(with_no_text(text) if branches == 2 else text)
-    mask = torch.cat([torch.ones(1, known), torch.zeros(1, block_latents)], 1).expand(branches * batch, -1)
-    beats = beats_from(beat, words.bpm, block_latents, known)
-    network = watch(model) if watch else model
+    x = _noise((batch, LATENT_CHANNELS, block_latents), generator, context)
+    noise = _noise(tuple(context.shape), generator, context)
+    given, combine = branches_of(model, _with_beats(conditions, block_latents, known), how)
+    rows = len(given)
+    prepared = model.prepare(given, torch.arange(known + block_latents, device=context.device))
+    mask = torch.cat([context.new_ones(1, known), context.new_zeros(1, block_latents)], 1).expand(rows, -1)
+    network = times.timed("network", model) if times else model
 
     def velocity(x: Tensor, t: float) -> Tensor:
         before = context if outpainting == "mask" else (1 - t) * context + t * noise
-        window = torch.cat([before, x], -1).repeat(branches, 1, 1)
-        v = network(
-            window, torch.full((len(window),), t), words, mask if outpainting == "mask" else None, beats=beats
-        )
-        return (guide(v, cfg_scale) if branches == 2 else v)[..., known:]
+        window = torch.cat([before, x], -1).repeat(rows // batch, 1, 1)
+        v = network(window, window.new_full((rows,), t), prepared, mask if outpainting == "mask" else None)
+        return combine(v)[..., known:]
 
-    return find_sampler(sampler)(velocity, x, schedule(steps), generator)
+    return find_sampler(how.sampler)(velocity, x, schedule(how.steps), generator)
 
 
-@torch.inference_mode()
 def denoise_cached(
     model: DiT,
     cache: KVCache,
-    text: Text,
+    conditions: Conditions | Text,
     block_latents: int,
-    steps: int,
-    cfg_scale: float,
-    sampler: str,
+    how: Sampling,
     generator: torch.Generator,
-    watch: Stopwatch | None = None,
-    beat: float = 0.0,
+    *,
+    times: PartTimes | None = None,
 ) -> Tensor:
-    """The next block after what `cache` remembers: (1, 64, block_latents). beat: where its clock is when it
-    begins."""
-    x = torch.randn(1, LATENT_CHANNELS, block_latents, generator=generator)
-    branches = 2 if is_guided(text, cfg_scale) else 1
-    both = with_no_text(text) if branches == 2 else text
-    target = CachedTarget(model, cache, block_latents, both, beats_from(beat, both.bpm, block_latents))
-    network = watch(target) if watch else target
+    """The next block after what `cache` holds: (streams, 64, block_latents). conditions: of that block; without beats, it
+    begins on one."""
+    x = _noise((cache.streams, LATENT_CHANNELS, block_latents), generator, cache.keys)
+    given, combine = branches_of(model, _with_beats(conditions, block_latents), how)
+    target, rows = CachedTarget(model, cache, block_latents, given), len(given)
+    network = times.timed("network", target) if times else target
 
     def velocity(x: Tensor, t: float) -> Tensor:
-        v = network(x.repeat(branches, 1, 1), torch.full((branches,), t))
-        return guide(v, cfg_scale) if branches == 2 else v
+        return combine(network(x.repeat(rows // cache.streams, 1, 1), x.new_full((rows,), t)))
 
-    return find_sampler(sampler)(velocity, x, schedule(steps), generator)
-
-
-SETTINGS = ("prompt", "cfg_scale", "steps", "block_latents")
+    return find_sampler(how.sampler)(velocity, x, schedule(how.steps), generator)
 
 
-class Stream:
-    """An endless iterator of :class:`Block`; `set()` changes what the next block is made with."""
+class DiTStream(Stream):
+    """The stream of a diffusion model.
 
-    settings: tuple[str, ...] = SETTINGS
+    stem: latents (1, 64, n) of what another musician plays, from the stream's first frame on; more may be added while it
+    plays. visibility: frames, see :mod:`lmdm_mini.conditioning.stem`. sketch: from the stream's first frame on; what is
+    behind its end is absent. All three are for models that were trained with them.
+    """
+
+    settings = SETTINGS
 
     def __init__(
-        self,
-        model: DiT,
-        prompt: Prompt,
-        block_latents: int,
-        steps: int,
-        cfg_scale: float,
-        seed: int,
-        context: Tensor | None,
-        sampler: str,
-        context_latents: int,
-        outpainting: str,
+        self, model: DiT, how: Sampling, *, seed: int, context_latents: int | None, outpainting: str = "mask"
     ):
-        find_sampler(sampler)
+        find_sampler(how.sampler)
+        c, caches = model.config, model.variant.caches
         if outpainting not in OUTPAINTING:
             raise ValueError(f"no outpainting {outpainting!r}; there are: {', '.join(OUTPAINTING)}.")
-        if not 0 <= context_latents < model.config.window:
+        if context_latents is None:
+            context_latents = c.look_back if model.variant.across_blocks else WINDOW
+        if not 0 <= context_latents < c.window:
             raise ValueError(
-                f"context_latents is {context_latents}; the window of this model is {model.config.window} frames."
+                f"context_latents is {context_latents}; the window of this model is {c.window} frames."
             )
-        if model.config.variant != "bidirectional" and (
-            context_latents % GRANULE or context_latents > WINDOW
-        ):
+        if caches and (context_latents % c.granule or context_latents > LONGEST):
             raise ValueError(
-                f"context_latents is {context_latents}; a model of variant {model.config.variant} takes multiples of {GRANULE} up "
-                f"to {WINDOW}."
+                f"context_latents is {context_latents}; a model of variant {c.variant} takes multiples of {c.granule} "
+                f"up to {LONGEST}."
             )
-        self.sampler, self.outpainting = sampler, outpainting
-        self.cache = (
-            None if model.config.variant == "bidirectional" else KVCache(model, window=context_latents)
-        )
-        self._begin(model, seed, context_latents)
-        self.set(prompt=prompt, block_latents=block_latents, steps=steps, cfg_scale=cfg_scale)
-        # also sets `heard`, the context as the codec renders it, up to where the first block begins
-        self.set_context(
-            torch.zeros(1, LATENT_CHANNELS, 0) if context is None else self._encode(to_stereo(context))
-        )
+        super().__init__(model, seed, context_latents)
+        self.how, self.outpainting = how, outpainting
+        self.granule = c.granule if caches else 1
+        self.cache = KVCache(model, window=context_latents) if caches else None
+        self.fresh = self.context  # the newest frames of the context, which the cache has not taken in
+        self.stem: Tensor | None = None
+        self.sketch: Sketch | None = None
+        self.visibility, self.begins = 0, 0  # the latter: position of the stream's first frame in the cache
 
-    def _begin(self, model, seed: int, context_latents: int) -> None:
-        """What a stream of any model starts with."""
-        self.model, self.codec, self.context_latents = model, model.codec, context_latents
-        self.generator = torch.Generator().manual_seed(seed)
-        self.decoder = self.codec.stream_decoder()
-        self.text, self.beat = no_text(1), 0.0  # where the clock is, in beats
+    # -- settings ------------------------------------------------------------------------------------
 
-    def _encode(self, audio: Tensor) -> Tensor:
-        """Latents of a recording (2, N) up to its last frame that was heard whole: the encoder looks ahead,
-        and silence after the end would be part of what it says. Of a long recording the end: what the model
-        hears, and a second to warm up."""
-        heard = self.context_latents * FRAME_SAMPLES + SAMPLE_RATE
-        if audio.shape[-1] > heard + SAMPLE_RATE:
-            warnings.warn(
-                f"the context lasts {audio.shape[-1] / SAMPLE_RATE:.1f} s; only its last {heard / SAMPLE_RATE:.1f} s are used",
-                stacklevel=4,
+    @property
+    def steps(self) -> int:
+        """Denoising steps a block."""
+        return self.how.steps
+
+    @steps.setter
+    def steps(self, value: int) -> None:
+        self.how = replace(self.how, steps=value)
+
+    @property
+    def cfg_scale(self) -> float:
+        """Guidance of the prompt; 1 = none."""
+        return self.how.cfg_scale
+
+    @cfg_scale.setter
+    def cfg_scale(self, value: float) -> None:
+        self.how = replace(self.how, cfg_scale=value)
+
+    def check(self, changes: dict) -> dict:
+        c, checked = self.model.config, dict(changes)
+        if "steps" in changes:
+            checked["steps"] = whole_number(changes["steps"], "steps", 1, MOST_STEPS)
+        if "cfg_scale" in changes:
+            checked["cfg_scale"] = guidance(changes["cfg_scale"])
+        if "block_latents" in changes:
+            block = checked["block_latents"] = whole_number(
+                changes["block_latents"], "block_latents", 1, c.window
             )
-            audio = audio[:, -heard:]
-        frames = (audio.shape[-1] - ENCODER_AHEAD) // FRAME_SAMPLES
-        if frames < 1:
-            return self.codec.encode(audio[None])
-        return self.codec.encode(audio[None, :, (audio.shape[-1] - ENCODER_AHEAD) % FRAME_SAMPLES :])[
-            ..., :frames
-        ]
+            if self.cache and block not in c.blocks:
+                raise ValueError(
+                    f"block_latents is {block}; a model of variant {c.variant} plays blocks of {c.blocks} frames."
+                )
+        return checked
 
-    def set_context(self, latents: Tensor) -> None:
-        """Goes on from latents (1, 64, n) instead of what was played; the decoder, too, as if it had just
-        played them. Raises ValueError for other shapes or NaN."""
-        check_latents(latents, least=0)
-        rest = latents.shape[-1] % GRANULE if self.cache else 0
-        self.context = self.fresh = latents[..., rest:]  # fresh: what the cache has not seen
+    # -- context -------------------------------------------------------------------------------------
+
+    def context_changed(self) -> None:
+        self.fresh = self.context
         if self.cache:
-            self.cache.clear()
-        self.decoder.reset()
-        self.heard = (
-            self.decoder(self.context)[0] if self.context.shape[-1] else torch.zeros(2, 0)
-        )  # what comes next joins without a seam
-        if (
-            self.text.bpm > 0 and self.heard.shape[-1] > SAMPLE_RATE
-        ):  # a clock takes up the beat that is heard
-            self.beat = beat_phase(self.heard, float(self.text.bpm))
+            self.cache.clear(self.cache.next_frame if self.stem is not None else 0)
 
-    def correct(self, latents: Tensor, back: int) -> None:
-        """The context from `back` frames ago on was really `latents` (1, 64, n), n at most `back`: what else
-        was to be heard there came late. What is remembered of it is computed again with the next block.
+    def context_grew(self, latents: Tensor) -> None:
+        self.fresh = latents
 
-        Raises ValueError for more frames than there are, or frames so old that they cannot be taken back.
-        """
-        check_latents(latents)
-        size, count = self.context.shape[-1], latents.shape[-1]
-        if not count <= back <= size:
-            raise ValueError(
-                f"{count} frames from {back} frames ago cannot be corrected: the context has {size} frames."
-            )
-        begin, seen = (
-            size - back,
-            size - self.fresh.shape[-1],
-        )  # in the context: where it changes, and where the cache ends
-        context = torch.cat([self.context[..., :begin], latents, self.context[..., begin + count :]], -1)
-        if self.model.config.variant == "block_causal":  # the others read the whole context for every block
-            again = (
-                self.cache.next_frame - (self.cache.next_frame - max(0, seen - begin)) // GRANULE * GRANULE
-            )
-            self.cache.rollback(self.cache.next_frame - again)
-            self.fresh = context[..., seen - again :]
-        self.context = context
+    @property
+    def unread(self) -> int:
+        return self.fresh.shape[-1]
 
-    def set(self, **changes) -> None:
-        """Changes prompt, cfg_scale, steps or block_latents from the next block on. Raises ValueError for
-        unknown names or values that cannot be played, TypeError for what is no prompt; then nothing has
-        changed."""
-        unknown = set(changes) - set(self.settings)
-        if unknown:
-            raise ValueError(
-                f"a stream has no setting {sorted(unknown)[0]!r}; there are: {', '.join(self.settings)}."
-            )
-        self._check(changes)
-        text = encode_text([changes["prompt"]]) if "prompt" in changes else self.text
-        for name, value in changes.items():
-            setattr(self, name, value)
-        self.text = text
+    def kept(self) -> list[Tensor]:
+        held = vars(self.cache).values() if self.cache else ()
+        return [value for value in held if isinstance(value, Tensor)]
 
-    def _check(self, changes: dict) -> None:
-        """Raises ValueError for values that cannot be played."""
-        steps, block, cfg_scale = (changes.get(name, 1) for name in ("steps", "block_latents", "cfg_scale"))
-        if steps != int(steps) or steps < 1:
-            raise ValueError(f"steps is {steps}; a whole number from 1 on is needed.")
-        if not math.isfinite(cfg_scale):
-            raise ValueError(f"cfg_scale is {cfg_scale}; it must be a finite number.")
-        if block != int(block) or not 1 <= block <= self.model.config.window:
-            raise ValueError(
-                f"block_latents is {block}; it must be from 1 to the model's window of {self.model.config.window} frames."
-            )
-        if self.cache and "block_latents" in changes and block not in BLOCKS:
-            raise ValueError(
-                f"block_latents is {block}; a model of variant {self.model.config.variant} plays blocks of {BLOCKS} frames."
-            )
+    def context_corrected(self, context: Tensor, begin: int) -> None:
+        if not self.model.variant.across_blocks:  # the others read the whole context for every block
+            return
+        # where the cache ends, in the context
+        cache, seen = self.cache, self.context.shape[-1] - self.fresh.shape[-1]
+        again = cache.next_frame - (cache.next_frame - max(0, seen - begin)) // self.granule * self.granule
+        cache.rollback(cache.next_frame - again)
+        self.fresh = context[..., seen - again :]
 
-    def __iter__(self) -> Iterator[Block]:
-        return self
+    # -- playing -------------------------------------------------------------------------------------
 
-    def __next__(self) -> Block:
-        times, watch = [time.perf_counter()], Stopwatch()
+    def catch_up(self, times: PartTimes) -> None:
+        if self.model.variant.across_blocks:
+            self._fill(times, self.fresh)
+
+    def _fill(self, times: PartTimes, context: Tensor) -> None:
+        """Takes clean frames into the cache, and the stem frames that are visible from here."""
+        with times.part("context"):
+            prefill(self.model, self.cache, context, start=max(0, self.played - context.shape[-1]))
+            if self.stem is None:
+                return
+            if not self.cache.next_stem:
+                self.begins = self.cache.next_stem = self.cache.next_frame - self.played
+            here = self.cache.next_stem - self.begins
+            until = min(self.stem.shape[-1], self.played + self.visibility + self.granule)
+            count = max(0, until - here) // self.granule * self.granule
+            if count:
+                prefill_stem(self.model, self.cache, self._here(self.stem[..., here : here + count]))
+
+    def make(self, times: PartTimes) -> Tensor:
+        size = int(self.block_latents)
         if self.cache is None:
-            room = min(self.context_latents, self.model.config.window - self.block_latents)
+            room = min(self.context_latents, self.model.config.window - size)
             context = self.context[..., max(0, self.context.shape[-1] - room) :]
-            times.append(time.perf_counter())
-            latents = outpaint(
-                self.model,
-                context,
-                self.text,
-                self.block_latents,
-                self.steps,
-                self.cfg_scale,
-                self.sampler,
-                self.generator,
-                self.outpainting,
-                watch,
-                self.beat,
-            )
-        else:
-            whole = self.model.config.variant == "enc_dec"
-            newest = self.context[..., max(0, self.context.shape[-1] - self.context_latents) :]
-            prefill(self.model, self.cache, newest if whole else self.fresh)
-            times.append(time.perf_counter())
-            latents = denoise_cached(
-                self.model,
-                self.cache,
-                self.text,
-                self.block_latents,
-                self.steps,
-                self.cfg_scale,
-                self.sampler,
-                self.generator,
-                watch,
-                self.beat,
-            )
-        times.append(time.perf_counter())
-        audio = self._join(latents)
-        times.append(time.perf_counter())
-        spent = {"context": times[1] - times[0], "network": watch.seconds, "codec": times[3] - times[2]}
-        return Block(audio, latents[0], times[-1] - times[0], spent)
+            given = self._conditions(size, context.shape[-1])
+            arguments = (self.model, context, given, size, self.how, self.generator)
+            return outpaint(*arguments, outpainting=self.outpainting, times=times)
+        newest = self.context[..., max(0, self.context.shape[-1] - self.context_latents) :]
+        self._fill(times, self.fresh if self.model.variant.across_blocks else newest)
+        given = self._conditions(size, 0)
+        return denoise_cached(self.model, self.cache, given, size, self.how, self.generator, times=times)
 
-    def play(self, latents: Tensor) -> Block:
-        """Latents (1, 64, n) as the next block, instead of new ones; for a live variant n is a multiple of
-        12."""
-        start = time.perf_counter()
-        if self.model.config.variant == "block_causal":
-            prefill(self.model, self.cache, self.fresh)
-        middle = time.perf_counter()
-        audio = self._join(latents)
-        end = time.perf_counter()
-        return Block(
-            audio, latents[0], end - start, {"context": middle - start, "network": 0.0, "codec": end - middle}
-        )
+    def _conditions(self, count: int, before: int) -> Conditions:
+        """Those of the next `count` frames, and of `before` frames of context in front of them."""
+        sketch = None if self.sketch is None else self._sketch(count, before)
+        beats = beats_from(self.beat, self.text.bpm, count, before)
+        return Conditions(self.text, beats, None if self.stem is None else self._stem(before), sketch)
 
-    def _join(self, latents: Tensor) -> Tensor:
-        """The sound (2, n) of latents (1, 64, T) that go on where the last block ended; they become
-        context."""
-        audio = self.decoder(latents)[0]  # refuses what is not finite, before it becomes context
-        self.fresh, self.context = (
-            latents,
-            torch.cat([self.context, latents], -1)[..., -self.model.config.window :],
-        )
-        self.beat += latents.shape[-1] / LATENT_RATE * float(self.text.bpm) / 60
-        return audio
+    def _sketch(self, count: int, before: int) -> Sketch:
+        values, present = self.sketch.values, self.sketch.present
+        places = torch.arange(self.played - before, self.played + count, device=self.device)
+        there = (places >= 0) & (places < values.shape[-1])
+        places = places.clamp(0, max(0, values.shape[-1] - 1))
+        return Sketch(values[..., places] * there, present[..., places] * there)
 
-    def forget(self) -> None:
-        """Goes on without any context; the sound does not break off, and the clock runs on."""
-        self.context = self.fresh = self.context[..., :0]
-        if self.cache:
-            self.cache.clear()
+    def _stem(self, before: int) -> Stem:
+        """The stem as targets see it: of a cache its range alone, else its frames, too."""
+        v = torch.tensor([self.visibility], device=self.device)
+        if self.cache is not None:
+            begin = torch.tensor([self.cache.next_frame], device=self.device)
+            nothing = torch.zeros(1, LATENT_CHANNELS, 1, device=self.device)
+            return Stem(nothing, nothing[:, 0] == 0, begin, visible_stem(begin, v))
+        begin = torch.tensor([before], device=self.device)
+        first, last = (int(x) for x in visible_stem(begin, v)[0, 0])
+        places = torch.arange(first - STEM_LOOK_BACK, last, device=self.device)
+        rows = places - before + self.played  # of the stem
+        there = (rows >= 0) & (rows < self.stem.shape[-1])
+        frames = self._here(self.stem)[..., rows.clamp(0, max(0, self.stem.shape[-1] - 1))]
+        return Stem(frames, there[None], places, visible_stem(begin, v))
 
 
 def stream_dit(
     model: DiT,
     prompt: Prompt = "",
     block_latents: int = 48,
-    steps: int = 16,
-    cfg_scale: float = 2.0,
+    *,
     seed: int = 0,
     context: Tensor | None = None,
-    sampler: str = "euler",
-    context_latents: int = WINDOW,
+    context_latents: int | None = None,
     outpainting: str = "mask",
-) -> Stream:
+    **how,
+) -> DiTStream:
     """The stream of a diffusion model: :func:`lmdm_mini.models.stream`.
 
-    steps: denoising steps a block. sampler: "euler" or "pingpong". outpainting: "mask" or "replace", see the
-    module.
+    outpainting: "mask" or "replace", see the module. how: fields of :class:`Sampling`, where they are not as usual.
     """
-    return Stream(
-        model, prompt, block_latents, steps, cfg_scale, seed, context, sampler, context_latents, outpainting
+    how = {"steps": 16} | how
+    playing = DiTStream(
+        model, Sampling(**how), seed=seed, context_latents=context_latents, outpainting=outpainting
     )
+    settings = {name: how[name] for name in ("steps", "cfg_scale") if name in how}
+    playing.set(prompt=prompt, block_latents=block_latents, **settings)
+    playing.start_from(context)
+    return playing

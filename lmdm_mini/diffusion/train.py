@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lmdm_mini.checkpoints import save_model
+from lmdm_mini.checkpoints import CHECKPOINTS, save_model
 from lmdm_mini.codec.codec import load_codec
 from lmdm_mini.diffusion.batches import DRAWS, FlowBatch
 from lmdm_mini.diffusion.distil import DISTIL_BLOCKS, base_velocity
@@ -25,29 +25,20 @@ from lmdm_mini.diffusion.dit import DiT, DiTConfig, live_model, load_dit
 from lmdm_mini.diffusion.flow import noised_sample
 from lmdm_mini.latents.packed import find_latents
 from lmdm_mini.latents.windows import LatentSet, validation_set
-from lmdm_mini.training.precision import fast_autocast, make_fabric
-from lmdm_mini.training.run import Run
+from lmdm_mini.training.precision import fast_autocast
+from lmdm_mini.training.run import Run, Schedule, TrainSettings, make_fabric
 
 LEARN = ("distil", "from_data", "scratch")
 
 
 def flow_loss(model, batch: FlowBatch) -> Tensor:
-    """Mean squared error of the velocity where it weighs, item by item: (B,). Equation 1 of the paper, on
-    target frames."""
+    """Mean squared error of the velocity where it weighs, item by item: (B,). Equation 1 of the paper, on target frames."""
     sample = noised_sample(batch.x0, batch.levels, batch.noise)
+    places = {"positions": batch.positions, "attention_mask": batch.attention_mask}
     with fast_autocast(batch.x0.device.type):
-        v = model(
-            sample.x_t,
-            batch.t,
-            batch.text,
-            batch.context_mask,
-            positions=batch.positions,
-            attention_mask=batch.attention_mask,
-            beats=batch.beats,
-        )
-    return ((v - (sample.v if batch.v is None else batch.v)).square().mean(1) * batch.weight).sum(
-        1
-    ) / batch.weight.sum(1).clamp_min(1)
+        v = model(sample.x_t, batch.t, batch.conditions, batch.context_mask, **places)
+    error = (v - (sample.v if batch.v is None else batch.v)).square().mean(1) * batch.weight
+    return error.sum(1) / batch.weight.sum(1).clamp_min(1)
 
 
 # -- the loop ----------------------------------------------------------------------------------------
@@ -57,43 +48,35 @@ def find_base(out: Path) -> DiT:
     """The base that was trained in folder `out`, if there is one, else the shipped one; says which."""
     path = out / "bidirectional.safetensors"
     base = load_dit("bidirectional", path if path.is_file() else None)
-    print(
-        f"from the base in {path if path.is_file() else 'data/checkpoints'}, {base.facts.get('steps')} steps"
-    )
+    print(f"from the base in {path if path.is_file() else CHECKPOINTS}, {base.facts.get('steps')} steps")
     return base
 
 
 def train_model(
-    out: Path,
-    corpus: Path,
+    settings: TrainSettings,
     variant: str,
-    steps: int,
-    batch: int,
-    lr: float,
-    seed: int = 0,
+    *,
     learn: str = "distil",
     config: DiTConfig | None = None,
-    accelerator: str = "auto",
-    compiled: bool = True,
     splices: bool = True,
     start: Path | None = None,
 ) -> Path:
     """Trains a variant, or goes on where it stopped; returns its weights' path.
 
-    Trains on the latents of the corpus in folder `corpus` if there are any, else on the set in
-    ``data/latents``. batch: windows a step in all, however many processes share them. Every process draws the
-    whole batch and takes its part, so that their number changes nothing but the pace. learn: how live
-    variants do, "distil": from the base (`find_base`), and what it says (:func:`base_velocity`); or to see
-    what that is worth, "from_data": from the base, but the velocity of the data; or "scratch": that from
-    nothing. config: of a model that starts from nothing. compiled: with torch.compile, which takes a few
-    minutes at the start and saves a sixth of every step. splices: whether live variants also practise
-    contexts from another piece than the target, which is what a change of the prompt sounds like. start:
-    weights of this variant to go on from, with new optimisers. Raises ValueError for another way to learn.
+    Trains on the latents of the corpus in folder `settings.corpus` if there are any, else on the set in ``data/latents``.
+    Every process draws the whole batch and takes its part, so that their number changes nothing but the pace. learn: how
+    live variants do, "distil": from the base (`find_base`), and its velocities (:func:`base_velocity`); or to see what
+    that is worth, "from_data": from the base, but the velocity of the data; or "scratch": that from nothing. config: of a
+    model that starts from nothing. splices: whether live variants also practise contexts from another piece than the
+    target, which is what a change of the prompt sounds like. start: weights of this variant to go on from, with new
+    optimisers. Raises ValueError for another way to learn.
     """
     if learn not in LEARN:
         raise ValueError(f"learn is {learn!r}; there are: {', '.join(LEARN)}.")
-    torch.manual_seed(seed)
-    fabric = make_fabric(accelerator)
+    if variant not in DRAWS:
+        raise ValueError(f"variant is {variant!r}; there are: {', '.join(DRAWS)}.")
+    torch.manual_seed(settings.seed)
+    fabric, batch, seed = make_fabric(settings.accelerator), settings.batch, settings.seed
     if fabric.world_size > 1 and batch % (4 * fabric.world_size):
         raise ValueError(
             f"--batch is {batch}; for {fabric.world_size} processes it must be a multiple of {4 * fabric.world_size}."
@@ -101,65 +84,44 @@ def train_model(
     codec = load_codec()
     live = variant != "bidirectional"
     distil = live and learn == "distil"
-    base = find_base(out) if distil or live and learn == "from_data" and not start else None
-    model = (
-        load_dit(variant, start)
-        if start
-        else live_model(base, variant)
-        if base
-        else DiT(config or DiTConfig(variant=variant))
-    )
+    base = find_base(settings.out) if distil or live and learn == "from_data" and not start else None
+    if start:
+        model = load_dit(variant, start)
+    elif base:
+        model = live_model(base, variant)
+    else:
+        model = DiT(config or DiTConfig(variant=variant))
     model.train()
     model.requires_grad_(True)
-    for door in (model.input_in, model.sketch_in):  # closed until their chapters
-        door.requires_grad_(False)
-    if compiled:
+    if settings.compiled:
         model.compile(dynamic=True)
     name = variant + ("" if splices else "_no_splices") + (f"_{learn}" if live and not distil else "")
-    run = Run(
-        out / name,
-        model,
-        steps=steps,
-        lr=lr,
-        warmup=min(200, steps // 10),
-        ema=0.999,
-        check_every=max(20, min(200, steps // 10)),
-        matrices="layers.",
-        fabric=fabric,
-        about={
-            "codec": codec.fingerprint,
-            "config": str(model.config),
-            "batch": str(batch),
-            "seed": str(seed),
-        },
-    )
-    data = LatentSet(find_latents(corpus, "train", codec.fingerprint), seed + run.step)
-    check_set = validation_set(find_latents(corpus, "valid", codec.fingerprint))
-    draw, window = partial(DRAWS[variant], splices=splices) if live else DRAWS[variant], model.config.window
+    about = {"codec": codec.fingerprint, "config": str(model.config), "batch": str(batch), "seed": str(seed)}
+    every = max(20, min(200, settings.steps // 10))
+    plan = Schedule(settings.steps, settings.lr, min(200, settings.steps // 10), ema=0.999, check_every=every)
+    run = Run(settings.out / name, model, plan, matrices="layers.", fabric=fabric, about=about)
+    data = LatentSet(find_latents(settings.corpus, "train", codec.fingerprint), seed + run.step)
+    check_set = validation_set(find_latents(settings.corpus, "valid", codec.fingerprint))
+    draw = partial(DRAWS[variant], splices=splices) if live else DRAWS[variant]
     fixed = random.Random(7), torch.Generator().manual_seed(7)
-    checks = {
-        "flow": [
-            DRAWS[variant](check_set, 16, window, *fixed).part(slice(None), fabric.to_device)
-            for _ in range(4)
-        ]
-    }
+    some = [DRAWS[variant](check_set, 16, model.config, *fixed) for _ in range(4)]
+    checks = {"flow": [one.part(slice(None), fabric.to_device) for one in some]}
     if distil:
         base.to(fabric.device)
-        draw = partial(draw, count=DISTIL_BLOCKS) if variant == "block_causal" else draw
-        checks["base"] = [replace(batch, v=base_velocity(base, batch)) for batch in checks["flow"]]
+        draw = partial(draw, count=DISTIL_BLOCKS) if model.variant.across_blocks else draw
+        checks["base"] = [replace(one, v=base_velocity(base, one)) for one in checks["flow"]]
     rng, generator = random.Random(seed + run.step), torch.Generator().manual_seed(seed + run.step)
 
     def validate() -> dict[str, Tensor]:
+        losses = {}
         with torch.no_grad():
-            return {
-                name: torch.stack([flow_loss(run.average, batch).mean() for batch in some]).mean()
-                for name, some in checks.items()
-            }
+            for name, batches in checks.items():
+                losses[name] = torch.stack([flow_loss(run.average, one).mean() for one in batches]).mean()
+        return losses
 
+    rows = slice(fabric.global_rank, None, fabric.world_size)
     for _ in run.loop():
-        mine = draw(data, batch, window, rng, generator).part(
-            slice(fabric.global_rank, None, fabric.world_size), fabric.to_device
-        )
+        mine = draw(data, batch, model.config, rng, generator).part(rows, fabric.to_device)
         if distil:
             mine.v = base_velocity(base, mine)
         run.update({"flow": flow_loss(run.forward, mine).mean()}, validate)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lmdm_mini.conditioning.text import Text
 from lmdm_mini.discrete.lmm import LMM
-from lmdm_mini.transformer import BLOCKS, WINDOW
+from lmdm_mini.transformer import BLOCKS, WINDOW, run_layers
 
 LONGEST = BLOCKS[-1]  # latent frames of a block
 Pick = Callable[[Tensor], Tensor]
@@ -32,17 +32,15 @@ class LMMCache:
     what the weights alone decide, so that the inner loop has little left to do: it is made of many small
     operations, and their number is what costs time. (A model that is trained on needs a new one.)"""
 
-    @torch.inference_mode()
     def __init__(self, model: LMM, branches: int = 2, window: int = WINDOW):
-        c = model.config
+        c, like = model.config, model.start
         self.window, self.branches = window, branches
         shape = (c.temporal_layers, branches, c.heads, window + LONGEST, c.width // c.heads)
-        self.keys, self.values = torch.zeros(shape), torch.zeros(shape)
+        self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
         shape = (c.depth_layers, branches, c.depth_heads, c.n_q, c.depth_width // c.depth_heads)
-        self.depth_keys, self.depth_values = torch.zeros(shape), torch.zeros(shape)
-        self.said = model.code_in(
-            model.code_embeddings
-        ).unbind()  # n_q of (codebook_size, depth_width): what a code adds to what is heard
+        self.depth_keys, self.depth_values = like.new_zeros(shape), like.new_zeros(shape)
+        # n_q of (codebook_size, depth_width): what a code adds to the input of the codes after it
+        self.added = model.code_in(model.code_embeddings).unbind()
         self.heads = list(zip(model.code_heads.unbind(), model.head_bias.unbind()))
 
 
@@ -63,8 +61,9 @@ class CachedBlock:
     model, see `tests/test_lmm.py`.
     """
 
-    @torch.inference_mode()
-    def __init__(self, model: LMM, cache: LMMCache, context: Tensor, count: int, text: Text, beats: Tensor):
+    def __init__(
+        self, model: LMM, cache: LMMCache, context: Tensor, count: int, *, text: Text, beats: Tensor
+    ):
         c, size, batch = model.config, context.shape[-1], len(text.tokens)
         if size > cache.window or count > LONGEST or batch > cache.branches:
             raise ValueError(
@@ -76,7 +75,7 @@ class CachedBlock:
                 f"the context is {tuple(context.shape)}; this model needs codes (1, {c.n_q}, s)."
             )
         self.model, self.cache, self.size, self.count, self.made = model, cache, size, count, 0
-        encoded, before = model.encode(context), model.rope(torch.arange(size))
+        encoded, before = model.encode(context), model.rope(torch.arange(size, device=context.device))
         self.kept, self.depth_kept = [], []
         for i, keys in enumerate(model.context_keys):
             self.kept.append((cache.keys[i, :batch], cache.values[i, :batch]))
@@ -84,15 +83,13 @@ class CachedBlock:
                 kept[:, :, :size] = new
         for i in range(c.depth_layers):
             self.depth_kept.append((cache.depth_keys[i, :batch], cache.depth_values[i, :batch]))
-        self.words = [layer.cross.read(text.tokens, text.log_weight) for layer in model.temporal]
+        self.prompts = [layer.cross.keys_and_values(text.tokens, text.log_weight) for layer in model.temporal]
         self.modulation, self.clock = model.modulation(text), model.clock(beats, text.bpm)
-        self.table = model.rope(size + torch.arange(count))
-        self.codes = torch.zeros(c.n_q, count, dtype=torch.long)
-        self.last = (
-            model.embed_codes(context[..., -1:]).sum(2)[0] if size else None
-        )  # (1, 64) the frame before as latents
+        self.table = model.rope(size + torch.arange(count, device=context.device))
+        self.codes = context.new_zeros(c.n_q, count, dtype=torch.long)
+        # (1, 64), the frame before as latents
+        self.last = model.embed_codes(context[..., -1:]).sum(2)[0] if size else None
 
-    @torch.inference_mode()
     def __call__(self, pick: Pick) -> Tensor:
         if self.made == self.count:
             raise ValueError(f"this block has its {self.count} frames.")
@@ -107,14 +104,14 @@ class CachedBlock:
         model, i = self.model, self.made
         h = model.start if self.last is None else model.frames_in(self.last)
         h = h + self.clock[:, i : i + 1]  # (B, 1, W)
-        for layer, kept, words in zip(model.temporal, self.kept, self.words):
-            h = layer(
-                h,
-                self.modulation,
-                self.table[:, i : i + 1],
-                partial(_attend, *kept, self.size + i),
-                lambda y: layer.cross.look(y, *words),
-            )
+        h = run_layers(
+            model.temporal,
+            h,
+            self.modulation,
+            self.table[:, i : i + 1],
+            attend=lambda layer, q, k, v: _attend(*self.kept[layer], self.size + i, q, k, v),
+            from_prompt=lambda layer, y: model.temporal[layer].cross(y, *self.prompts[layer]),
+        )
         return model.temporal_norm(h)
 
     def _depth_step(self, h: Tensor, pick: Pick, codes: Tensor) -> None:
@@ -128,4 +125,4 @@ class CachedBlock:
                 x = layer(x, partial(_attend, *kept, j))
             code = pick(F.linear(self.model.depth_norm(x[:, 0]), head, bias))
             codes[j : j + 1] = code
-            said = said + self.cache.said[j].index_select(0, code)
+            said = said + self.cache.added[j].index_select(0, code)

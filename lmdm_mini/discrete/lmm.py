@@ -11,7 +11,7 @@ temporal transformer, RoPE, cross-attention to the same words, tempo and sentenc
 clock, the number of parameters (:func:`parameters`), the window of 192 frames of context and blocks of up to
 48. Here, too, the context hears no prompt, so both branches of guidance share it.
 
-A code is known to the network by its vector, at first that of the codebook, then what training makes of it.
+A code enters the network as its vector, at first that of the codebook, then what training makes of it.
 Codes of a frame are added up: what the temporal transformer takes in is the frame before as latents, and the
 depth transformer's steps take in what has been said of the frame so far (as in RQ-Transformer), so no table
 of embeddings as wide as the network is needed.
@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmdm_mini.checkpoints import load_model, save_model
+from lmdm_mini.checkpoints import how_to_restore, load_model, save_model
 from lmdm_mini.codec.codec import LATENT_CHANNELS, load_codec
 from lmdm_mini.conditioning.clock import (
     CLOCK_PERIODS,
@@ -40,7 +40,7 @@ from lmdm_mini.conditioning.clock import (
 )
 from lmdm_mini.conditioning.text import TEXT_CHANNELS, Text
 from lmdm_mini.discrete.rvq import RVQ, load_rvq
-from lmdm_mini.transformer import Attend, Layer, norm, rope_table, rotate
+from lmdm_mini.transformer import Attend, Layer, attend_with, norm, rope_table, rotate, run_layers
 
 
 @dataclass
@@ -100,8 +100,8 @@ class DepthLayer(nn.Module):
 
 
 class LMM(nn.Module):
-    """logits = model(codes, known, text): of codes (B, n_q, S) the first `known` frames are context, and for
-    the others the logits of every code come out, (B, S - known, n_q, codebook_size), each given all that is
+    """logits = model(codes, context_latents, text): of codes (B, n_q, S) the first `context_latents` frames are context, and for
+    the others the logits of every code come out, (B, S - context_latents, n_q, codebook_size), each given all that is
     said before it."""
 
     def __init__(self, config: LMMConfig | None = None):
@@ -178,71 +178,86 @@ class LMM(nn.Module):
             self.rope(torch.arange(x.shape[1], device=x.device)),
             x.new_zeros(1, 1, 6 * x.shape[-1]),
         )
-        for layer in self.encoder:
-            x = layer(x, still, table, partial(F.scaled_dot_product_attention, attn_mask=mask), None)
-        return self.encoder_norm(x)
+        return self.encoder_norm(run_layers(self.encoder, x, still, table, attend=attend_with(mask)))
 
     # -- all frames at once, for training ---------------------------------------------------------------
 
     def forward(
-        self, codes: Tensor, known: int, text: Text, beats: Tensor | None = None, there: Tensor | None = None
+        self,
+        codes: Tensor,
+        context_latents: int,
+        text: Text,
+        beats: Tensor | None = None,
+        present: Tensor | None = None,
     ) -> Tensor:
-        """Logits (B, S - known, n_q, codebook_size) of every code of the frames after the context.
+        """Logits (B, S - context_latents, n_q, codebook_size) of every code of the frames after the context.
 
-        codes: (B, n_q, S). known: frames of context. beats: where frames are, (B, S); None: the clock starts
-        with the first. there: (B, known), False for context frames that are missing; None: all are there.
+        codes: (B, n_q, S). context_latents: frames of context. beats: where frames are, (B, S); None: the clock starts
+        with the first. present: (B, context_latents), False for context frames that are missing; None: all are present.
         """
         batch, n, size = codes.shape
         if n != self.config.n_q:
             raise ValueError(
                 f"codes are {tuple(codes.shape)}, (B, n_q, T); this model makes {self.config.n_q} codes a frame."
             )
-        if not 0 <= known < size:
-            raise ValueError(f"known is {known}; of {size} frames at least the last must be left to make.")
-        there = codes.new_ones(batch, known, dtype=torch.bool) if there is None else there
-        made = self.embed_codes(codes[..., known:])  # (B, T, n_q, 64)
-        h = self._temporal(codes, made, known, text, beats, there)
+        if not 0 <= context_latents < size:
+            raise ValueError(
+                f"context_latents is {context_latents}; of {size} frames at least the last must be left to make."
+            )
+        present = codes.new_ones(batch, context_latents, dtype=torch.bool) if present is None else present
+        made = self.embed_codes(codes[..., context_latents:])  # (B, T, n_q, 64)
+        h = self._temporal(codes, made, context_latents, text, beats, present)
         return self._depth(h, made)
 
     def _temporal(
-        self, codes: Tensor, made: Tensor, known: int, text: Text, beats: Tensor | None, there: Tensor
+        self,
+        codes: Tensor,
+        made: Tensor,
+        context_latents: int,
+        text: Text,
+        beats: Tensor | None,
+        present: Tensor,
     ) -> Tensor:
         """What the temporal transformer has to say of each frame, (B, T, W)."""
         batch, size = codes.shape[0], codes.shape[-1]
-        count, positions = size - known, torch.arange(size, device=codes.device)
+        count, positions = size - context_latents, torch.arange(size, device=codes.device)
         alone = torch.eye(
-            known, dtype=torch.bool, device=codes.device
+            context_latents, dtype=torch.bool, device=codes.device
         )  # a missing frame looks at itself, or it would be NaN
-        context = self.encode(codes[..., :known], there[:, None, None] | alone)
+        context = self.encode(codes[..., :context_latents], present[:, None, None] | alone)
         # a frame is told the one before it
         last = (
-            self.embed_codes(codes[..., known - 1 : known]).sum(2)
-            if known
+            self.embed_codes(codes[..., context_latents - 1 : context_latents]).sum(2)
+            if context_latents
             else made.new_zeros(batch, 1, LATENT_CHANNELS)
         )
         h = self.frames_in(torch.cat([last, made[:, :-1].sum(2)], 1))
         first = (
-            ~there[:, -1] if known else torch.ones(batch, dtype=torch.bool, device=codes.device)
+            ~present[:, -1] if context_latents else torch.ones(batch, dtype=torch.bool, device=codes.device)
         )  # nothing is before it
         h = torch.where((first[:, None] & (positions[:count] == 0))[..., None], self.start, h)
         beats = frames_to_beats(positions[None], text.bpm[:, None]) if beats is None else beats
-        h = h + self.clock(beats[:, known:], text.bpm)
+        h = h + self.clock(beats[:, context_latents:], text.bpm)
         causal = positions[:count] <= positions[:count, None]  # (T, T)
-        mask = torch.cat([there[:, None, None].expand(-1, 1, count, -1), causal.expand(batch, 1, -1, -1)], -1)
+        mask = torch.cat(
+            [present[:, None, None].expand(-1, 1, count, -1), causal.expand(batch, 1, -1, -1)], -1
+        )
         modulation, before, own = (
             self.modulation(text),
-            self.rope(positions[:known]),
-            self.rope(positions[known:]),
+            self.rope(positions[:context_latents]),
+            self.rope(positions[context_latents:]),
         )
-        for layer, keys in zip(self.temporal, self.context_keys):
-            k_context, v_context = keys(context, before)
+        kept = [keys(context, before) for keys in self.context_keys]
+        prompts = [layer.cross.keys_and_values(text.tokens, text.log_weight) for layer in self.temporal]
 
-            def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-                return F.scaled_dot_product_attention(
-                    q, torch.cat([k_context, k], 2), torch.cat([v_context, v], 2), attn_mask=mask
-                )
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            k, v = torch.cat([kept[layer][0], k], 2), torch.cat([kept[layer][1], v], 2)
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
-            h = layer(h, modulation, own, attend, lambda y: layer.cross(y, text.tokens, text.log_weight))
+        def from_prompt(layer: int, y: Tensor) -> Tensor:
+            return self.temporal[layer].cross(y, *prompts[layer])
+
+        h = run_layers(self.temporal, h, modulation, own, attend=attend, from_prompt=from_prompt)
         return self.temporal_norm(h)
 
     def _depth(self, h: Tensor, made: Tensor) -> Tensor:
@@ -306,7 +321,7 @@ def load_lmm(path=None, rvq: Path | None = None) -> LMM:
     if model.facts.get("rvq") != quantiser.fingerprint:
         raise ValueError(
             f"this model was trained on codes of quantiser {model.facts.get('rvq')}, not of {quantiser.fingerprint}: their "
-            "codes mean different things. Restore both with `git checkout -- data/checkpoints`, or train the model anew."
+            f"codes mean different things. Train the model anew, or take both from one place. {how_to_restore()}"
         )
     _check_fits(model.config, quantiser)
     object.__setattr__(model, "rvq", quantiser)

@@ -21,13 +21,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lmdm_mini.codec.codec import load_codec
-from lmdm_mini.conditioning.text import Text
+from lmdm_mini.conditioning.conditions import Conditions
 from lmdm_mini.discrete.lmm import LMM, LMMConfig, save_lmm, start_from
 from lmdm_mini.discrete.rvq import RVQ, load_rvq
 from lmdm_mini.latents.packed import LatentPiece, find_latents
 from lmdm_mini.latents.windows import SPLICES, LatentSet, draw_context_dropout, splice, validation_set
-from lmdm_mini.training.precision import fast_autocast, make_fabric
-from lmdm_mini.training.run import Run
+from lmdm_mini.training.precision import fast_autocast
+from lmdm_mini.training.run import Run, Schedule, TrainSettings, make_fabric
 from lmdm_mini.transformer import BLOCKS
 
 
@@ -42,39 +42,39 @@ def as_codes(pieces: list[LatentPiece], rvq: RVQ, n_q: int) -> list[LatentPiece]
 
 @dataclass
 class CodeBatch:
-    """What a step learns from: B items of S frames, of which the first `known` are context."""
+    """What a step learns from: B items of S frames, of which the first `context_latents` are context."""
 
     codes: Tensor  # (B, n_q, S) int64
-    known: int
-    text: Text
-    beats: Tensor  # (B, S) where frames are
-    there: Tensor  # (B, known), False where context is missing
-    weight: Tensor  # (B, S - known) 0 where a piece is over
+    context_latents: int
+    conditions: Conditions  # prompts, tempi, and beats (B, S)
+    present: Tensor  # (B, context_latents), False where context is missing
+    weight: Tensor  # (B, S - context_latents) 0 where a piece is over
 
     def part(self, rows: slice, place: Callable) -> "CodeBatch":
         """Some of its items, every tensor put where it belongs by `place`."""
-        moved = {name: place(getattr(self, name)[rows]) for name in ("codes", "beats", "there", "weight")}
-        return replace(self, text=self.text[rows].map(place), **moved)
+        moved = {name: place(getattr(self, name)[rows]) for name in ("codes", "present", "weight")}
+        return replace(self, conditions=self.conditions[rows].map(place), **moved)
 
 
 def draw_codes(
-    data: LatentSet, batch: int, window: int, rng: random.Random, splices: float = SPLICES
+    data: LatentSet, batch: int, window: int, rng: random.Random, *, splices: float = SPLICES
 ) -> CodeBatch:
     """`batch` windows of context and one block."""
-    known = window - BLOCKS[-1]
-    windows, text, music, beats = data.batch(batch, window)
-    windows, _ = splice(windows, known, rng, splices)
-    there = torch.arange(known) >= draw_context_dropout(batch, known, rng)[:, None]
-    return CodeBatch(windows.long(), known, text, beats, there, music[:, known:])
+    size = window - BLOCKS[-1]  # of the context
+    music = data.batch(batch, window)
+    windows, _ = splice(music.latents, size, rng, splices)
+    present = torch.arange(size) >= draw_context_dropout(batch, size, rng)[:, None]
+    return CodeBatch(windows.long(), size, music.conditions, present, music.present[:, size:])
 
 
 def code_loss(model: Callable, batch: CodeBatch) -> Tensor:
     """Cross-entropy in nats a code, codebook by codebook: (n_q,)."""
+    size, given = batch.context_latents, batch.conditions
     with fast_autocast(batch.codes.device.type):
         logits = model(
-            batch.codes, batch.known, batch.text, batch.beats, batch.there
+            batch.codes, size, given.text, given.beats, batch.present
         )  # (B, T, n_q, codebook_size)
-    target = batch.codes[..., batch.known :].transpose(1, 2)  # (B, T, n_q)
+    target = batch.codes[..., size:].transpose(1, 2)  # (B, T, n_q)
     error = F.cross_entropy(logits.float().flatten(0, 2), target.flatten(), reduction="none").view(
         target.shape
     )
@@ -105,59 +105,40 @@ def find_rvq(out: Path, path: Path | None = None) -> RVQ:
 
 
 def train_lmm(
-    out: Path,
-    corpus: Path,
-    steps: int,
-    batch: int = 16,
-    lr: float = 2e-3,
-    seed: int = 0,
+    settings: TrainSettings,
+    *,
     n_q: int | None = None,
     rvq: Path | None = None,
     config: LMMConfig | None = None,
-    accelerator: str = "auto",
-    compiled: bool = True,
 ) -> Path:
     """Trains the Live Music Model, or goes on where it stopped; returns its weights' path.
 
-    Data, batch, processes, compiled as :func:`lmdm_mini.diffusion.train.train_model`. n_q: codes a frame;
-    None: all that the quantiser has. rvq: its checkpoint, see :func:`find_rvq`. config: another shape,
-    instead of n_q.
+    Data and processes as :func:`lmdm_mini.diffusion.train.train_model`. n_q: codes a frame; None: all that the quantiser
+    has. rvq: its checkpoint, see :func:`find_rvq`. config: another shape, instead of n_q.
     """
-    torch.manual_seed(seed)
-    fabric = make_fabric(accelerator)
+    torch.manual_seed(settings.seed)
+    fabric, batch, seed = make_fabric(settings.accelerator), settings.batch, settings.seed
     if batch % fabric.world_size:
         raise ValueError(
             f"--batch is {batch}; for {fabric.world_size} processes it must be a multiple of {fabric.world_size}."
         )
-    codec, quantiser = load_codec(), find_rvq(out, rvq)
+    codec, quantiser = load_codec(), find_rvq(settings.out, rvq)
     n_q = quantiser.n_q if n_q is None else n_q
     model: LMM = start_from(quantiser, config or LMMConfig(n_q=n_q, context_n_q=min(4, max(1, n_q)))).train()
-    if compiled:
+    if settings.compiled:
         model.compile(dynamic=True)
-    run = Run(
-        out / "lmm",
-        model,
-        steps=steps,
-        lr=lr,
-        warmup=min(200, max(1, steps // 10)),
-        ema=0.999,
-        check_every=max(1, min(200, steps // 10)),
-        matrices=("encoder.", "temporal.", "context_keys.", "depth."),
-        fabric=fabric,
-        about={
-            "codec": codec.fingerprint,
-            "rvq": quantiser.fingerprint,
-            "config": str(model.config),
-            "batch": str(batch),
-            "seed": str(seed),
-        },
-    )
-    size, window = model.config.n_q, model.config.window
-    data = LatentSet(
-        as_codes(find_latents(corpus, "train", codec.fingerprint), quantiser, size), seed + run.step
-    )
-    check_set = validation_set(as_codes(find_latents(corpus, "valid", codec.fingerprint), quantiser, size))
-    fixed = random.Random(7)
+    tenth = max(1, min(200, settings.steps // 10))
+    plan = Schedule(settings.steps, settings.lr, tenth, ema=0.999, check_every=tenth)
+    matrices = ("encoder.", "temporal.", "context_keys.", "depth.")
+    about = {"codec": codec.fingerprint, "rvq": quantiser.fingerprint, "config": str(model.config)}
+    about |= {"batch": str(batch), "seed": str(seed)}
+    run = Run(settings.out / "lmm", model, plan, matrices=matrices, fabric=fabric, about=about)
+
+    def coded(split: str) -> list[LatentPiece]:
+        return as_codes(find_latents(settings.corpus, split, codec.fingerprint), quantiser, model.config.n_q)
+
+    window, fixed = model.config.window, random.Random(7)
+    data, check_set = LatentSet(coded("train"), seed + run.step), validation_set(coded("valid"))
     check = [draw_codes(check_set, min(16, batch), window, fixed) for _ in range(4)]
     rng = random.Random(seed + run.step)
 
@@ -166,21 +147,13 @@ def train_lmm(
             losses = [code_loss(run.average, item.part(slice(None), fabric.to_device)) for item in check]
         return by_group(torch.stack(losses).mean(0))
 
+    rows = slice(fabric.global_rank, None, fabric.world_size)
     for _ in run.loop():
-        mine = draw_codes(data, batch, window, rng).part(
-            slice(fabric.global_rank, None, fabric.world_size), fabric.to_device
-        )
+        mine = draw_codes(data, batch, window, rng).part(rows, fabric.to_device)
         run.update({"nats": code_loss(run.forward, mine).mean()}, validate)
     path = run.folder.with_suffix(".safetensors")
     if fabric.global_rank == 0:
-        nats = round(float(validate()["all"]), 3)
-        save_lmm(
-            run.average,
-            path,
-            codec.fingerprint,
-            steps=run.step,
-            minutes=round(run.seconds / 60),
-            seed=seed,
-            nats=nats,
-        )
+        facts = {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed}
+        facts["nats"] = round(float(validate()["all"]), 3)
+        save_lmm(run.average, path, codec.fingerprint, **facts)
     return path

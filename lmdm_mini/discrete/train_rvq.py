@@ -16,7 +16,7 @@ from vector_quantize_pytorch import ResidualVQ
 from lmdm_mini.codec.codec import LATENT_CHANNELS, load_codec
 from lmdm_mini.discrete.rvq import RVQ, RVQConfig, round_trip_error, save_rvq
 from lmdm_mini.latents.packed import ENDING, LatentPiece, find_latents
-from lmdm_mini.training.run import Run
+from lmdm_mini.training.run import Run, Schedule, TrainSettings
 
 
 class RVQLearner(nn.Module):
@@ -68,41 +68,21 @@ def all_frames(pieces: list[LatentPiece]) -> Tensor:
     ).T.contiguous()
 
 
-def train_rvq(
-    out: Path,
-    corpus: Path,
-    steps: int,
-    batch: int = 4096,
-    lr: float = 1e-2,
-    seed: int = 0,
-    config: RVQConfig | None = None,
-    dropout: bool = False,
-) -> Path:
-    """Trains the quantiser on the latents that models are trained on, or goes on where it stopped; prints its
-    error on the valid split, returns its codebooks' path. batch: latent frames a step. dropout: see
-    :class:`RVQLearner`."""
+def train_rvq(settings: TrainSettings, *, config: RVQConfig | None = None, dropout: bool = False) -> Path:
+    """Trains the quantiser on the latents that models are trained on, or goes on where it stopped; prints its error on the
+    valid split, returns its codebooks' path. settings.batch: latent frames a step. dropout: see :class:`RVQLearner`."""
+    batch, seed, steps = settings.batch, settings.seed, settings.steps
     torch.manual_seed(seed)
     codec, learner = load_codec(), RVQLearner(config, dropout)
     config = learner.config
-    run = Run(
-        out / "rvq",
-        learner,
-        steps=steps,
-        lr=lr,
-        warmup=min(20, steps),
-        ema=0.99,
-        check_every=max(1, min(50, steps // 10)),
-        about={
-            "codec": codec.fingerprint,
-            "config": str(config),
-            "batch": str(batch),
-            "seed": str(seed),
-            "dropout": str(dropout),
-        },
-    )
+    about = {"codec": codec.fingerprint, "config": str(config), "batch": str(batch), "seed": str(seed)}
+    about["dropout"] = str(dropout)
+    every = max(1, min(50, steps // 10))
+    plan = Schedule(steps, settings.lr, min(20, steps), ema=0.99, check_every=every)
+    run = Run(settings.out / "rvq", learner, plan, about=about)
     torch.manual_seed(seed + run.step)
-    frames = all_frames(find_latents(corpus, "train", codec.fingerprint))
-    valid = all_frames(find_latents(corpus, "valid", codec.fingerprint))
+    frames = all_frames(find_latents(settings.corpus, "train", codec.fingerprint))
+    valid = all_frames(find_latents(settings.corpus, "valid", codec.fingerprint))
     valid = valid[:: max(1, len(valid) // 8192)].float().T[None]  # (1, 64, n)
 
     def draw(count: int) -> Tensor:

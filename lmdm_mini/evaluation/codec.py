@@ -1,12 +1,11 @@
 """The codec judged, clip by clip against the original, in one table next to Opus and MP3.
 
-The metrics are in `metrics.py`, the reference codecs in `reference_codecs.py`; here are the clips, the table,
-what is asked of latents, and the shell. How a model is judged is in `evaluate_text.py`.
+The metrics are in `metrics.py`, the reference codecs in `other_codecs.py`, what is asked of latents in
+`latent_health.py`; here are the clips, the table and the command. How a model is judged is in `text.py`.
 
 Notebook: 01_sound_to_latents draws the table from `data/results/codec.json`.
 """
 
-import argparse
 import hashlib
 import json
 import math
@@ -25,10 +24,12 @@ from tqdm import tqdm
 
 from lmdm_mini.audio import SAMPLE_RATE, read_audio
 from lmdm_mini.checkpoints import DATA
-from lmdm_mini.codec.codec import FRAME_SAMPLES, LATENT_RATE
+from lmdm_mini.codec.codec import LATENT_RATE
 from lmdm_mini.codec.spectrum import HOP, N_FFT, overlap_add, spectral_features, stft, synthesise
-from lmdm_mini.evaluation.metrics import all_scores, check_pair, visqol
-from lmdm_mini.evaluation.other_codecs import QUICK_REFERENCES, REFERENCE_CODECS, through_ffmpeg
+from lmdm_mini.evaluation.latent_health import latent_health
+from lmdm_mini.evaluation.metrics import all_scores, as_long_as, check_pair
+from lmdm_mini.evaluation.other_codecs import REFERENCE_CODECS, through_ffmpeg
+from lmdm_mini.files import write_text
 
 # --- the table ----------------------------------------------------------------------------------------------
 
@@ -84,11 +85,6 @@ def test_clips(
     return clips, "; ".join(sources)
 
 
-def as_long_as(audio: Tensor, decoded: Tensor) -> Tensor:
-    """`decoded` cut or padded to the length of `audio`, both ``(2, N)``."""
-    return F.pad(decoded[:, : audio.shape[1]], (0, max(0, audio.shape[1] - decoded.shape[1])))
-
-
 def tell_features(audio: Tensor) -> Tensor:
     """The features (1, F, FEATURES) of audio (1, 2, N), as they are: with :func:`draw_features`, what a codec
     would do whose networks made no error at all (copy synthesis). What is lost then is lost for want of
@@ -118,10 +114,7 @@ def _score(job: tuple) -> dict:
         return json.loads(path.read_text())
     decoded, facts = through_ffmpeg(audio, other)
     scores = {**all_scores(audio, decoded), **facts}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(scores))
-    part.replace(path)
+    write_text(path, json.dumps(scores))
     return scores
 
 
@@ -185,10 +178,8 @@ def evaluate_codec(
     if not clips_by_set or not all(clips_by_set.values()):
         raise ValueError("every set needs at least one clip to be judged on; test_clips() gives some.")
     names = tuple(REFERENCE_CODECS) if references is True else tuple(references or ())
-    ways, kbps = (
-        {"ours": (codec.encode, codec.decode)},
-        {},
-    )  # ways: from audio (1, 2, N) to what is told of it, and back
+    # ways: from audio (1, 2, N) to what is told of it, and back
+    ways, kbps = {"ours": (codec.encode, codec.decode)}, {}
     if rvq is not None:
         in_codes = f"ours, {rvq.n_q} codes"
         ways[in_codes] = (
@@ -240,10 +231,8 @@ def evaluate_codec(
         audios = [audio for clips in clips_by_set.values() for _, audio in clips]
         table["latents"] = latent_health(codec, audios)
     if out is not None:
-        out = Path(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(table, indent=1) + "\n")
-        out.with_suffix(".md").write_text(markdown(table))
+        write_text(out, json.dumps(table, indent=1) + "\n")
+        write_text(Path(out).with_suffix(".md"), markdown(table))
     return table
 
 
@@ -310,173 +299,3 @@ def markdown(table: dict) -> str:
             f"decoder {latents['look_ahead']['decoder']:.2f}",
         ]
     return "\n".join(lines) + "\n"
-
-
-# --- latents ------------------------------------------------------------------------------------------------
-
-
-def latent_health(codec, clips: list[Tensor]) -> dict:
-    """Are the latents good to diffuse? Per-channel mean and standard deviation over `clips`, each ``(2, N)``,
-    `robustness` on up to 6 of them, `look_ahead`."""
-    latents = torch.cat([codec.encode(audio[None])[0] for audio in clips], dim=1)  # (64, frames of all clips)
-    return {
-        "mean": latents.mean(1).tolist(),
-        "std": latents.std(1).tolist(),
-        "robustness": robustness(codec, clips[:: max(1, len(clips) // 6)][:6]),
-        "look_ahead": look_ahead(codec),
-    }
-
-
-def robustness(codec, clips: list[Tensor], amount: float = 0.1, seed: int = 0) -> dict[str, float]:
-    """ViSQOL lost by decoding ``z + amount * noise``, mean over clips: ``{"drop", "clean", "noisy"}``."""
-    generator = torch.Generator().manual_seed(seed)
-    clean, noisy = [], []
-    for audio in clips:
-        latents = codec.encode(audio[None])
-        shaken = latents + amount * torch.randn(latents.shape, generator=generator)
-        clean.append(visqol(audio, as_long_as(audio, codec.decode(latents)[0])))
-        noisy.append(visqol(audio, as_long_as(audio, codec.decode(shaken)[0])))
-    before, after = float(np.mean(clean)), float(np.mean(noisy))
-    return {"drop": before - after, "clean": before, "noisy": after}
-
-
-def look_ahead(codec, frames: int = 24) -> dict[str, float]:
-    """How far the codec hears into the future, in latent frames: ``{"encoder": ..., "decoder": ...}``.
-
-    The future is changed from the middle on, and the first output that differs is found. 0 is strictly
-    causal; the encoder's is a whole number, the decoder's is counted in samples.
-    """
-    generator = torch.Generator().manual_seed(0)
-    middle = frames // 2
-    audio = 0.1 * torch.randn(1, 2, frames * FRAME_SAMPLES, generator=generator)
-    latents = codec.encode(audio)
-    changed_audio, changed_latents = audio.clone(), latents.clone()
-    changed_audio[..., middle * FRAME_SAMPLES :] *= -0.5
-    changed_latents[..., middle:] += 1.0
-
-    def first_difference(a: Tensor, b: Tensor) -> int:
-        gap = (a - b).abs().amax(dim=(0, 1))
-        return int((gap > 1e-5 * float(a.abs().max())).nonzero()[0])
-
-    frame = first_difference(latents, codec.encode(changed_audio))
-    sample = first_difference(codec.decode(latents), codec.decode(changed_latents))
-    return {"encoder": float(max(0, middle - frame)), "decoder": max(0.0, middle - sample / FRAME_SAMPLES)}
-
-
-# --- the shell ----------------------------------------------------------------------------------------------
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``python -m lmdm_mini evaluate codec|text|rollouts|hearing|lab|reference``."""
-    kinds = parser.add_subparsers(dest="what", required=True)
-    codec = kinds.add_parser("codec", help="next to Opus and MP3")
-    codec.add_argument("--corpus", default="runs/corpus", help="folder of the corpus (default: %(default)s)")
-    codec.add_argument(
-        "--recordings", default="runs/recordings", help="real recordings (default: %(default)s)"
-    )
-    codec.add_argument("--checkpoint", default=None, help="codec checkpoint (default: the shipped one)")
-    codec.add_argument("--quick", action="store_true", help="8 clips, 2 reference points, nothing written")
-    codec.add_argument("--no-references", action="store_true", help="without Opus and MP3: needs no ffmpeg")
-    codec.add_argument("--out", default=None, help="the table (default: data/results/codec.json)")
-    text = kinds.add_parser("text", help="a text-to-music model: FD, KL, CLAP score, tempo, novelty")
-    text.add_argument("--steps", type=int, default=16, help="denoising steps (default: %(default)s)")
-    rollouts = kinds.add_parser(
-        "rollouts", help="long performances: drift, seams, and how fast a new prompt is followed"
-    )
-    rollouts.add_argument("--rollouts", type=int, default=64, help="roll-outs of 20 s (default: %(default)s)")
-    rollouts.add_argument(
-        "--long",
-        type=int,
-        default=16,
-        help="roll-outs of two minutes, and changes of the prompt; 0: none (default: %(default)s)",
-    )
-    rollouts.add_argument(
-        "--steps", type=int, nargs="+", default=[8, 50], help="denoising steps a block (default: %(default)s)"
-    )
-    hearing = kinds.add_parser("hearing", help="a live session: does it play what it hears?")
-    hearing.add_argument(
-        "--clips", type=int, default=20, help="recordings that play along (default: %(default)s)"
-    )
-    hearing.add_argument("--seconds", type=float, default=20.0, help="of each (default: %(default)s)")
-    hearing.add_argument("--model", default="block_causal")
-    hearing.add_argument(
-        "--checkpoint",
-        help="weights of it (default: the shipped ones); the table is then only written to --out",
-    )
-    hearing.add_argument("--out", default=None, help="the table (default: data/results/hearing_<model>.json)")
-    for kind in (text, rollouts):
-        kind.add_argument("--model", default="bidirectional")
-        kind.add_argument(
-            "--checkpoint",
-            help="weights of it (default: the shipped ones); the table is then only written to --out",
-        )
-        kind.add_argument(
-            "--cfg-scale", type=float, default=2.0, help="guidance; 1 = none (default: %(default)s)"
-        )
-        kind.add_argument(
-            "--temperature",
-            type=float,
-            default=1.1,
-            help="of the discrete model, instead of steps (default: %(default)s)",
-        )
-        kind.add_argument(
-            "--top-k",
-            type=int,
-            default=40,
-            help="likewise: how many of the likeliest codes may be drawn (default: %(default)s)",
-        )
-        kind.add_argument("--out", default=None, help="the table (default: data/results/<what>_<model>.json)")
-    reference = kinds.add_parser(
-        "reference", help="what real music scores: needed again when codec, judge or corpus change"
-    )
-    reference.add_argument(
-        "--corpus", default="runs/corpus", help="folder of the corpus (default: %(default)s)"
-    )
-    reference.add_argument(
-        "--clips", type=int, default=256, help="clips of 11 s to compare with (default: %(default)s)"
-    )
-    lab = kinds.add_parser(
-        "lab", help="latency and quality of many settings side by side, with sounds, for the complexity lab"
-    )
-    lab.add_argument(
-        "--rollouts", type=int, default=24, help="roll-outs of 20 s a setting (default: %(default)s)"
-    )
-    lab.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none (default: %(default)s)")
-    for kind in (text, rollouts, hearing, lab, reference):
-        kind.add_argument("--seed", type=int, default=0)
-
-
-def run(args: argparse.Namespace) -> dict:
-    """Runs ``evaluate`` with parsed arguments and prints the table."""
-    if args.what != "codec":
-        from lmdm_mini.evaluation import (
-            hearing as evaluate_hearing,
-        )
-        from lmdm_mini.evaluation import (
-            lab as evaluate_lab,
-        )
-        from lmdm_mini.evaluation import (
-            rollouts as evaluate_rollouts,
-        )
-        from lmdm_mini.evaluation import (
-            text as evaluate_text,
-        )
-
-        return {"rollouts": evaluate_rollouts, "hearing": evaluate_hearing, "lab": evaluate_lab}.get(
-            args.what, evaluate_text
-        ).run(args)
-    from lmdm_mini.codec.codec import load_codec
-    from lmdm_mini.discrete.rvq import load_rvq
-
-    codec = load_codec(args.checkpoint)
-    clips, source = test_clips(args.corpus, args.recordings, per_style=1 if args.quick else 3)
-    if args.quick:
-        clips = {name: some[:: max(1, len(some) // 4)][:4] for name, some in clips.items()}
-        source += "; quick: four clips of each"
-    references = False if args.no_references else QUICK_REFERENCES if args.quick else True
-    out = args.out or (None if args.quick else DATA / "results" / "codec.json")
-    table = evaluate_codec(codec, clips, out, references, source, health=not args.quick, rvq=load_rvq())
-    print(markdown(table))
-    if out is not None:
-        print(f"written to {out} and {Path(out).with_suffix('.md')}")
-    return table

@@ -8,18 +8,14 @@ heard, and of all the others. A model that hears nothing agrees with all of them
 Notebook: 14_jam_session.
 """
 
-import argparse
-import json
-from pathlib import Path
-
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from lmdm_mini.audio import SAMPLE_RATE
-from lmdm_mini.checkpoints import LATENTS, RESULTS
+from lmdm_mini.checkpoints import LATENTS
 from lmdm_mini.codec.codec import LATENT_RATE, load_codec
-from lmdm_mini.diffusion.dit import DiT, load_dit
+from lmdm_mini.diffusion.dit import DiT
 from lmdm_mini.latents.packed import ENDING, read_packed
 from lmdm_mini.live.engine import Engine
 from lmdm_mini.musical import chroma, same_tempo, tempo
@@ -86,34 +82,3 @@ def _agreement(table: Tensor) -> dict[str, float]:
         "effect": float(gain.mean() / gain.std().clamp_min(1e-6)),
         "more_often": float((gain > 0).float().mean()),
     }
-
-
-def run(args: argparse.Namespace) -> dict:
-    """Runs ``evaluate hearing`` with parsed arguments and prints the table."""
-    if args.clips < 3:
-        raise ValueError("--clips must be at least 3.")
-    if not args.seconds >= 2 * JUDGED - 5:
-        raise ValueError(f"--seconds must be at least {2 * JUDGED - 5:g}: the last {JUDGED:g} are judged.")
-    model, sounds = load_dit(args.model, args.checkpoint), recordings(args.clips, args.seconds)
-    table = {
-        "model": model.name,
-        "clips": len(sounds),
-        "seconds": args.seconds,
-        "seed": args.seed,
-        "hearing": judge_hearing(model, sounds, args.seed),
-        "deaf": judge_hearing(model, sounds, args.seed, mic_level=0.0),
-    }
-    out = args.out or (None if args.checkpoint else RESULTS / f"hearing_{args.model}.json")
-    if out is not None:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        Path(out).write_text(json.dumps(table, indent=1) + "\n")
-    print(
-        f"{model.name}, {len(sounds)} recordings of {args.seconds:g} s, the last {JUDGED:g} judged, no prompt"
-    )
-    print(f"{'':24}{'with its own':>16}{'with others':>16}{'effect':>10}{'more often':>12}")
-    for ears in ("hearing", "deaf"):
-        for name, row in table[ears].items():
-            print(
-                f"{ears + ', ' + name:24}{row['heard']:>16.2f}{row['others']:>16.2f}{row['effect']:>10.2f}{row['more_often']:>12.0%}"
-            )
-    return table

@@ -26,7 +26,7 @@ from lmdm_mini.checkpoints import explained, read, write
 from lmdm_mini.conditioning.text import TEXT_CHANNELS, embed_sentences
 from lmdm_mini.corpus.captions import STYLE_WORDS
 from lmdm_mini.corpus.data import load_manifest, pieces, read_piece
-from lmdm_mini.training.run import Run
+from lmdm_mini.training.run import Run, Schedule, TrainSettings
 
 STYLES = tuple(sorted(STYLE_WORDS))
 EMBEDDING = 128
@@ -183,14 +183,13 @@ def retrieval(clap: Clap, data: MelSet, rounds: int = 8) -> dict[str, float]:
     }
 
 
-def train_clap(out: Path, corpus: Path, steps: int, batch: int = 96, lr: float = 1e-3, seed: int = 0) -> Path:
-    """Trains the judge on the train split, or goes on where it stopped; prints its retrieval on test, returns
-    its weights' path."""
+def train_clap(settings: TrainSettings) -> Path:
+    """Trains the judge on the train split, or goes on where it stopped; prints its retrieval on test, returns its weights'
+    path."""
+    batch, seed, corpus = settings.batch, settings.seed, settings.corpus
     torch.manual_seed(seed)
-    clap = Clap()
-    run = Run(
-        out / "clap", clap, steps=steps, lr=lr, ema=0.99, about={"batch": str(batch), "seed": str(seed)}
-    )
+    clap, about = Clap(), {"batch": str(batch), "seed": str(seed)}
+    run = Run(settings.out / "clap", clap, Schedule(settings.steps, settings.lr, ema=0.99), about=about)
     torch.manual_seed(seed + run.step)
     data, check = MelSet(corpus, "train", seed + run.step), MelSet(corpus, "valid", 1)
     fixed = [check.batch(len(check.entries)) for _ in range(4)]
@@ -209,7 +208,7 @@ def train_clap(out: Path, corpus: Path, steps: int, batch: int = 96, lr: float =
         "seed": seed,
     }
     print("on the test split: " + ", ".join(f"{name} {value:.3g}" for name, value in facts.items()))
-    path = out / "clap.safetensors"
+    path = settings.out / "clap.safetensors"
     write(
         path, {name: value.half() for name, value in run.average.state_dict().items()}, "judge", facts=facts
     )

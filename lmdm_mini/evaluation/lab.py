@@ -6,7 +6,6 @@ roll-outs from nothing, as in `evaluate_rollouts.py`; and the same eight seconds
 Notebook: 08_complexity_lab.
 """
 
-import argparse
 import json
 import statistics
 from pathlib import Path
@@ -14,12 +13,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lmdm_mini.audio import SAMPLE_RATE, write_audio
-from lmdm_mini.checkpoints import LATENTS, RESULTS
+from lmdm_mini.checkpoints import LATENTS, RESULTS, how_to_restore
 from lmdm_mini.codec.codec import load_codec
 from lmdm_mini.complexity.timing import rtf, time_to_first_audio
 from lmdm_mini.evaluation.judges import load_clap
 from lmdm_mini.evaluation.real_music import load_reference
 from lmdm_mini.evaluation.rollouts import floor, judge_rollouts, primes
+from lmdm_mini.files import write_text
 from lmdm_mini.latents.packed import read_packed
 from lmdm_mini.models import generate, load, stream
 
@@ -97,8 +97,7 @@ def evaluate_lab(
         "floor": floor(reference, rollouts),
         "points": rows,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(table, indent=1) + "\n")
+    write_text(out, json.dumps(table, indent=1) + "\n")
     return rows
 
 
@@ -107,7 +106,7 @@ def read_points(table: Path = RESULTS / "lab.json", sounds: Path = SOUNDS) -> li
     FileNotFoundError says what is missing."""
     if not table.is_file():
         raise FileNotFoundError(
-            f"no table at {table}: `git checkout -- data` restores it, `python -m lmdm_mini evaluate lab` makes it anew."
+            f"no table at {table}: `python -m lmdm_mini evaluate lab` makes it. {how_to_restore()}"
         )
     told = json.loads(table.read_text())
     rows = [
@@ -116,21 +115,5 @@ def read_points(table: Path = RESULTS / "lab.json", sounds: Path = SOUNDS) -> li
     ]
     missing = [row["sound"].name for row in rows if not row["sound"].is_file()]
     if missing:
-        raise FileNotFoundError(f"{sounds} lacks {', '.join(missing)}: `git checkout -- data` restores it.")
-    return rows
-
-
-def run(args: argparse.Namespace) -> list[dict]:
-    """Runs ``evaluate lab`` with parsed arguments and prints the table."""
-    if args.rollouts < 2:
-        raise ValueError(f"--rollouts is {args.rollouts}; at least 2 are needed.")
-    rows = evaluate_lab(rollouts=args.rollouts, cfg_scale=args.cfg_scale, seed=args.seed)
-    print(
-        f"{'':24}{'TTFF ms':>9}{'RTF':>8}{'FD CLAP':>9}{'FD CREPE':>10}{'CLAP score':>12}{'style right':>13}"
-    )
-    for row in rows:
-        print(
-            f"{row['key']:24}{1000 * row['ttff']:>9.0f}{row['rtf']:>8.3f}{row['fd_clap']:>9.1f}{row['fd_crepe']:>10.2f}{row['clap_score']:>12.2f}"
-            f"{row['style_right']:>13.0%}"
-        )
+        raise FileNotFoundError(f"{sounds} lacks {', '.join(missing)}. {how_to_restore()}")
     return rows

@@ -16,10 +16,13 @@ from functools import lru_cache
 import numpy as np
 import scipy.fft
 import torch
+import torch.nn.functional as F
 import torchaudio.functional as AF
 from torch import Tensor
 
 from lmdm_mini.audio import SAMPLE_RATE
+from lmdm_mini.codec.losses import mel_bands
+from lmdm_mini.lazy import loaded_once
 
 VISQOL_RATE = 48000  # audio mode is made for 48 kHz
 VISQOL_TOP = 4.7321  # what audio mode gives to two identical signals
@@ -71,7 +74,12 @@ def align(reference: Tensor, decoded: Tensor, max_delay: int = 8192) -> tuple[Te
     return moved, delay
 
 
-@lru_cache(maxsize=1)
+def as_long_as(audio: Tensor, decoded: Tensor) -> Tensor:
+    """`decoded` cut or padded to the length of `audio`, both ``(2, N)``."""
+    return F.pad(decoded[:, : audio.shape[1]], (0, max(0, audio.shape[1] - decoded.shape[1])))
+
+
+@loaded_once
 def _visqol_tool():
     """ViSQOL in audio mode, with its gammatone spectrogram computed by FFT instead of sample by sample.
 
@@ -129,12 +137,6 @@ def visqol(reference: Tensor, degraded: Tensor) -> float:
 
 
 @lru_cache(maxsize=8)
-def mel_bands(n_fft: int, n_mels: int) -> Tensor:
-    """Slaney mel filters ``(n_mels, n_fft // 2 + 1)``, the ones auraloss takes from librosa."""
-    bank = AF.melscale_fbanks(n_fft // 2 + 1, 0.0, SAMPLE_RATE / 2, n_mels, SAMPLE_RATE, "slaney", "slaney")
-    return bank.T.contiguous()
-
-
 def _magnitude(audio: Tensor, n_fft: int, hop: int, window: int) -> Tensor:
     spectrum = torch.stft(audio, n_fft, hop, window, torch.hann_window(window), return_complex=True)
     return (spectrum.real**2 + spectrum.imag**2).clamp(min=1e-8).sqrt()  # (2, bins, frames); auraloss's floor

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.evaluation.metrics import align
+from lmdm_mini.lazy import loaded_once
 
 REFERENCE_CODECS = {  # row name -> (encoder and its options, container)
     "Opus 16 kbit/s": (("libopus", "-b:a", "16k"), "opus"),
@@ -27,7 +27,7 @@ REFERENCE_CODECS = {  # row name -> (encoder and its options, container)
 QUICK_REFERENCES = ("Opus 16 kbit/s", "Opus 24 kbit/s")  # the two that the bars are measured against
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def find_ffmpeg() -> str:
     """An ffmpeg that has Opus and MP3: of the system, or of the Python package imageio-ffmpeg.
 

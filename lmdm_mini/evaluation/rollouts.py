@@ -13,12 +13,10 @@ as many seconds of each.
 Notebook: 06_block_causal. Paper: section 4.
 """
 
-import argparse
 import json
 import math
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -26,14 +24,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lmdm_mini.audio import SAMPLE_RATE
-from lmdm_mini.checkpoints import LATENTS, RESULTS
+from lmdm_mini.checkpoints import LATENTS
 from lmdm_mini.codec.codec import FRAME_SAMPLES, LATENT_RATE, load_codec
 from lmdm_mini.diffusion.stream import Stream
 from lmdm_mini.evaluation.judges import STYLES, Clap, embed_audio, embed_prompts, load_clap
 from lmdm_mini.evaluation.metrics import frechet_distance, seam_ratio
 from lmdm_mini.evaluation.real_music import Reference, embed, load_reference
+from lmdm_mini.files import write_text
 from lmdm_mini.latents.packed import ENDING, LatentPiece, read_packed
-from lmdm_mini.models import Model, described, load, sampling, stream
+from lmdm_mini.models import Model, described, stream
 
 CONTEXT_LATENTS = 192
 BIN = 10  # seconds of the drift curve that are looked at together
@@ -252,8 +251,7 @@ def evaluate_rollouts(
             "change": prompt_change(model, clap, given[:long], **play),
         }
     if out is not None:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        Path(out).write_text(json.dumps(table, indent=1) + "\n")
+        write_text(out, json.dumps(table, indent=1) + "\n")
     return table
 
 
@@ -285,20 +283,3 @@ def lines(table: dict) -> Iterator[str]:
         f"after a change of the prompt the CLAP score settles at {change['settled']:.2f}; 80 % of the way "
         + ("are not reached" if reached is None else f"take {reached:.1f} blocks")
     )
-
-
-def run(args: argparse.Namespace) -> dict:
-    """Runs ``evaluate rollouts`` with parsed arguments and prints the table."""
-    if min(args.rollouts, *args.steps) < 1 or args.long < 0:
-        raise ValueError("--rollouts and --steps must be at least 1, and --long at least 0.")
-    if args.long > args.rollouts:
-        raise ValueError(f"--long is {args.long}; it is at most --rollouts, {args.rollouts}.")
-    out = args.out or (None if args.checkpoint else RESULTS / f"rollouts_{args.model}.json")
-    model = load(args.model, args.checkpoint)
-    settings = [
-        sampling(model, steps, args.temperature, args.top_k)
-        for steps in (args.steps if args.model != "lmm" else (0,))
-    ]
-    table = evaluate_rollouts(model, settings, args.rollouts, args.cfg_scale, args.long, args.seed, out)
-    print(*lines(table), sep="\n")
-    return table

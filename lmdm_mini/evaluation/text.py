@@ -16,7 +16,6 @@ shuffled in time. What real music scores was computed once (`reference.py`), so 
 Notebook: 02_rectified_flow. Paper: section 4, Table 1.
 """
 
-import argparse
 import json
 import time
 from collections.abc import Iterator
@@ -28,25 +27,25 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lmdm_mini.audio import SAMPLE_RATE
-from lmdm_mini.checkpoints import LATENTS, RESULTS
+from lmdm_mini.checkpoints import LATENTS
 from lmdm_mini.codec.codec import FRAME_SAMPLES, LATENT_CHANNELS, Codec, load_codec
 from lmdm_mini.complexity.counts import block_passes, network_evaluations
 from lmdm_mini.complexity.timing import rtf, time_to_first_audio
 from lmdm_mini.conditioning.text import encode_text
 from lmdm_mini.corpus.captions import HELD_OUT_WORDING
+from lmdm_mini.diffusion.dit import DiT
 from lmdm_mini.diffusion.flow import euler, schedule
 from lmdm_mini.evaluation.judges import STYLES, embed_audio, load_clap
 from lmdm_mini.evaluation.real_music import (
     FRAMES,
     Reference,
-    build_reference,
     hear,
     load_reference,
     novelty,
-    save_reference,
 )
+from lmdm_mini.files import write_text
 from lmdm_mini.latents.packed import read_packed
-from lmdm_mini.models import Model, described, load, sampling, stream, untrained_like
+from lmdm_mini.models import Model, described, sampling, stream, untrained_like
 from lmdm_mini.streaming import guided
 
 
@@ -57,7 +56,7 @@ def make_clips(
     """One window of latents a prompt, (B, 64, 240); all but the base play it block after block. settings: see
     :func:`lmdm_mini.models.sampling`."""
     generator, made = torch.Generator().manual_seed(seed), []
-    if model.config.variant != "bidirectional":
+    if not isinstance(model, DiT) or model.variant.caches:
         for i, prompt in enumerate(tqdm(prompts, desc="playing", leave=False)):
             playing = stream(model, prompt, 48, cfg_scale, seed + i, **settings)
             made.append(torch.cat([next(playing).latents for _ in range(FRAMES // 48)], -1))
@@ -146,9 +145,8 @@ def evaluate_text(
         "rows": rows,
     }
     if out is not None:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        Path(out).write_text(json.dumps(table, indent=1) + "\n")
-        Path(out).with_suffix(".md").write_text(markdown(table))
+        write_text(out, json.dumps(table, indent=1) + "\n")
+        write_text(Path(out).with_suffix(".md"), markdown(table))
     return table
 
 
@@ -198,23 +196,3 @@ def markdown(table: dict) -> str:
         f"five in {judge['recall_at_5']:.0%}; style right in {judge['style_accuracy']:.0%} (test split)",
     ]
     return "\n".join(lines) + "\n"
-
-
-def run(args: argparse.Namespace) -> dict | None:
-    """Runs ``evaluate text`` or ``evaluate reference`` with parsed arguments and prints the table."""
-    if args.what == "reference":
-        codec = load_codec()
-        train = read_packed(LATENTS / "train.safetensors", codec.fingerprint)
-        reference = build_reference(load_clap(), codec, args.corpus, train, args.clips, args.seed)
-        save_reference(reference)
-        print(
-            f"{len(reference.prompts)} prompts and {len(reference.train['clap'])} clips are in data/checkpoints/reference.safetensors"
-        )
-        return None
-    out = args.out or (None if args.checkpoint else RESULTS / f"text_{args.model}.json")
-    model = load(args.model, args.checkpoint)
-    table = evaluate_text(
-        model, args.cfg_scale, args.seed, out, **sampling(model, args.steps, args.temperature, args.top_k)
-    )
-    print(markdown(table))
-    return table

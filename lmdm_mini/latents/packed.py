@@ -14,12 +14,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lmdm_mini.checkpoints import LATENTS
+from lmdm_mini.checkpoints import LATENTS, check_codec, explained, read, write
 from lmdm_mini.codec.codec import LATENT_RATE
 from lmdm_mini.corpus.data import SPLITS, load_manifest, pieces
 from lmdm_mini.latents.encode import read_latents
@@ -55,7 +53,7 @@ def pack_latents(entries: list[dict], path, fingerprint: str) -> float:
     """Writes the mixes of corpus entries into one file, 8 bits a number and a scale a channel; returns their
     hours.
 
-    A step is a 32nd of the usual deviation: a tenth of the noise that the codec was trained to bear.
+    A step is a 32nd of the usual standard deviation: a tenth of the noise that the codec was trained to bear.
     """
     tensors, hours = {}, 0.0
     for entry in tqdm(entries, desc=f"packing {Path(path).stem}"):
@@ -64,9 +62,7 @@ def pack_latents(entries: list[dict], path, fingerprint: str) -> float:
         tensors[entry["id"]] = (z / scale[:, None]).round().to(torch.int8).contiguous()
         tensors[f"{entry['id']}.scale"] = scale
         hours += z.shape[1] / LATENT_RATE / 3600
-    about = {"codec": fingerprint, "pieces": json.dumps([_about(entry) for entry in entries])}
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, str(path), metadata=about)
+    write(path, tensors, "latents", codec=fingerprint, pieces=[_about(entry) for entry in entries])
     return hours
 
 
@@ -94,23 +90,13 @@ def read_packed(path, fingerprint: str) -> list[LatentPiece]:
 
     Raises FileNotFoundError, or ValueError if another encoder made them.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no latents at {path}: restore them with `git checkout -- data/latents`.")
-    with safe_open(str(path), framework="pt") as file:
-        about = file.metadata() or {}
-        if about.get("codec") != fingerprint:
-            raise ValueError(
-                f"{path.name} was made by encoder {about.get('codec')}, not by {fingerprint}: restore both with "
-                "`git checkout -- data`."
-            )
-        return [
-            LatentPiece(
-                **row,
-                latents=(file.get_tensor(row["id"]) * file.get_tensor(f"{row['id']}.scale")[:, None]).half(),
-            )
-            for row in json.loads(about["pieces"])
-        ]
+    path, tensors, about = read(path, "latents")
+    with explained(path, "set of latents"):
+        made_by, rows = about["codec"], json.loads(about["pieces"])
+    check_codec(path, made_by, fingerprint)
+    with explained(path, "set of latents"):
+        scaled = {row["id"]: tensors[row["id"]] * tensors[f"{row['id']}.scale"][:, None] for row in rows}
+        return [LatentPiece(**row, latents=scaled[row["id"]].half()) for row in rows]
 
 
 def find_latents(corpus, split: str, fingerprint: str) -> list[LatentPiece]:

@@ -8,21 +8,22 @@ pieces of 50 ms, `mic_delay` after it was played. Sound card and browser are not
 Notebook: 14_jam_session.
 """
 
-import argparse
 import math
 import statistics
 import threading
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
+import warnings
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lmdm_mini.audio import SAMPLE_RATE, read_audio
+from lmdm_mini.audio import SAMPLE_RATE
+from lmdm_mini.checks import real_number
 from lmdm_mini.live.engine import JamBlock
 from lmdm_mini.live.process import EngineProcess
+from lmdm_mini.live.threads import start_thread
 
 PIECE_SAMPLES = 2205  # 50 ms
 PROMPTS = ("house, 124 bpm", "warm lo-fi piano, 80 bpm", "funk, 106 bpm", "ambient pads")
@@ -67,6 +68,30 @@ class LiveTimes:
         return delays
 
 
+@dataclass
+class Listener:
+    """Who listens to a session that is measured, and plays to it.
+
+    sound: what the player plays (2, N), again and again; None: nobody plays. mic_delay: seconds from playing
+    to the piece's arrival. prebuffer: seconds of sound in hand before any is heard. prompts: in turn, each
+    for `change_seconds`. busy: this process works, too, as a notebook does while cells run.
+    """
+
+    sound: Tensor | None = None
+    mic_delay: float = 0.15
+    prebuffer: float = 0.7
+    busy: bool = False
+    prompts: tuple[str, ...] = PROMPTS
+    change_seconds: float = CHANGE_SECONDS
+
+    def __post_init__(self):
+        if isinstance(self.prompts, str) or not self.prompts:
+            raise ValueError(f"prompts is {self.prompts!r}; it must be a list of one sentence or more.")
+        for name in ("mic_delay", "prebuffer", "change_seconds"):
+            if real_number(getattr(self, name), name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative.")
+
+
 def keep_busy(stop: threading.Event) -> threading.Thread:
     """What the cells of a notebook may be doing: loops in Python, torch, and sleep, in turns."""
 
@@ -81,35 +106,32 @@ def keep_busy(stop: threading.Event) -> threading.Thread:
                 a = (a @ a).clamp(-1, 1)
             time.sleep(0.3)
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
+    return start_thread(work, name="busy notebook", report=lambda why: warnings.warn(why, stacklevel=2))
 
 
-def measure_live(
-    name: str = "block_causal",
-    seconds: float = 60.0,
-    sound: Tensor | None = None,
-    mic_delay: float = 0.15,
-    prebuffer: float = 0.7,
-    busy: bool = False,
-    prompts: tuple[str, ...] = PROMPTS,
-    change_seconds: float = CHANGE_SECONDS,
-    **settings,
-) -> LiveTimes:
-    """A session of `seconds`. sound: what the player plays (2, N), again and again; None: nobody plays. busy:
-    this process works, too, as a notebook does while cells run. prompts: in turn, each for `change_seconds`.
-    Raises RuntimeError if the session fails."""
+LISTENER = tuple(f.name for f in fields(Listener))
+
+
+def measure_live(name: str = "block_causal", seconds: float = 60.0, **listener_and_settings) -> LiveTimes:
+    """A session of `seconds` with model `name`. The other arguments are those of :class:`Listener` and of
+    :class:`lmdm_mini.live.process.EngineProcess`.
+
+    Raises ValueError for what cannot be measured, RuntimeError if the session fails.
+    """
+    if real_number(seconds, "seconds") <= 0:
+        raise ValueError(f"seconds is {seconds}; it must be more than 0.")
+    listener = Listener(**{key: x for key, x in listener_and_settings.items() if key in LISTENER})
+    settings = {key: x for key, x in listener_and_settings.items() if key not in LISTENER}
     begun, stop = time.perf_counter(), threading.Event()
-    with EngineProcess(name, prompt=prompts[0], **settings) as session:
+    with EngineProcess(name, prompt=listener.prompts[0], **settings) as session:
         _wait(session, "ready")
         times, asked = LiveTimes(time.perf_counter() - begun, 0.0), time.perf_counter()
         session.start()
         times.blocks.append(_wait(session, "block"))
         times.first_sound = time.perf_counter() - asked
-        worker = keep_busy(stop) if busy else None
+        worker = keep_busy(stop) if listener.busy else None
         try:
-            _listen(session, times, seconds, sound, mic_delay, prebuffer, prompts, change_seconds)
+            _listen(session, times, seconds, listener)
         finally:
             stop.set()
             if worker:
@@ -128,28 +150,18 @@ def _wait(session: EngineProcess, kind: str, seconds: float = 120.0):
     raise RuntimeError(f"no {kind!r} within {seconds:g} s.")
 
 
-def _listen(
-    session: EngineProcess,
-    times: LiveTimes,
-    seconds: float,
-    sound: Tensor | None,
-    mic_delay: float,
-    prebuffer: float,
-    prompts: tuple[str, ...],
-    change_seconds: float,
-) -> None:
+def _listen(session: EngineProcess, times: LiveTimes, seconds: float, listener: Listener) -> None:
     """The loop of listener and player, until `seconds` have been heard."""
     made = times.blocks[0].samples / SAMPLE_RATE
     heard, sent, moving, reported, left = 0.0, 0, False, -1.0, None
-    last, next_turn = time.perf_counter(), change_seconds
+    last, next_turn = time.perf_counter(), listener.change_seconds
     while heard < seconds:
         for event in session.events(0.005):
             if event[0] == "block":
                 times.blocks.append(event[1])
                 if moving:
-                    left = min(
-                        math.inf if left is None else left, made - heard - (time.perf_counter() - last)
-                    )
+                    rest = made - heard - (time.perf_counter() - last)
+                    left = min(math.inf if left is None else left, rest)
                 made += event[1].samples / SAMPLE_RATE
             elif event[0] in ("error", "closed"):
                 raise RuntimeError(f"the session ended: {event[1:]}")
@@ -161,19 +173,28 @@ def _listen(
                 times.silent, times.late, moving = times.silent + passed - rest, times.late + 1, False
                 left = 0.0
             heard += min(passed, rest)
-        elif made - heard >= prebuffer:
+        elif made - heard >= listener.prebuffer:
             moving = True
         if now - reported > 0.25:
             session.report(heard, moving, left=left)
             reported, left = now, None
-        while sound is not None and (sent + PIECE_SAMPLES) / SAMPLE_RATE + mic_delay < heard:
-            rows = np.arange(sent, sent + PIECE_SAMPLES) % sound.shape[1]
-            session.hear(sent, sound.numpy()[:, rows])
-            sent += PIECE_SAMPLES
-        if len(prompts) > 1 and heard > next_turn:
-            times.turned.append((heard, prompts[(len(times.turned) + 1) % len(prompts)]))
-            session.set(prompt=times.turned[-1][1])
-            next_turn += change_seconds
+        sent = _play(session, listener, sent, heard)
+        if len(listener.prompts) > 1 and heard > next_turn:
+            prompt = listener.prompts[(len(times.turned) + 1) % len(listener.prompts)]
+            times.turned.append((heard, prompt))
+            session.set(prompt=prompt)
+            next_turn += listener.change_seconds
+
+
+def _play(session: EngineProcess, listener: Listener, sent: int, heard: float) -> int:
+    """Hands on the player's pieces that have arrived when `heard` seconds have been heard; returns how many
+    samples were sent so far."""
+    sound = listener.sound
+    while sound is not None and (sent + PIECE_SAMPLES) / SAMPLE_RATE + listener.mic_delay < heard:
+        columns = np.arange(sent, sent + PIECE_SAMPLES) % sound.shape[1]
+        session.hear(sent, sound.numpy()[:, columns])
+        sent += PIECE_SAMPLES
+    return sent
 
 
 def live_lines(times: LiveTimes) -> list[str]:
@@ -195,7 +216,8 @@ def live_lines(times: LiveTimes) -> list[str]:
     }
     return [
         f"ready after {times.loading:.1f} s, first block {times.first_sound:.2f} s after start",
-        f"{len(blocks)} blocks of {blocks[-1].samples / SAMPLE_RATE:.2f} s, {blocks[-1].settings.steps} steps at last: "
+        f"{len(blocks)} blocks of {blocks[-1].samples / SAMPLE_RATE:.2f} s, "
+        f"{blocks[-1].settings.steps} steps at last: "
         f"{statistics.median(made) * 1000:.0f} ms each, real-time factor {statistics.median(rate):.2f} ("
         + ", ".join(f"{name} {value:.0f} ms" for name, value in parts.items())
         + ")",
@@ -203,37 +225,3 @@ def live_lines(times: LiveTimes) -> list[str]:
         f"from the player's sound to the block that has heard it: {spread(times.answers())}",
         f"from a change of the prompt to its first block: {spread(times.turns())}",
     ]
-
-
-def add_arguments(kinds) -> None:
-    """Arguments of ``python -m lmdm_mini bench live``."""
-    live = kinds.add_parser("live", help="a session with a simulated player and listener, at real speed")
-    live.add_argument("--model", default="block_causal")
-    live.add_argument("--seconds", type=float, default=60.0)
-    live.add_argument("--block", type=int, default=12, help="latent frames a block")
-    live.add_argument("--steps", type=int, default=8, help="denoising steps a block")
-    live.add_argument("--cfg-scale", type=float, default=2.0, help="guidance; 1 = none")
-    live.add_argument(
-        "--player",
-        type=Path,
-        help="a recording of what is played to the model, again and again (default: nobody plays)",
-    )
-    live.add_argument(
-        "--busy", action="store_true", help="this process works, too, as a notebook does while cells run"
-    )
-    live.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> LiveTimes:
-    """Runs ``bench live`` with parsed arguments and prints what was measured."""
-    if not args.seconds > 0:
-        raise ValueError(f"--seconds is {args.seconds}; it must be more than 0.")
-    sound = None if args.player is None else read_audio(args.player)
-    settings = {"block_latents": args.block, "steps": args.steps, "cfg_scale": args.cfg_scale}
-    times = measure_live(args.model, args.seconds, sound, busy=args.busy, **settings)
-    print(
-        f"{args.model}, guidance {args.cfg_scale:g}{', beside a busy Python' if args.busy else ''}",
-        *live_lines(times),
-        sep="\n  ",
-    )
-    return times

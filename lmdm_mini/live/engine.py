@@ -34,20 +34,15 @@ from lmdm_mini.codec.codec import ENCODER_AHEAD, ENCODER_LEAD, FRAME_SAMPLES, LA
 from lmdm_mini.conditioning.prompt import Prompt, named_bpm
 from lmdm_mini.diffusion.dit import DiT
 from lmdm_mini.diffusion.kv_cache import SLACK
-from lmdm_mini.diffusion.stream import SETTINGS, Stream, stream_dit
+from lmdm_mini.diffusion.stream import SETTINGS, stream_dit
 from lmdm_mini.live.microphone import Microphone, get_ring, put_ring
+from lmdm_mini.live.settings import clean_settings
 from lmdm_mini.musical import beat_phase, nearest_octave, same_tempo, tempo
-from lmdm_mini.streaming import Stopwatch
-from lmdm_mini.transformer import GRANULE
+from lmdm_mini.streaming import PartTimes
 
-LATEST = (
-    SLACK - GRANULE
-)  # frames behind what the cache has read, at which context becomes final with or without the player
 SILENCE = 1e-3  # peak below which nobody is playing
-LOUDNESS, LOUDNESS_SECONDS = (
-    0.15,
-    3.0,
-)  # root mean square of the music it was trained on, and over how long it is measured here
+# root mean square of the music it was trained on, and over how long it is measured here
+LOUDNESS, LOUDNESS_SECONDS = 0.15, 3.0
 FIRST_SECONDS = 0.8  # of sound are made before any is heard
 RECENT = 16  # blocks, of which the slowest says how long the next may take
 STALE = 2.0  # seconds: no report is older, whatever its clock says
@@ -57,11 +52,8 @@ LIMIT = 0.8  # peaks above it are rounded off
 MARGIN = 0.2
 MOST_LEAD = 1.0  # up to so many before it would be silent,
 LEAD_DECAY = 0.005  # and later again by this with each report that it was enough
-STEPS = (
-    4,
-    6,
-    8,
-)  # between these an engine chooses by itself when time is short, but none above what the player wants
+# between these an engine chooses by itself when time is short, but none above what the player wants
+STEPS = 4, 6, 8
 BUSY, IDLE = 0.8, 0.45  # real-time factors above and below which it does
 BEAT_SECONDS = 8.0  # of the player's sound in which a beat is looked for
 EVERY_SECONDS = 1.0  # how often
@@ -129,12 +121,16 @@ class Engine:
         clock: Callable[[], float] = time.perf_counter,
         **settings,
     ):
+        settings, seed = clean_settings(settings), clean_settings({"seed": seed})["seed"]
         self.settings, self.clock = Settings(), clock
         self.lead_seconds = self.least_lead = lead_seconds
         s = replace(self.settings, **settings)
-        self.stream: Stream = stream_dit(
-            model, s.prompt, s.block_latents, s.steps, s.cfg_scale, seed, context
-        )
+        if not isinstance(model, DiT):
+            raise TypeError(f"a live session plays a diffusion model, not {type(model).__name__}.")
+        how = {"steps": s.steps, "cfg_scale": s.cfg_scale}
+        self.stream = stream_dit(model, s.prompt, s.block_latents, seed=seed, context=context, **how)
+        # frames behind what the cache has read, at which context becomes final with or without the player
+        self.latest = SLACK - model.config.granule
         self.encoder, self.mic = model.codec.stream_encoder(), Microphone()
         self.own = torch.zeros_like(self.mic.sound)  # what the model played, a ring
         self.made = self.stream.context  # its latents, (1, 64, n), as many as a window has
@@ -144,20 +140,13 @@ class Engine:
         self.number = self.frames = self.samples = 0  # made so far: blocks, latent frames, samples
         self.final = 0  # the frames before this one are as the player has left them
         self.encoded = 0  # sample up to which the encoder has heard
-        self.own_bpm, self.player_bpm = (
-            float(self.stream.text.bpm),
-            0.0,
-        )  # the prompt's tempo, and the player's; 0 = none
-        self.follows, self.looked = (
-            False,
-            0,
-        )  # whether the clock is the player's; sample up to which the player's beat was looked for
+        self.own_bpm, self.player_bpm = self.stream.bpm, 0.0  # the prompt's tempo, and the player's; 0 = none
+        # whether the clock is the player's; sample up to which the player's beat was looked for
+        self.follows, self.looked = False, 0
         self.loop: Tensor | None = None  # latents that are played again and again
         self.played, self.moving, self.reported = 0.0, False, clock()  # the listener's last report
-        self.power, self.gain = (
-            0.0,
-            1.0,
-        )  # of what both play together, and what it is multiplied with for the model
+        # of what both play together, and what it is multiplied with for the model
+        self.power, self.gain = 0.0, 1.0
         self.late_blocks, self.steps = 0, s.steps
         self.busy: deque[float] = deque(maxlen=4)  # real-time factors of the last blocks
         self.turned: list[tuple[str, dict]] = []
@@ -196,7 +185,7 @@ class Engine:
     def set(self, **changes) -> None:
         """Turns settings from the next block on, see :class:`Settings`; `seed` begins another series of
         random numbers. Raises ValueError or TypeError for what cannot be played; then nothing has changed."""
-        names = asdict(self.settings)
+        changes, names = clean_settings(changes), asdict(self.settings)
         unknown = set(changes) - {"seed", *names}
         if unknown:
             raise ValueError(
@@ -206,8 +195,6 @@ class Engine:
             if not 0 <= changes.get(name, 1.0) <= 4:
                 raise ValueError(f"{name} is {changes[name]}; it must be from 0 to 4.")
         seed = changes.get("seed")
-        if seed is not None and seed != int(seed):
-            raise ValueError(f"seed is {seed}; a whole number is needed.")
         if changes.get("frozen") and self.made.shape[-1] < self._bar():
             raise ValueError("there is nothing to freeze yet: let it play a bar first.")
         self.stream.set(**{name: value for name, value in changes.items() if name in SETTINGS})
@@ -215,12 +202,12 @@ class Engine:
             self.settings, **{name: value for name, value in changes.items() if name in names}
         )
         if "prompt" in changes:
-            self.own_bpm = float(self.stream.text.bpm)
+            self.own_bpm = self.stream.bpm
         if {"prompt", "follow"} & set(changes):
             self._set_tempo()
         self.steps = changes.get("steps", self.steps)
         if seed is not None:
-            self.stream.generator.manual_seed(int(seed))
+            self.stream.reseed(seed)
         self.turned.append(("set", changes))
 
     def forget(self) -> None:
@@ -241,11 +228,12 @@ class Engine:
     def next_block(self, heard_until: int | None = None, steps: int | None = None) -> JamBlock:
         """Makes the next block, to be played where the last one ends. For a replay: heard_until and steps as
         a log has them."""
-        asked, watch = self.clock(), Stopwatch(self.clock)
+        asked, times = self.clock(), PartTimes(self.clock)
         if steps is None:
             self._adapt()
-        self.stream.steps = steps or self.steps
-        player = watch(self._take_in)(heard_until)
+        self.stream.set(steps=steps or self.steps)
+        with times.part("encoder"):
+            player = self._take_in(heard_until)
         if self.settings.frozen:
             block = self.stream.play(self._looped())
         else:
@@ -266,12 +254,12 @@ class Engine:
             samples,
             asked,
             ready,
-            {"encoder": watch.seconds} | block.seconds_of,
+            {"encoder": times.seconds_of["encoder"]} | block.seconds_of,
             self.encoded,
             player,
             self.turned,
             lead,
-            float(self.stream.text.bpm),
+            self.stream.bpm,
             self.follows,
             replace(self.settings, steps=self.stream.steps),
         )
@@ -304,9 +292,8 @@ class Engine:
     def _take_in(self, heard_until: int | None) -> Tensor:
         """Lets the encoder hear what has come from the player, with what the model played, and corrects the
         context. Returns the player's part, (2, n)."""
-        oldest = (
-            self.frames - self.stream.fresh.shape[-1] - LATEST
-        )  # frames before this one cannot be corrected any more
+        # frames before this one cannot be corrected any more
+        oldest = self.frames - self.stream.unread - self.latest
         if self.final < oldest:
             self.mic.skip_to(min(oldest * FRAME_SAMPLES + ENCODER_AHEAD, self.samples))
         until = min(self.mic.until, self.samples) if heard_until is None else heard_until
@@ -364,13 +351,13 @@ class Engine:
         self.player_bpm = bpm
         self._set_tempo()
         if self.follows:
-            ratio = float(self.stream.text.bpm) / bpm  # of the octave
+            ratio = self.stream.bpm / bpm  # of the octave
             ahead = (
                 ratio * (beat_phase(sound, bpm) + (self.samples - self.encoded) / SAMPLE_RATE * bpm / 60)
                 - self.stream.beat
             )
             grid = min(1.0, ratio)  # in beats of the clock
-            self.stream.beat += ahead - grid * round(ahead / grid)
+            self.stream.set_clock(beat=self.stream.beat + ahead - grid * round(ahead / grid))
 
     def _set_tempo(self) -> None:
         """The clock gets the player's tempo, in the octave that suits the prompt, or the prompt's if that
@@ -384,13 +371,11 @@ class Engine:
             if self.follows and self.own_bpm
             else self.player_bpm
         )
-        self.stream.text = replace(
-            self.stream.text, bpm=torch.tensor([theirs if self.follows else self.own_bpm])
-        )
+        self.stream.set_clock(bpm=theirs if self.follows else self.own_bpm)
 
     def _bar(self) -> float:
         """Latent frames of a bar of four beats."""
-        return 4 * 60 / float(self.stream.text.bpm) * LATENT_RATE if self.stream.text.bpm > 0 else LOOP_FRAMES
+        return 4 * 60 / self.stream.bpm * LATENT_RATE if self.stream.bpm > 0 else LOOP_FRAMES
 
     def _looped(self) -> Tensor:
         """The next latents (1, 64, block_latents) of the frozen loop: as many whole bars as are remembered of

@@ -1,15 +1,13 @@
-"""Where training runs: the device, and the precision that is fast on it.
+"""The precision that is fast on this machine.
 
 Notebook: 02_rectified_flow.
 """
 
 import math
-import os
 import time
 from functools import lru_cache
 
 import torch
-from lightning.fabric import Fabric
 
 
 @lru_cache(maxsize=1)
@@ -34,21 +32,3 @@ def fast_autocast(device: str = "cpu") -> torch.autocast:
     """Mixed precision on a graphics card, or where :func:`fast_dtype` says that it pays; else a context that
     does nothing."""
     return torch.autocast(device, torch.bfloat16, enabled=device != "cpu" or fast_dtype() == torch.bfloat16)
-
-
-def make_fabric(accelerator: str = "auto") -> Fabric:
-    """Fabric for what this process was started with: alone, or as one of several by `torchrun` or `fabric
-    run`.
-
-    Its precision is full: it would round inputs, too, noise levels among them. The losses use
-    :func:`fast_autocast`.
-    """
-    devices = os.environ.get("LOCAL_WORLD_SIZE", "auto")
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices if devices == "auto" else int(devices),
-        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", 1)),
-        precision="32-true",
-    )
-    fabric.launch()
-    return fabric

@@ -1,9 +1,12 @@
 """The browser's half of the widgets: their modules as text, and the line on which it talks to Python.
 
-Modules share code, and a widget is one module. The line is a comm that the *browser* opens and Python never
-sends on: only such messages are handed over while a cell is running (see player.py).
+The modules import each other, as editors, linters and tests understand them. A widget is given to the page as
+one module, since a front end may not serve the files of a Python package. The line is a comm that the
+*browser* opens and Python never sends on: only such messages are handed over while a cell is running (see
+player.py).
 """
 
+import re
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +16,31 @@ import comm
 HERE = Path(__file__).parent
 
 
-def joined(*names: str) -> str:
-    """Files of this folder one after the other, the shared ones first. As text, since anywidget keeps every
-    widget for good that follows a file."""
+IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.]+)";\n', re.MULTILINE)
+EXPORT = re.compile(r"^export (?!default)", re.MULTILINE)
+
+
+def joined(name: str) -> str:
+    """A module of this folder and all that it imports as one module, whose top-level names are one space.
+
+    As text and not as a path, since anywidget keeps every widget for good that follows a file.
+    """
+    parts: dict[str, str] = {}  # in the order of their imports
+
+    def add(name: str) -> None:
+        if name in parts:
+            return
+        text = (HERE / name).read_text(encoding="utf-8")
+        for other in IMPORT.findall(text):
+            add(other)
+        parts[name] = EXPORT.sub("", IMPORT.sub("", text))
+
+    add(name)
+    return "\n".join(parts.values())
+
+
+def styles(*names: str) -> str:
+    """Style sheets of this folder, one after the other."""
     return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
 
 

@@ -77,7 +77,8 @@ class Chart:
         self.words((left + right) / 2, bottom + 32, self.xlabel, pixels=True)
         if self.ylabel:
             self.parts.append(
-                f'<text transform="translate({left - 42:.1f} {(top + bottom) / 2:.1f}) rotate(-90)" text-anchor="middle" '
+                f'<text transform="translate({left - 42:.1f} {(top + bottom) / 2:.1f}) rotate(-90)" '
+                f'text-anchor="middle" '
                 f'font-size="11" fill="currentColor">{escape(self.ylabel)}</text>'
             )
         for value, label in (
@@ -98,7 +99,8 @@ class Chart:
 
     def _stroke(self, x1, y1, x2, y2, color, width, opacity=1.0, dash="") -> None:
         self.parts.append(
-            f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}" stroke-width="{width}" '
+            f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
+            f'stroke="{color}" stroke-width="{width}" '
             f'opacity="{opacity}"' + (f' stroke-dasharray="{dash}"' if dash else "") + "/>"
         )
 
@@ -154,7 +156,8 @@ class Chart:
         if right - left < 0.05:
             return
         self.parts.append(
-            f'<rect x="{left:.2f}" y="{self.y(y) - height / 2:.1f}" width="{right - left:.2f}" height="{height}" fill="{color}">'
+            f'<rect x="{left:.2f}" y="{self.y(y) - height / 2:.1f}" width="{right - left:.2f}" '
+            f'height="{height}" fill="{color}">'
             + (f"<title>{escape(title)}</title>" if title else "")
             + "</rect>"
         )
@@ -171,7 +174,8 @@ class Chart:
     ) -> None:
         """A dot; with a `key` it can be clicked, and reached with the Tab key."""
         handle = (
-            f' data-key="{escape(key)}" tabindex="0" role="button" aria-label="{escape(title)}" style="cursor:pointer"'
+            f' data-key="{escape(key)}" tabindex="0" role="button" aria-label="{escape(title)}" '
+            f'style="cursor:pointer"'
             if key
             else ""
         )
@@ -194,7 +198,8 @@ def legend(entries: dict[str, str], x: float, y: float, across: float = 0) -> st
         left, top = (x + i * across, y) if across else (x, y + 17 * i)
         parts.append(
             f'<rect x="{left:.1f}" y="{top - 9:.1f}" width="10" height="10" fill="{color}"/>'
-            f'<text x="{left + 15:.1f}" y="{top:.1f}" font-size="11" fill="currentColor">{escape(name)}</text>'
+            f'<text x="{left + 15:.1f}" y="{top:.1f}" font-size="11" fill="currentColor">'
+            f"{escape(name)}</text>"
         )
     return "".join(parts)
 
@@ -208,6 +213,7 @@ def picture(charts: list[Chart], width: float, height: float, more: str = "", ab
     """Charts in one SVG; about: what is to be seen, for those who cannot."""
     inside = "".join(part for chart in charts for part in chart.parts)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="100%" {FONT} role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="100%" '
+        f'{FONT} role="img" '
         f'aria-label="{escape(about)}">{inside}{more}</svg>'
     )

@@ -22,7 +22,6 @@ import anywidget
 import ipywebrtc
 import ipywidgets
 import numpy as np
-import soundfile
 import traitlets
 from torch import Tensor
 
@@ -30,11 +29,14 @@ from lmdm_mini.audio import SAMPLE_RATE, read_audio, to_stereo
 from lmdm_mini.live.engine import JamBlock, Settings
 from lmdm_mini.live.process import EngineProcess
 from lmdm_mini.live.recording import Recording, from_16_bit
-from lmdm_mini.widgets.browser import hear_pages, joined
-from lmdm_mini.widgets.player import SILENT_SECONDS, StreamPlayer
+from lmdm_mini.live.settings import clean_settings
+from lmdm_mini.live.threads import sentence_of, start_thread
+from lmdm_mini.live.weights import check_model, check_name, fingerprint_of
+from lmdm_mini.widgets.browser import hear_pages, joined, styles
+from lmdm_mini.widgets.jam_relay import PIECE_SAMPLES, SHOWN, PageClock, fail, relay, shown
+from lmdm_mini.widgets.player import StreamPlayer
 
 COMM_TARGET = "lmdm_mini.jam"
-PIECE_SAMPLES = SAMPLE_RATE  # of a message: few large ones, since each costs the page some milliseconds
 DOWNLOAD_BYTES = 1_000_000  # of a message
 # a cell that loops lets other threads wait for 5 ms at each of their steps; while music plays for a tenth of
 # that
@@ -52,17 +54,19 @@ class JamSession(anywidget.AnyWidget):
     """An instrument in a cell: prompts on a surface, a microphone, and a model that plays along. Display it
     and press Start.
 
-    prompts: texts on the surface, 1 to 8; the puck mixes them. sound: a recording to play along with instead
-        of the microphone, a path or audio (2, N). context: what the model goes on from, likewise. model,
-        checkpoint, seed, lead_seconds: see :class:`lmdm_mini.live.process.EngineProcess`. folder: where
-        recordings are saved. settings: see :class:`lmdm_mini.live.engine.Settings`, but for the prompt.
+    prompts: texts on the surface, 1 to 8, or one as a string; the puck mixes them. sound: a recording to play
+        along with instead of the microphone, a path or audio (2, N). context: what the model goes on from,
+        likewise. model: the name of a diffusion model, with checkpoint as the path of other weights, or a
+        loaded one. folder: where recordings are saved. settings: `seed`, `lead_seconds` (see
+        :class:`lmdm_mini.live.engine.Engine`), and those of :class:`lmdm_mini.live.engine.Settings` but for
+        the prompt.
 
     `.blocks` holds the blocks of this Start, without their sound. `.save()` writes what was played. Raises
-    ValueError for what cannot be played.
+    ValueError or OSError for what cannot be played; the session before then plays on.
     """
 
-    _esm = joined("sound.js", "picture.js", "synth.js", "surface.js", "jam.js")
-    _css = joined("player.css", "jam.css")
+    _esm = joined("jam.js")
+    _css = styles("player.css", "jam.css")
     jam_id = traitlets.Unicode().tag(sync=True)
     title = traitlets.Unicode().tag(sync=True)
     pads = traitlets.List().tag(sync=True)  # of {"text", "x", "y"}, 0 to 1
@@ -83,56 +87,47 @@ class JamSession(anywidget.AnyWidget):
         prompts=PROMPTS,
         sound=None,
         context=None,
+        *,
         model="block_causal",
         checkpoint=None,
-        seed=0,
-        lead_seconds=0.6,
         folder=".",
         title="Jam session",
         **settings,
     ):
-        prompts = list(prompts)
-        if not 1 <= len(prompts) <= 8 or not all(isinstance(words, str) for words in prompts):
-            raise ValueError("prompts must be 1 to 8 sentences.")
-        unknown = set(settings) - set(asdict(Settings())) | {"prompt"} & set(settings)
-        if unknown:
-            raise ValueError(
-                f"a session has no setting {sorted(unknown)[0]!r}; prompts are given as `prompts`."
-            )
+        prompts = _prompts(prompts)
+        settings = _known_settings(settings)
+        check_model(model, checkpoint)
+        if isinstance(model, str) and checkpoint is None:
+            check_name(model)
+        if not isinstance(folder, str | Path):
+            raise ValueError(f"folder is {folder!r}; it must be the path where recordings are saved.")
+        self.sound, self.context = _audio(sound, "sound"), _audio(context, "context")
         before = JamSession._current() if JamSession._current else None
-        if before is not None:
+        if before is not None:  # nothing can be refused from here on
             before.close()
-        self.sound, self.context = _audio(sound), _audio(context)
-        self.folder, self.seed, self.model, self.checkpoint = Path(folder), seed, model, checkpoint
+        self.folder, self.model, self.checkpoint = Path(folder), model, checkpoint
+        self.seed = settings.get("seed", 0)
         self.blocks, self.underruns = deque(maxlen=100_000), 0
         self._files = threading.Lock()
         self._saved, self._reported = {}, time.monotonic()
         self._process = EngineProcess(
-            model,
-            checkpoint,
-            self.context,
-            seed=seed,
-            lead_seconds=lead_seconds,
-            prompt=prompts[0],
-            **settings,
+            model, checkpoint, self.context, **{"seed": 0} | settings, prompt=prompts[0]
         )
         super().__init__(
             jam_id=uuid.uuid4().hex,
-            title=title,
+            title=str(title),
             pads=_places(prompts),
             has_sound=sound is not None,
-            settings=_shown(replace(Settings(), **settings)),
+            settings=shown(Settings()) | {name: x for name, x in settings.items() if name in SHOWN},
             microphone=ipywebrtc.CameraStream(constraints=MICROPHONE),
         )
         JamSession._all[self.jam_id] = self
         JamSession._current = weakref.ref(self)
         hear_pages(COMM_TARGET, JamSession._all)
-        self.on_msg(
-            lambda _, content, buffers: self._heard(content, buffers)
-        )  # front ends that cannot open a comm
-        threading.Thread(
-            target=_relay, args=(weakref.ref(self), self._process), name="JamSession", daemon=True
-        ).start()
+        # for front ends that cannot open a comm
+        self.on_msg(lambda _, content, buffers: self._heard(content, buffers))
+        me = weakref.ref(self)
+        start_thread(relay, me, self._process, name="JamSession", report=lambda why: fail(me(), why))
 
     # -- for cells ---------------------------------------------------------------------------------------
 
@@ -143,7 +138,9 @@ class JamSession(anywidget.AnyWidget):
 
     def set(self, **changes) -> None:
         """Turns settings from the next block on, see :class:`lmdm_mini.live.engine.Settings`; the page
-        follows."""
+        follows. Raises ValueError or TypeError for what is of a wrong type; the page says what cannot be
+        played."""
+        changes = clean_settings(changes)
         # first, so that a refusal, which brings the settings back, comes second
         self.settings = self.settings | {
             name: value for name, value in changes.items() if name in self.settings
@@ -158,12 +155,15 @@ class JamSession(anywidget.AnyWidget):
         """Ends the music; Start begins anew."""
         self._end("stopped")
 
-    def save(self, name: str | None = None) -> list[Path]:
-        """Writes what was played since Start into `folder`, see :meth:`Recording.save`. Raises ValueError if
-        nothing was."""
+    def save(self, name: str | None = None, folder: str | Path | None = None) -> list[Path]:
+        """Writes what was played since Start into `folder`, or that of the session; see
+        :meth:`lmdm_mini.live.recording.Recording.save`. name: of the files; None: the time. Raises ValueError
+        if nothing was played, or for a name that no file can have, OSError if it cannot be written; then
+        nothing is lost."""
         if self.recording is None:
             raise ValueError("nothing was played yet, so there is nothing to save: press Start first.")
-        return self.recording.save(self.folder, name or f"jam-{datetime.now():%Y-%m-%d-%H%M%S}")
+        name = f"jam-{datetime.now():%Y-%m-%d-%H%M%S}" if name is None else name
+        return self.recording.save(self.folder if folder is None else folder, name)
 
     def close(self) -> None:
         """Ends the music and the process."""
@@ -178,18 +178,19 @@ class JamSession(anywidget.AnyWidget):
 
     def _heard(self, message: dict, buffers: list | None = None) -> None:
         """What the browser says."""
-        kind = message.get("kind")
+        try:
+            self._answer(message.get("kind"), message, buffers)
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            self.send({"kind": "refused", "text": sentence_of(error)})
+
+    def _answer(self, kind: str | None, message: dict, buffers: list | None) -> None:
         if kind == "sound":
             piece = np.frombuffer(buffers[0], np.int16).reshape(2, -1)
             self._process.hear(int(message["start"]), from_16_bit(piece), int(message["rate"]))
         elif kind == "report" and message.get("run") == self._run:
             self._reported, self.underruns = time.monotonic(), int(message["underruns"])
-            self._process.report(
-                float(message["played"]),
-                bool(message["moving"]),
-                self._page(float(message["at"])),
-                message["left"],
-            )
+            at = self._page(float(message["at"]))
+            self._process.report(float(message["played"]), bool(message["moving"]), at, message["left"])
         elif kind == "set":
             self._set(message["settings"])
         elif kind == "forget":
@@ -199,9 +200,13 @@ class JamSession(anywidget.AnyWidget):
         elif kind == "stop" and message.get("run") in (self._run, self._starting):
             self._end(None)
         elif kind in ("save", "fetch"):  # elsewhere: what the player plays comes on this line, too
-            threading.Thread(
-                target=self._work_on_files, args=(kind, message.get("name")), daemon=True
-            ).start()
+            start_thread(
+                self._work_on_files,
+                kind,
+                message.get("name"),
+                name=f"JamSession, {kind}",
+                report=lambda why: self.send({"kind": "refused", "text": why}),
+            )
         elif kind == "sound?":
             self._send_sound()
 
@@ -229,12 +234,13 @@ class JamSession(anywidget.AnyWidget):
         self.blocks.clear()
         if self.recording is not None:
             self.recording.close()
+        given = not isinstance(self.model, str)
         start = {
-            "model": self.model,
+            "model": self.model.name if given else self.model,
             "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
             "seed": self.seed,
             "settings": asdict(settings),
-        }
+        } | ({"weights": fingerprint_of(self.model)} if given else {})
         self.recording = Recording(start, self.context)
         sys.setswitchinterval(SWITCH_SECONDS)
         self.send({"kind": "started", "run": self._run})
@@ -256,7 +262,7 @@ class JamSession(anywidget.AnyWidget):
                 "bpm": block.bpm,
                 "follows": block.follows,
                 "recorded": self.recording.seconds,
-                "full": self.recording.full,
+                "ended": self.recording.ended,
             }
         )
         for i, first in enumerate(range(0, block.samples, PIECE_SAMPLES)):
@@ -281,8 +287,8 @@ class JamSession(anywidget.AnyWidget):
     def _save(self) -> None:
         try:
             saved = self.save()
-        except (ValueError, OSError, soundfile.SoundFileError) as error:
-            self.send({"kind": "refused", "text": f"not saved: {error}"})
+        except (ValueError, OSError) as error:
+            self.send({"kind": "refused", "text": f"not saved: {error}", "stays": True})
         else:
             self._saved = {path.name: path for path in saved}
             self.send({"kind": "saved", "names": list(self._saved), "folder": str(self.folder.resolve())})
@@ -291,10 +297,14 @@ class JamSession(anywidget.AnyWidget):
         path = self._saved.get(name)
         if path is None or not path.exists():
             return self.send({"kind": "refused", "text": f"{name} is not there any more."})
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            for at in range(0, size, DOWNLOAD_BYTES):
-                self.send({"kind": "file", "name": name, "at": at, "size": size}, [file.read(DOWNLOAD_BYTES)])
+        try:
+            with open(path, "rb") as file:
+                size = path.stat().st_size
+                for at in range(0, size, DOWNLOAD_BYTES):
+                    part = file.read(DOWNLOAD_BYTES)
+                    self.send({"kind": "file", "name": name, "at": at, "size": size}, [part])
+        except OSError as error:
+            self.send({"kind": "refused", "text": f"{name} cannot be read ({error})."})
 
     def _send_sound(self) -> None:
         if self.sound is not None:
@@ -317,58 +327,33 @@ def _places(prompts: list[str]) -> list[dict]:
     ]
 
 
-def _shown(settings: Settings) -> dict:
-    return {name: value for name, value in asdict(settings).items() if name != "prompt"}
+def _prompts(prompts) -> list[str]:
+    """Prompts as a list; a string is one prompt. Raises ValueError."""
+    texts = [prompts] if isinstance(prompts, str) else prompts
+    if not isinstance(texts, list | tuple) or not all(isinstance(words, str) for words in texts):
+        raise ValueError(
+            f"prompts is {prompts!r}; it must be 1 to 8 sentences in a list, or one as a string."
+        )
+    if not 1 <= len(texts) <= 8:
+        raise ValueError(f"there are {len(texts)} prompts; a surface has 1 to 8 sentences.")
+    return list(texts)
 
 
-class PageClock:
-    """What a time of the page's clock is by `time.perf_counter`: a message took at least as long as the
-    quickest of the last ones."""
-
-    def __init__(self, remembered: int = 64):
-        self.ahead = deque(maxlen=remembered)
-
-    def __call__(self, at: float) -> float:
-        """Of a message that has just come and was sent at second `at` of the page."""
-        self.ahead.append(time.perf_counter() - at)
-        return at + min(self.ahead)
+def _known_settings(settings: dict) -> dict:
+    """Settings with plain types, if the engine knows their names. Raises ValueError."""
+    unknown = sorted(set(settings) - {"seed", "lead_seconds", *SHOWN})
+    if unknown:
+        raise ValueError(f"a session has no setting {unknown[0]!r}; prompts are given as `prompts`.")
+    return clean_settings(settings)
 
 
-def _audio(sound) -> Tensor | None:
-    return None if sound is None else read_audio(sound) if isinstance(sound, str | Path) else to_stereo(sound)
-
-
-def _relay(session_ref, process: EngineProcess) -> None:
-    """The body of the thread: what the process says goes to the browser."""
-    number = 0
-    while True:
-        events = process.events(0.1)
-        session = session_ref()
-        if session is None:  # thrown away
-            process.close()
-            return
-        for kind, *rest in events:
-            if kind == "ready":
-                session.state = "ready"
-            elif kind == "started" and session._starting == rest[1]:
-                number = 0
-                session._begin(rest[0])
-            elif kind == "block" and session._run is not None:
-                session._give(rest[0], number)
-                number += -(-rest[0].samples // PIECE_SAMPLES)
-            elif kind == "refused":
-                session.send({"kind": "refused", "text": rest[0]})
-                session.settings = _shown(rest[1])  # the page goes back to what is so
-            elif kind == "stopped":
-                session._end("the kernel was interrupted")
-            elif kind == "error":
-                session._end("error", rest[0])
-                session.state = f"error: {rest[0]}"
-            elif kind == "closed":
-                session._end("error", "The engine's process has ended: run the cell again.")
-                if session.comm is not None and not session.state.startswith("error"):
-                    session.state = "error: The engine's process has ended: run the cell again."
-                return
-        if session._run is not None and time.monotonic() - session._reported > SILENT_SECONDS:
-            session._end("the page fell silent")
-        del session  # or it could not be thrown away
+def _audio(sound, name: str) -> Tensor | None:
+    """A recording (2, N) from its path or its samples. Raises ValueError, FileNotFoundError."""
+    if sound is None:
+        return None
+    try:
+        return read_audio(sound) if isinstance(sound, str | Path) else to_stereo(sound)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} is of type {type(sound).__name__}; it must be the path of a recording, or audio (2, N)."
+        ) from error

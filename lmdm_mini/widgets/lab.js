@@ -1,9 +1,12 @@
-// The browser's half of the complexity lab (lab.py): shows the picture, plays the sound behind a point, asks for a measurement. Before
-// it stands sound.js with the line to Python. The sliders are ipywidgets.
+// The browser's half of the complexity lab (lab.py): shows the picture, plays the sound behind a point,
+// asks for a measurement. The sliders are ipywidgets.
+
+import { openLine } from "./line.js";
 
 function render({ model, el }) {
   const kernel = model.widget_manager?.kernel;
-  let line = null, playing = null;
+  let line = null,
+    playing = null;
   el.classList.add("lmdm-lab");
   const picture = document.createElement("div");
   const foot = document.createElement("div");
@@ -21,7 +24,8 @@ function render({ model, el }) {
 
   async function send(message) {
     try {
-      if (kernel?.createComm) (await (line ??= openLine(kernel, "lmdm_mini.lab", model.get("lab_id")))).send(message);
+      if (kernel?.createComm)
+        (await (line ??= openLine(kernel, "lmdm_mini.lab", model.get("lab_id")))).send(message);
       else model.send(message);
     } catch (problem) {
       console.warn("ComplexityLab:", problem);
@@ -50,7 +54,8 @@ function render({ model, el }) {
   }
 
   async function play(point) {
-    const key = point.dataset.key, again = el.dataset.playing === key;
+    const key = point.dataset.key,
+      again = el.dataset.playing === key;
     stop();
     if (again) return; // a second click is silence
     el.dataset.playing = key;
@@ -62,14 +67,22 @@ function render({ model, el }) {
     if (message.kind !== "sound" || message.key !== el.dataset.playing) return;
     playing = new Audio(URL.createObjectURL(new Blob([buffers[0]], { type: "audio/mpeg" })));
     playing.addEventListener("ended", stop);
-    playing.addEventListener("timeupdate", () => { el.dataset.seconds = playing?.currentTime ?? 0; });
-    playing.play().catch((problem) => { note.textContent = `The sound cannot be played: ${problem.message}`; stop(); });
+    playing.addEventListener("timeupdate", () => {
+      el.dataset.seconds = playing?.currentTime ?? 0;
+    });
+    playing.play().catch((problem) => {
+      note.textContent = `The sound cannot be played: ${problem.message}`;
+      stop();
+    });
   }
 
   const point = (event) => event.target.closest?.("[data-key]");
   picture.addEventListener("click", (event) => point(event) && play(point(event)));
   picture.addEventListener("keydown", (event) => {
-    if (point(event) && ["Enter", " "].includes(event.key)) { event.preventDefault(); play(point(event)); }
+    if (point(event) && ["Enter", " "].includes(event.key)) {
+      event.preventDefault();
+      play(point(event));
+    }
   });
   measure.addEventListener("click", () => send({ kind: "measure" }));
   model.on("change:svg", draw);
@@ -79,7 +92,10 @@ function render({ model, el }) {
   tell();
   return () => {
     stop();
-    line?.then((comm) => comm.close(), () => {});
+    line?.then(
+      (comm) => comm.close(),
+      () => {},
+    );
   };
 }
 

@@ -21,10 +21,12 @@ from lmdm_mini.complexity.compare import measure_block
 from lmdm_mini.complexity.machines import MACHINES
 from lmdm_mini.complexity.roofline import Machine, measure_machine
 from lmdm_mini.evaluation.lab import read_points
+from lmdm_mini.live.threads import start_thread
 from lmdm_mini.models import load, untrained_like
 from lmdm_mini.transformer import WINDOW
 from lmdm_mini.widgets import lab_views as views
-from lmdm_mini.widgets.browser import hear_pages, joined
+from lmdm_mini.widgets.arguments import instance_of
+from lmdm_mini.widgets.browser import hear_pages, joined, styles
 from lmdm_mini.widgets.lab_views import SYSTEMS, Setting
 
 COMM_TARGET = "lmdm_mini.lab"
@@ -40,8 +42,8 @@ VIEWS = {
 class LabPicture(anywidget.AnyWidget):
     """The picture under the sliders; what the page says of it goes to `on_page(message)`."""
 
-    _esm = joined("sound.js", "lab.js")
-    _css = joined("lab.css")
+    _esm = joined("lab.js")
+    _css = styles("lab.css")
     lab_id = traitlets.Unicode().tag(sync=True)
     svg = traitlets.Unicode().tag(sync=True)
     note = traitlets.Unicode().tag(sync=True)
@@ -93,15 +95,18 @@ class ComplexityLab(ipywidgets.VBox):
     view from the start. points: of the view of latency and quality; None: those in data/results/lab.json.
 
     `.setting` is where the sliders stand, `.measured` what was measured so far: by :meth:`Setting.played_as`,
-    seconds of every system by part.
+    seconds of every system by part. Raises ValueError for arguments of another kind.
     """
 
     def __init__(
         self, machine: Machine | None = None, agreement: list[dict] = (), points: list[dict] | None = None
     ):
+        machine = instance_of(machine, "machine", Machine, "what measure_machine() returns")
+        self.agreement = _rows(agreement, "agreement", ("system", "setting", "predicted", "measured", "here"))
+        points = read_points() if points is None else _rows(points, "points", ("key", "sound"))
+        self.points = {p["key"]: p for p in points}
         self.machine = machine or measure_machine()
-        self.points = {p["key"]: p for p in (read_points() if points is None else points)}
-        self.agreement, self.measured, self._models = list(agreement), {}, {}
+        self.measured, self._models = {}, {}
         self._busy = Busy()
         self.picture = LabPicture(self._on_page)
         start, wide = Setting(), ipywidgets.Layout(width="310px")
@@ -178,9 +183,12 @@ class ComplexityLab(ipywidgets.VBox):
         if message.get("kind") == "measure":
             self.measure()
         elif message.get("kind") == "sound" and message.get("key") in self.points:
-            self.picture.send(
-                {"kind": "sound", "key": message["key"]}, [self.points[message["key"]]["sound"].read_bytes()]
-            )
+            try:
+                sound = self.points[message["key"]]["sound"].read_bytes()
+            except OSError as error:
+                self.picture.note = f"The sound is not there ({error})."
+            else:
+                self.picture.send({"kind": "sound", "key": message["key"]}, [sound])
 
     def measure(self) -> threading.Thread | None:
         """Times the present setting in all four systems, in a thread that is returned; None if it is refused,
@@ -197,11 +205,9 @@ class ComplexityLab(ipywidgets.VBox):
             self.picture.note = why
             return None
         self.picture.measuring = True
-        thread = threading.Thread(
-            target=self._measure, args=(setting, self._busy.cells), name="ComplexityLab", daemon=True
+        return start_thread(
+            self._measure, setting, self._busy.cells, name="ComplexityLab", report=self._not_measured
         )
-        thread.start()
-        return thread
 
     def _measure(self, setting: Setting, cells: int) -> None:
         try:
@@ -235,10 +241,11 @@ class ComplexityLab(ipywidgets.VBox):
                 for row in rows
             )
             self.draw()  # while `measuring` is set, which leaves the note alone
-        except Exception as error:  # whatever it is, the page has to show it: nobody waits for the thread
-            self.picture.note = f"This could not be measured ({type(error).__name__}: {error})."
         finally:
             self.picture.measuring = False
+
+    def _not_measured(self, why: str) -> None:
+        self.picture.note = f"This could not be measured: {why}."
 
     def _model(self, system: str, n_q: int):
         """The book's models; with fewer codes than the quantiser has, a discrete one that has learnt nothing,
@@ -256,3 +263,10 @@ class ComplexityLab(ipywidgets.VBox):
         self._busy.close()
         self.picture.close()
         super().close()
+
+
+def _rows(rows, name: str, keys: tuple[str, ...]) -> list[dict]:
+    """Rows of a table that have these keys. Raises ValueError."""
+    if isinstance(rows, list | tuple) and all(isinstance(r, dict) and set(keys) <= set(r) for r in rows):
+        return list(rows)
+    raise ValueError(f"{name} must be a list of rows, dictionaries with at least: {', '.join(keys)}.")

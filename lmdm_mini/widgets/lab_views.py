@@ -82,9 +82,15 @@ def why_not_measured(setting: Setting, here: str, window: int, n_q: int) -> str:
     if setting.size != OURS:
         return f"Predicted only: the models of the book have the size “{OURS}”."
     if setting.block_latents not in BLOCKS:
-        return f"Predicted only: the live models play blocks of {', '.join(map(str, BLOCKS))} frames, not of {setting.block_latents}."
+        sizes = ", ".join(map(str, BLOCKS))
+        return (
+            f"Predicted only: the live models play blocks of {sizes} frames, not of {setting.block_latents}."
+        )
     if setting.context_latents > window:
-        return f"Predicted only: the models hear at most {window} frames of context, not {setting.context_latents}."
+        return (
+            f"Predicted only: the models read at most {window} frames of context, "
+            f"not {setting.context_latents}."
+        )
     if setting.n_q > n_q:
         return f"Predicted only: the quantiser has {n_q} codebooks, not {setting.n_q}."
     return ""
@@ -165,7 +171,8 @@ def cost_view(setting: Setting, machine: Machine, measured: dict[str, dict[str, 
     chart = Chart(
         Scale(0, 1.18 * max([*totals, 1e-6]) * 1000, 130, WIDTH - 20),
         Scale(-0.6, 3.6, 262, 34),
-        f"One block of {setting.block_latents} frames ({setting.block_seconds:.2f} s of music) on {machine.name}",
+        f"One block of {setting.block_latents} frames ({setting.block_seconds:.2f} s of music) "
+        f"on {machine.name}",
         "predicted time (ms)",
         yticks={3 - i: name for i, (name, _) in enumerate(SYSTEMS.values())},
     )
@@ -244,7 +251,7 @@ def against_view(setting: Setting, machine: Machine) -> str:
         if low < 1 < high:
             chart.rule(PALETTE["fake"], y=1, text="real time")
         charts.append(chart)
-    names = legend({name: color for name, color in SYSTEMS.values()}, 62, 336, 130)
+    names = legend(dict(SYSTEMS.values()), 62, 336, 130)
     return picture(
         charts, WIDTH, 344, names, "Two line charts: real-time factor against context and against block"
     )
@@ -345,11 +352,13 @@ def agreement_view(rows: list[dict]) -> str:
             hollow=row.get("here", False),
             radius=5,
         )
-    notes = legend({name: color for name, color in SYSTEMS.values()}, 560, 60)
+    notes = legend(dict(SYSTEMS.values()), 560, 60)
     notes += (
         '<text x="560" y="150" font-size="11" fill="currentColor">on the line: as predicted</text>'
-        '<text x="560" y="167" font-size="11" fill="currentColor">dashed: predicted 30 % too much or too little</text>'
-        '<text x="560" y="184" font-size="11" fill="currentColor">rings: measured by you, with the button</text>'
+        '<text x="560" y="167" font-size="11" fill="currentColor">'
+        "dashed: predicted 30 % too much or too little</text>"
+        '<text x="560" y="184" font-size="11" fill="currentColor">'
+        "rings: measured by you, with the button</text>"
     )
     return picture([chart], WIDTH, 372, notes, "Scatter: measured against predicted time a block")
 
@@ -382,6 +391,6 @@ def quality_view(points: list[dict]) -> str:
             key=p["key"],
             title=f"{SYSTEMS[p['system']][0]}, {p['label']}: play",
         )
-    notes = legend({name: color for name, color in SYSTEMS.values()}, 700, 60)
+    notes = legend(dict(SYSTEMS.values()), 700, 60)
     notes += '<text x="700" y="150" font-size="11" fill="currentColor">lower left is better</text>'
     return picture([chart], WIDTH, 372, notes, "Scatter: latency against quality, every point with a sound")

@@ -7,6 +7,7 @@ gone from some web hosts. Here audio becomes MP3, which every browser plays, at 
 import base64
 import html
 import io
+import math
 
 import numpy as np
 import soundfile
@@ -15,6 +16,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from lmdm_mini.audio import SAMPLE_RATE
+from lmdm_mini.checks import real_number
+from lmdm_mini.widgets.arguments import one_of, positive
 
 PALETTE = {
     "context": "#4C72B0",
@@ -39,6 +42,8 @@ def as_stereo_array(audio):
     if hasattr(audio, "detach"):
         audio = audio.detach().float().cpu().numpy()
     audio = np.asarray(audio)
+    if audio.dtype.kind not in "fiu":
+        raise ValueError(f"audio must be an array of samples, not {audio.dtype}")
     if audio.dtype.kind in "iu":
         raise ValueError(
             f"audio must be floating point in [-1, 1], not {audio.dtype}; see lmdm_mini.audio.to_stereo"
@@ -57,8 +62,8 @@ def as_stereo_array(audio):
 
 def mp3_data_uri(audio, kbit_per_second=112):
     """`data:audio/mpeg;base64,...` of (2, N) audio at 44.1 kHz, constant bit rate; peaks above 1 are
-    clipped."""
-    audio = as_stereo_array(audio)
+    clipped. kbit_per_second: 32 to 320."""
+    audio, kbit_per_second = as_stereo_array(audio), positive(kbit_per_second, "kbit_per_second", 320)
     if audio.shape[1] == 0:
         raise ValueError("there is no sound to show: the audio has 0 samples")
     # soundfile counts from 0 (320 kbit/s, the largest) to 1 (32 kbit/s, the smallest)
@@ -88,6 +93,7 @@ def figure_tag(figure, alt):
 
 def sound_card(audio, title=None, figure=None):
     """HTML text: a title, an `<audio>` element and, if given, a figure under it."""
+    title = None if title is None else str(title)
     head = f'<div style="font-weight:600;margin:0 0 4px">{html.escape(title)}</div>' if title else ""
     label = html.escape(title or "audio")
     player = (
@@ -98,14 +104,15 @@ def sound_card(audio, title=None, figure=None):
     return f'<div style="max-width:760px;margin:4px 0 10px">{head}{player}{picture}</div>'
 
 
-def listen(audio, title=None, seconds=None, picture=False):
+def listen(audio, title=None, seconds=None, *, picture=False):
     """Show audio (2, N) at 44.1 kHz as a compact player, `picture=True` with its spectrogram.
 
-    `seconds` cuts it to its beginning. Returns an IPython HTML object of about 20 kB a second.
+    `seconds` cuts it to its beginning. Returns an IPython HTML object of about 20 kB a second. Raises
+    ValueError for what is no sound, or a length that is none.
     """
     audio = as_stereo_array(audio)
     if seconds is not None:
-        audio = audio[:, : int(seconds * SAMPLE_RATE)]
+        audio = audio[:, : math.ceil(positive(seconds, "seconds") * SAMPLE_RATE)]
     figure = None
     if picture:
         figure = Figure(figsize=(7.6, 2.2), layout="constrained")
@@ -113,7 +120,7 @@ def listen(audio, title=None, seconds=None, picture=False):
     return HTML(sound_card(audio, title, figure))
 
 
-def log_spectrogram(audio, rows=128, window=2048, hop=512):
+def log_spectrogram(audio, rows=128, *, window=2048, hop=512):
     """Level in dB (rows, frames) on a logarithmic frequency axis from 40 Hz to 18 kHz; 0 dB = full-scale
     sine."""
     mono = np.pad(as_stereo_array(audio).mean(0), window // 2)
@@ -132,18 +139,22 @@ def log_spectrogram(audio, rows=128, window=2048, hop=512):
     return 10 * np.log10(levels.T + 1e-12)
 
 
-def spectrogram(audio, ax=None, title=None, color="context", start=0.0):
+def spectrogram(audio, ax=None, title=None, *, color="context", start=0.0):
     """Draw audio (2, N) at 44.1 kHz: seconds across, frequency (log) up, darker is louder. Returns the axes.
 
-    `color` is "context" (blue) or "real" (green); `start` is the time in seconds of the first sample.
+    `color` is "context" (blue) or "real" (green); `start` is the time in seconds of the first sample. Raises
+    ValueError for another colour, or what is no sound.
     """
+    color, start = one_of(color, "color", _MAPS), real_number(start, "start")
+    if ax is not None and not hasattr(ax, "imshow"):
+        raise ValueError(f"ax is of type {type(ax).__name__}; it must be the axes of a figure.")
+    audio = as_stereo_array(audio)
+    if audio.shape[1] == 0:
+        raise ValueError("there is nothing to draw: the audio has 0 samples")
     if ax is None:
         from matplotlib import pyplot  # only here: a notebook's own figure, made when none was given
 
         ax = pyplot.subplots(figsize=(8, 2.6), layout="constrained")[1]
-    audio = as_stereo_array(audio)
-    if audio.shape[1] == 0:
-        raise ValueError("there is nothing to draw: the audio has 0 samples")
     levels = log_spectrogram(audio)
     rows = levels.shape[0]
     stop = start + audio.shape[1] / SAMPLE_RATE

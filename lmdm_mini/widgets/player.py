@@ -21,7 +21,10 @@ import numpy as np
 import traitlets
 from IPython.display import HTML
 
-from lmdm_mini.widgets.browser import hear_pages, joined
+from lmdm_mini.checks import whole_number
+from lmdm_mini.live.threads import start_thread
+from lmdm_mini.widgets.arguments import positive
+from lmdm_mini.widgets.browser import hear_pages, joined, styles
 from lmdm_mini.widgets.listen import SAMPLE_RATE, as_stereo_array, cost_figure, sound_card
 
 PIECE_SAMPLES = 2205  # 50 ms; the server starts to drop messages near 1,000 a second
@@ -35,10 +38,9 @@ COMM_TARGET = "lmdm_mini.player"
 def as_blocks(audio, block_samples):
     """Cut audio (2, N) into a list of blocks with `.audio` (2, block_samples) and `.seconds_to_make` 0.
 
-    The last block may be shorter. Raises ValueError if `block_samples` is not positive.
+    The last block may be shorter. Raises ValueError if `block_samples` is not a positive whole number.
     """
-    if block_samples < 1:
-        raise ValueError(f"block_samples must be at least 1, got {block_samples}")
+    block_samples = whole_number(block_samples, "block_samples", 1)
     audio = as_stereo_array(audio)
     return [
         SimpleNamespace(audio=audio[:, start : start + block_samples], seconds_to_make=0.0)
@@ -100,8 +102,8 @@ class StreamPlayer(anywidget.AnyWidget):
     the stream, if one did. Of all players in a kernel at most one is playing.
     """
 
-    _esm = joined("sound.js", "picture.js", "player.js")
-    _css = joined("player.css")
+    _esm = joined("player.js")
+    _css = styles("player.css")
     title = traitlets.Unicode().tag(sync=True)
     player_id = traitlets.Unicode().tag(sync=True)
     lead_seconds = traitlets.Float().tag(sync=True)
@@ -112,21 +114,20 @@ class StreamPlayer(anywidget.AnyWidget):
     _playing = None  # weak reference to the one player that may be heard
     _lock = threading.RLock()
 
-    def __init__(self, blocks, title="", lead_seconds=1.5, max_seconds=60, reference=None):
+    def __init__(self, blocks, title="", lead_seconds=1.5, *, max_seconds=60, reference=None):
         if not (hasattr(blocks, "__iter__") or callable(blocks)):
             raise ValueError(
                 f"blocks must be an iterable of blocks or a function that returns one, got {blocks!r}"
             )
-        if lead_seconds <= 0 or (max_seconds is not None and max_seconds <= 0):
-            raise ValueError("lead_seconds and max_seconds must be positive (max_seconds may be None)")
+        lead_seconds = positive(lead_seconds, "lead_seconds")
         self.blocks = blocks
-        self.max_seconds = max_seconds
+        self.max_seconds = None if max_seconds is None else positive(max_seconds, "max_seconds")
         self.reference = None if reference is None else as_stereo_array(reference)
         self.costs = []
         self.error = None
         self._run = None
         super().__init__(
-            title=title,
+            title=str(title),
             player_id=uuid.uuid4().hex,
             lead_seconds=lead_seconds,
             prebuffer_seconds=min(lead_seconds, PREBUFFER_SECONDS),
@@ -140,14 +141,14 @@ class StreamPlayer(anywidget.AnyWidget):
     def playing(self):
         """Whether blocks are being made or waited for now."""
         run = self._run
-        return run is not None and run.thread.is_alive() and not run.stopping
+        return run is not None and run.thread is not None and run.thread.is_alive() and not run.stopping
 
     def stop(self, timeout=30.0):
         """End the stream: no sound after a short fade, the thread is over when this returns.
 
         Raises TimeoutError if the block being made is not ready within `timeout` seconds.
         """
-        run = self._run
+        timeout, run = positive(timeout, "timeout"), self._run
         if run is None:
             return
         run.stop()
@@ -171,6 +172,7 @@ class StreamPlayer(anywidget.AnyWidget):
         """
         if self.playing:
             raise ValueError("the stream is playing: call stop() before preview()")
+        seconds = positive(seconds, "seconds")
         source, fresh = self._open()
         taken, pieces, costs, samples = [], [], [], 0
         while samples < seconds * SAMPLE_RATE:
@@ -222,12 +224,18 @@ class StreamPlayer(anywidget.AnyWidget):
                     )
             self.costs, self.error = [], None
             run = _Run(name)
-            run.thread = threading.Thread(
-                target=_play, args=(run, weakref.ref(self), before), name="StreamPlayer", daemon=True
+            self._run, me = run, weakref.ref(self)
+            StreamPlayer._playing = me
+            run.thread = start_thread(
+                _play, run, me, before, name="StreamPlayer", report=lambda why: _tell_end(me(), run, why)
             )
-            self._run = run
-            StreamPlayer._playing = weakref.ref(self)
-            run.thread.start()
+
+
+def _tell_end(player, run, why):
+    """An error ended the run: the strip says so."""
+    run.stop()
+    if player is not None and player.comm is not None:
+        player.send({"kind": "end", "run": run.name, "reason": "error", "text": why})
 
 
 def _play(run, player_ref, before):

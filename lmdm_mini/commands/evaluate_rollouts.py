@@ -1,0 +1,51 @@
+"""``python -m lmdm_mini evaluate rollouts``: long performances judged."""
+
+import argparse
+
+from lmdm_mini.commands.options import (
+    add_codes,
+    add_guidance,
+    add_seed,
+    add_weights,
+    check_playing,
+    table_path,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``python -m lmdm_mini evaluate rollouts``."""
+    parser.add_argument("--rollouts", type=int, default=64, help="roll-outs of 20 s (default: %(default)s)")
+    parser.add_argument(
+        "--long",
+        type=int,
+        default=16,
+        help="roll-outs of two minutes, and changes of the prompt; 0: none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--steps", type=int, nargs="+", default=[8, 50], help="denoising steps a block (default: %(default)s)"
+    )
+    add_weights(parser)
+    add_guidance(parser)
+    add_codes(parser)
+    add_seed(parser)
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Judges roll-outs of a model and prints the table."""
+    if min(args.rollouts, *args.steps) < 1 or args.long < 0:
+        raise ValueError("--rollouts and --steps must be at least 1, and --long at least 0.")
+    if args.long > args.rollouts:
+        raise ValueError(f"--long is {args.long}; it is at most --rollouts, {args.rollouts}.")
+    check_playing(args)
+    out = table_path(args, f"rollouts_{args.model}.json")
+    from lmdm_mini.evaluation.rollouts import evaluate_rollouts, lines
+    from lmdm_mini.models import load, sampling
+
+    model = load(args.model, args.checkpoint)
+    settings = [
+        sampling(model, steps, args.temperature, args.top_k)
+        for steps in (args.steps if args.model != "lmm" else (0,))
+    ]
+    table = evaluate_rollouts(model, settings, args.rollouts, args.cfg_scale, args.long, args.seed, out)
+    print(*lines(table), sep="\n")
+    return table

@@ -1,0 +1,63 @@
+"""``python -m lmdm_mini train base|enc_dec|block_causal``."""
+
+import argparse
+from pathlib import Path
+
+from lmdm_mini.commands.options import (
+    add_accelerator,
+    add_eager,
+    add_training,
+    check_training,
+    training_settings,
+)
+
+DEFAULTS = {  # steps, batch, learning rate
+    "base": (5400, 16, 2e-3),
+    "enc_dec": (1000, 16, 8e-4),
+    "block_causal": (1600, 16, 8e-4),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command, which the parser's default `what` names."""
+    what = parser.get_default("what")
+    add_accelerator(parser)
+    add_eager(parser)
+    parser.add_argument("--start", type=Path, help="weights of this model to go on from, with new optimisers")
+    if what != "base":
+        _add_live(parser)
+    add_training(parser, *DEFAULTS[what])
+
+
+def _add_live(parser: argparse.ArgumentParser) -> None:
+    """What only live variants have: other ways to learn, to compare."""
+    learn = parser.add_mutually_exclusive_group()
+    learn.add_argument(
+        "--from-data",
+        dest="learn",
+        action="store_const",
+        const="from_data",
+        default="distil",
+        help="learn the velocity of the data instead of what the base says, to compare",
+    )
+    learn.add_argument(
+        "--scratch",
+        dest="learn",
+        action="store_const",
+        const="scratch",
+        help="that, and from nothing instead of from the base",
+    )
+    parser.add_argument(
+        "--no-splices", action="store_true", help="no context from another piece than the target, to compare"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Trains the base or a live variant. Raises ValueError or OSError with a sentence."""
+    check_training(args)
+    from lmdm_mini.diffusion.train import train_model
+
+    live = {} if args.what == "base" else {"learn": args.learn, "splices": not args.no_splices}
+    variant = "bidirectional" if args.what == "base" else args.what
+    path = train_model(training_settings(args), variant, start=args.start, **live)
+    print(f"weights are in {path}")

@@ -1,0 +1,133 @@
+"""Roll-outs for training: a model plays on from its own output, and one parallel pass gives the same numbers with gradient.
+
+A cached roll-out of many streams yields, block after block, the noisy input of its last step and its output. All blocks then
+go through the network once, as copies [clean = context + own outputs, detached | noisy inputs] with the block-causal mask:
+the same numbers, but with gradient, in one pass instead of one for every block and step. Gradient reaches keys and values of
+the clean path and of the conditions, too.
+
+Notebook: 09_arc_forcing (planned). Paper: section 3.3 (ARC-Forcing).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from lmdm_mini.codec.codec import LATENT_CHANNELS
+from lmdm_mini.conditioning.conditions import Conditions
+from lmdm_mini.diffusion.dit import DiT
+from lmdm_mini.diffusion.flow import schedule
+from lmdm_mini.diffusion.kv_cache import CachedTarget, KVCache, prefill
+from lmdm_mini.diffusion.masks import copies_mask
+
+
+@dataclass
+class Rollout:
+    """What B streams played after their context.
+
+    context: (B, 64, C), clean. present: (B, C), False where a stream has no such frame. blocks: latent frames of each block,
+    N in all. noisy: (B, 64, N), what went into the last step of each block. t: (N,), its noise level. made: (B, 64, N), what
+    came out: `noisy - t * v`. look_back: frames before its granule that a frame attended to.
+    """
+
+    context: Tensor
+    present: Tensor
+    blocks: tuple[int, ...]
+    noisy: Tensor
+    t: Tensor
+    made: Tensor
+    look_back: int
+
+
+def roll_out(
+    model: DiT,
+    context: Tensor,
+    conditions: Conditions,
+    blocks: Sequence[int],
+    levels: Sequence[Sequence[float]],
+    *,
+    generator: torch.Generator,
+    present: Tensor | None = None,
+    look_back: int | None = None,
+) -> Rollout:
+    """B streams go on from `context` (B, 64, C) for these blocks: each jumps to the estimated music, and back to a lower level
+    with fresh noise (ping-pong), once for every level, and its last estimate is played and becomes context.
+
+    conditions: of all frames after the context. levels: the noise levels of each block, from 1 down; a block may stop early
+    (its last estimate is then that of a higher level). present: (B, C), False where context is missing. look_back: see
+    :class:`KVCache`. Call it under `torch.no_grad()`: gradient is the parallel pass's affair.
+    """
+    if not model.variant.across_blocks:
+        raise ValueError(f"roll-outs are for block_causal models; this is {model.config.variant}.")
+    batch, _, size = context.shape
+    cache = KVCache(model, branches=1, window=look_back, streams=batch)
+    prefill(model, cache, context, present)
+    noisy, made, last = [], [], []
+    at = 0
+    for count, steps in zip(blocks, levels, strict=True):
+        frames = torch.arange(at, at + count, device=context.device)
+        target = CachedTarget(model, cache, count, conditions.take(frames))
+        x = estimate = _fresh(context, count, generator)
+        for i, t in enumerate(steps):
+            if i:
+                x = (1 - t) * estimate + t * _fresh(context, count, generator)
+            estimate = x - t * target(x, x.new_full((batch,), t))
+        prefill(model, cache, estimate)
+        noisy.append(x)
+        made.append(estimate)
+        last += [steps[-1]] * count
+        at += count
+    there = context.new_ones(batch, size) > 0 if present is None else present
+    t = context.new_tensor(last)
+    return Rollout(context, there, tuple(blocks), torch.cat(noisy, -1), t, torch.cat(made, -1), cache.window)
+
+
+def _fresh(like: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    shape = (len(like), LATENT_CHANNELS, count)
+    return torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
+
+
+def draw_levels_of_steps(
+    blocks: int, steps: int, generator: torch.Generator, from_nothing: bool = False
+) -> list[list[float]]:
+    """Noise levels for the blocks of a roll-out: each stops after k of the `steps` steps, k drawn from 1 to `steps`, both ends
+    included. from_nothing: the first block, which has no context, gets all steps."""
+    levels = schedule(steps)[:-1].tolist()
+    counts = (1 + torch.randint(steps, (blocks,), generator=generator)).tolist()
+    if from_nothing:
+        counts[0] = steps
+    return [levels[:count] for count in counts]
+
+
+def parallel_pass(model: DiT, rollout: Rollout, conditions: Conditions) -> Tensor:
+    """The outputs of a roll-out once more, (B, 64, N), in one pass with gradient.
+
+    conditions: of all frames after the context, as :func:`roll_out` had them.
+    """
+    device = rollout.context.device
+    size, count = rollout.context.shape[-1], rollout.noisy.shape[-1]
+    clean = torch.arange(size + count, device=device)
+    noisy = size + torch.arange(count, device=device)
+    starts = [0, *accumulate(rollout.blocks)]
+    begins = [start for start, length in zip(starts, rollout.blocks) for _ in range(length)]
+    begins = size + torch.tensor(begins, device=device)  # of each noisy frame's block
+    mask = copies_mask(clean, noisy, begins, rollout.look_back, model.config.granule)
+    batch = len(rollout.context)
+    present = torch.cat([rollout.present, rollout.present.new_ones(batch, 2 * count)], 1)
+    mask = mask & present[:, None, None, :] | torch.eye(len(mask), dtype=torch.bool, device=device)
+    x = torch.cat([rollout.context, rollout.made.detach(), rollout.noisy], -1)
+    # clean frames take nothing from conditions; those of the first of them stand there to fill the place
+    places = torch.cat([clean.new_zeros(size + count), torch.arange(count, device=device)])
+    t = torch.cat([x.new_zeros(size + count), rollout.t]).expand(batch, -1)
+    context_mask = torch.cat([x.new_ones(batch, size + count), x.new_zeros(batch, count)], 1)
+    v = model(
+        x,
+        t,
+        conditions.take(places),
+        context_mask,
+        positions=torch.cat([clean, noisy]),
+        attention_mask=mask,
+    )[..., size + count :]
+    return rollout.noisy - rollout.t * v
