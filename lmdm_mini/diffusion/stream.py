@@ -264,7 +264,9 @@ class DiTStream(Stream):
     def _fill(self, times: PartTimes, context: Tensor) -> None:
         """Takes clean frames into the cache, and the stem frames that are visible from here."""
         with times.part("context"):
-            prefill(self.model, self.cache, context, start=max(0, self.played - context.shape[-1]))
+            # beside a stem, a context that is computed anew keeps its place in time
+            start = 0 if self.stem is None else max(0, self.begins + self.played - context.shape[-1])
+            prefill(self.model, self.cache, context, start=start)
             if self.stem is None:
                 return
             if not self.cache.next_stem:
