@@ -211,8 +211,8 @@ def train_clap(settings: TrainSettings) -> Path:
         return {name: torch.stack([each[name] for each in losses]).mean() for name in losses[0]}
 
     for _ in run.loop():
-        mel, captions, styles, _ = data.batch(batch)
-        run.update(run.forward(augment(mel), captions, styles), validate)
+        mel, captions, wanted, _ = data.batch(batch)
+        run.update(run.forward(augment(mel), captions, wanted), validate)
     facts = retrieval(run.average, MelSet(corpus, "test", 2, styles=styles)) | {
         "steps": run.step,
         "minutes": round(run.seconds / 60),
