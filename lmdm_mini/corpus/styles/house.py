@@ -9,6 +9,7 @@ import random
 
 from lmdm_mini.corpus.piece import Note, Piece, Track
 from lmdm_mini.corpus.styles import form as fm
+from lmdm_mini.corpus.styles import motifs as mo
 from lmdm_mini.corpus.styles import patterns as pt
 from lmdm_mini.corpus.styles import theory as th
 
@@ -272,11 +273,11 @@ def house(rng: random.Random, index: int) -> Piece:
     )
     comps, bass_line = rng.sample(table["comps"], 2), rng.choice(table["bass"])
     gate = rng.choice((0.7, 0.95, 1.4))
-    motif = pt.make_motif(rng, 4.0, HOUSE_MELODIES, leap=0.3)
+    motif = mo.make_motif(rng, 4.0, HOUSE_MELODIES, leap=0.3)
     # A hook repeats: the cell twice, a variant, an answer.
-    hook = pt.develop(motif, rng, 4)
+    hook = mo.develop(motif, rng, 4)
     if rng.random() < 0.6:
-        hook = [motif, motif, pt.vary_rhythm(motif, rng), pt.new_ending(motif, rng)]
+        hook = [motif, motif, mo.vary_rhythm(motif, rng), mo.new_ending(motif, rng)]
     keys_sound, pad_sound = rng.choice(table["keys"]), rng.choice(table["pads"])
     lead_sound = rng.choice(table["leads"])
     bass_sounds = ((38, "synth bass"), (39, "synth bass"), (38, "synth bass"), (81, "synth bass"))
@@ -328,7 +329,7 @@ def house(rng: random.Random, index: int) -> Piece:
         elif name == "drop":
             stems["chords"] += pt.comp(chords, pumped, start, beats, 55, 79, 3, True, 64, "pad", gate=1.0)
         if name in ("drop", "B", "break") or (name == "A" and lead_in_a):
-            line = pt.play_phrase(
+            line = mo.play_phrase(
                 hook,
                 start,
                 beats,
@@ -344,7 +345,7 @@ def house(rng: random.Random, index: int) -> Piece:
             stems["lead"] += pt.legato(line, 0.75) if lead_sound[0] in SLOW_SOUNDS else line
         elif name == "A":  # a taste of the hook: its cell, once every four bars
             for bar in range(2, bars, 4):
-                line = pt.play_phrase(
+                line = mo.play_phrase(
                     [motif], start + 4 * bar, 4.0, low + 7, chords, key, scale, low, low + 17, 78, "hook"
                 )
                 stems["lead"] += pt.legato(line, 0.75) if lead_sound[0] in SLOW_SOUNDS else line
