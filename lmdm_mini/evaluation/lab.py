@@ -9,6 +9,7 @@ Notebook: 08_complexity_lab.
 import json
 import statistics
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -79,7 +80,7 @@ def evaluate_lab(
     rows = []
     for name, block, steps in tqdm(points, desc="points"):
         model = load(name)
-        settings = {"block_latents": block} | (
+        settings: dict[str, Any] = {"block_latents": block} | (
             LMM_SAMPLING if name == "lmm" else {"steps": steps, "cfg_scale": cfg_scale}
         )
         key = f"{name}-{block}" + (f"-{steps}" if steps else "")

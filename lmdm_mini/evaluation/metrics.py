@@ -110,6 +110,7 @@ def _visqol_tool():
                 columns[:, first : first + 8] = np.sqrt(np.einsum("cbs,cbs->bc", filtered, filtered) / size)
             return columns
 
+        # pyrefly: ignore[bad-override]  # the tool calls either on an object
         _build_numba = _build_scipy
 
     tool = VisqolApi()

@@ -183,11 +183,12 @@ def prompt_change(
     curve has risen by 80 % of the way there.
 
     Raises ValueError if all that is given has one style."""
-    curves = []
+    curves, size = [], 0
     if len({style for _, _, style in given}) < 2:
         raise ValueError("a change of the prompt needs prompts of at least two styles.")
     for i, (_, prompt, style) in enumerate(tqdm(given, desc="prompt changes", leave=False)):
         playing = start(model, prompt, seed + i, **settings)
+        size = playing.block_latents * FRAME_SAMPLES
         made = [next(playing).audio for _ in range(before)]
         new = next(words for _, words, other in given[i:] + given[:i] if other != style)
         playing.set(prompt=new)
@@ -204,9 +205,7 @@ def prompt_change(
         "seconds": [i * 0.5 for i in range(len(curve))],
         "clap_score": curve.tolist(),
         "settled": settled,
-        "blocks": None
-        if reached is None
-        else reached * SAMPLE_RATE / (playing.block_latents * FRAME_SAMPLES),
+        "blocks": None if reached is None else reached * SAMPLE_RATE / size,
     }
 
 
