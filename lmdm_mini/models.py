@@ -8,6 +8,7 @@ Notebook: 00_start_here uses it.
 
 import re
 import warnings
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -86,9 +87,8 @@ def stream(
         context = to_stereo(context)
         _warn_if_too_short(plain, context, context_latents)
     size = None if context_latents is None else whole_number(context_latents, "context_latents", 0)
-    begin = stream_lmm if isinstance(plain, LMM) else stream_dit
+    begin = partial(stream_lmm, plain) if isinstance(plain, LMM) else partial(stream_dit, plain)
     return begin(
-        plain,
         prompt,
         whole_number(block_latents, "block_latents", 1),
         cfg_scale=guidance(cfg_scale),

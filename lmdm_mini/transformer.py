@@ -152,7 +152,7 @@ class Layer(nn.Module):
 
 
 def run_layers(
-    layers: Iterable[Layer],
+    layers: Iterable[nn.Module],
     x: Tensor,
     modulation: Tensor,
     *,
@@ -164,7 +164,7 @@ def run_layers(
     """Frames x (B, T, W) through the layers, one after another: (B, T, W). The one walk that all paths share.
 
     modulation, table: as :meth:`Layer.forward`. attend, from_prompt: likewise, with the number of the layer
-    first. stop: so many layers only; None: all.
+    first. layers: of :class:`Layer`. stop: so many layers only; None: all.
     """
     for i, layer in enumerate(layers):
         if i == stop:

@@ -34,8 +34,8 @@ class CausalConv(nn.Module):
         return y, x[:, keep : keep + span]
 
 
-class Block(nn.Module):
-    """ConvNeXt block: depthwise causal convolution, norm, two linear layers, residual."""
+class ConvNeXtBlock(nn.Module):
+    """Depthwise causal convolution, norm, two linear layers, residual: (B, T, W) -> (B, T, W)."""
 
     def __init__(self, width: int, kernel: int, expansion: int):
         super().__init__()
@@ -55,7 +55,7 @@ class Stack(nn.Module):
 
     def __init__(self, blocks: int, width: int, kernel: int, *, expansion: int):
         super().__init__()
-        self.blocks = nn.ModuleList(Block(width, kernel, expansion) for _ in range(blocks))
+        self.blocks = nn.ModuleList(ConvNeXtBlock(width, kernel, expansion) for _ in range(blocks))
 
     def forward(self, x: Tensor, state: list | None, keep: int | None = None) -> tuple[Tensor, list]:
         pasts = []

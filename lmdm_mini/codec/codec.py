@@ -95,8 +95,8 @@ class Codec(nn.Module):
             nn.Linear(c.head_width, FEATURES),
         )
         for layer in (self.enc_out[1], self.dec_head[3]):  # at first the network adds nothing
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     # -- the two halves, on features, with state -----------------------------------------------------
 

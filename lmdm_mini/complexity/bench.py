@@ -233,10 +233,11 @@ def stream_lines(rows: list[dict]) -> list[str]:
         f"{'network ms':>12}{'codec ms':>10}{'rest ms':>9}{'limit':>7}{'RTF':>8}{'TTFF s':>8}"
     ]
     for r in rows:
+        context, network, codec, rest = (1000 * r[part] for part in ("context", "network", "codec", "rest"))
         lines.append(
             f"{r['model']:>14}{r['context_latents']:>8}{r['block_latents']:>7}{r['steps']:>7}"
-            f"{r['frame_forwards']:>16}{r['counted']:>9.0f}{r['flops'] / 1e9:>8.2f}{1000 * r['context']:>12.1f}{1000 * r['network']:>12.1f}"
-            f"{1000 * r['codec']:>10.1f}{1000 * r['rest']:>9.1f}{r['limit']:>7.0%}{r['rtf']:>8.3f}{r['ttff']:>8.2f}"
+            f"{r['frame_forwards']:>16}{r['counted']:>9.0f}{r['flops'] / 1e9:>8.2f}{context:>12.1f}"
+            f"{network:>12.1f}{codec:>10.1f}{rest:>9.1f}{r['limit']:>7.0%}{r['rtf']:>8.3f}{r['ttff']:>8.2f}"
         )
     return lines
 

@@ -134,10 +134,10 @@ def block_passes(
     two.
     """
     branches = 2 if guided else 1
-    discrete = isinstance(config, LMMConfig)
-    make = _discrete_passes if discrete else _diffusion_passes
-    codec = codec_pass(block_latents, config if discrete else None)
-    return [*make(config, context_latents, block_latents, steps, tokens, branches), codec]
+    how = (context_latents, block_latents, steps, tokens, branches)
+    if isinstance(config, LMMConfig):
+        return [*_discrete_passes(config, *how), codec_pass(block_latents, config)]
+    return [*_diffusion_passes(config, *how), codec_pass(block_latents, None)]
 
 
 def _text_products(config, layers: int, tokens: int, *, branches: int) -> tuple[Product, ...]:

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmdm_mini.checkpoints import load_model
-from lmdm_mini.codec.codec import LATENT_CHANNELS, load_codec
+from lmdm_mini.codec.codec import LATENT_CHANNELS, Codec, load_codec
 from lmdm_mini.conditioning.clock import (
     CLOCK_PERIODS,
     TEMPO_CHANNELS,
@@ -108,10 +108,13 @@ class DiT(nn.Module):
     """v = model(x_t, t, conditions): latents (B, 64, T) at noise level t, (B,) or (B, T), to velocities (B,
     64, T)."""
 
+    codec: Codec  # of a loaded model; not a submodule
+
     def __init__(self, config: DiTConfig | None = None):
         super().__init__()
         self.config = c = config or DiTConfig()
-        self.name, self.codec_fingerprint, self.facts = "untrained", "", {}
+        self.name, self.codec_fingerprint = "untrained", ""
+        self.facts: dict = {}
         self.frames_in = nn.Linear(LATENT_CHANNELS, c.width)
         if self.variant.caches:
             self.clean_in = nn.Linear(LATENT_CHANNELS, c.width)
@@ -141,6 +144,7 @@ class DiT(nn.Module):
         """What this model keeps of its context."""
         return VARIANTS[self.config.variant]
 
+    # pyrefly: ignore[bad-override]  # torch calls it by position; the other five are handed on
     def _load_from_state_dict(self, state_dict, prefix, *args):
         # files of before have two doors that were never opened, and are all zero
         for name in ("input_in.weight", "sketch_in.weight"):

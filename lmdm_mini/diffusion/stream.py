@@ -12,6 +12,7 @@ Notebook: 03_outpainting, 05_kv_caching. Paper: section 3.2.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -247,10 +248,11 @@ class DiTStream(Stream):
         return [value for value in held if isinstance(value, Tensor)]
 
     def context_corrected(self, context: Tensor, begin: int) -> None:
-        if not self.model.variant.across_blocks:  # the others read the whole context for every block
+        cache = self.cache
+        # the others read the whole context for every block
+        if cache is None or not self.model.variant.across_blocks:
             return
-        # where the cache ends, in the context
-        cache, seen = self.cache, self.context.shape[-1] - self.fresh.shape[-1]
+        seen = self.context.shape[-1] - self.fresh.shape[-1]  # where the cache ends, in the context
         again = cache.next_frame - (cache.next_frame - max(0, seen - begin)) // self.granule * self.granule
         cache.rollback(cache.next_frame - again)
         self.fresh = context[..., seen - again :]
@@ -262,23 +264,25 @@ class DiTStream(Stream):
             self._fill(times, self.fresh)
 
     def _fill(self, times: PartTimes, context: Tensor) -> None:
-        """Takes clean frames into the cache, and the stem frames that are visible from here."""
+        """Takes clean frames into the cache if there is one, and the stem frames visible from here."""
+        if (cache := self.cache) is None:
+            return
         with times.part("context"):
             # beside a stem, a context that is computed anew keeps its place in time
             start = 0 if self.stem is None else max(0, self.begins + self.played - context.shape[-1])
-            prefill(self.model, self.cache, context, start=start)
+            prefill(self.model, cache, context, start=start)
             if self.stem is None:
                 return
-            if not self.cache.next_stem:
-                self.begins = self.cache.next_stem = self.cache.next_frame - self.played
-            here = self.cache.next_stem - self.begins
+            if not cache.next_stem:
+                self.begins = cache.next_stem = cache.next_frame - self.played
+            here = cache.next_stem - self.begins
             until = min(self.stem.shape[-1], self.played + self.visibility + self.granule)
             count = max(0, until - here) // self.granule * self.granule
             if count:
-                prefill_stem(self.model, self.cache, self._here(self.stem[..., here : here + count]))
+                prefill_stem(self.model, cache, self._here(self.stem[..., here : here + count]))
 
     def make(self, times: PartTimes) -> Tensor:
-        size = int(self.block_latents)
+        size = self.block_latents
         if self.cache is None:
             room = min(self.context_latents, self.model.config.window - size)
             context = self.context[..., max(0, self.context.shape[-1] - room) :]
@@ -300,19 +304,22 @@ class DiTStream(Stream):
 
     def _conditions(self, count: int, before: int) -> Conditions:
         """Those of the next `count` frames, and of `before` frames of context in front of them."""
-        sketch = None if self.sketch is None else self._sketch(count, before)
         beats = beats_from(self.beat, self.text.bpm, count, before)
-        return Conditions(self.text, beats, None if self.stem is None else self._stem(before), sketch)
+        return Conditions(self.text, beats, self._stem(before), self._sketch(count, before))
 
-    def _sketch(self, count: int, before: int) -> Sketch:
+    def _sketch(self, count: int, before: int) -> Sketch | None:
+        if self.sketch is None:
+            return None
         values, present = self.sketch.values, self.sketch.present
         places = torch.arange(self.played - before, self.played + count, device=self.device)
         there = (places >= 0) & (places < values.shape[-1])
         places = places.clamp(0, max(0, values.shape[-1] - 1))
         return Sketch(values[..., places] * there, present[..., places] * there)
 
-    def _stem(self, before: int) -> Stem:
+    def _stem(self, before: int) -> Stem | None:
         """The stem as targets see it: of a cache its range alone, else its frames, too."""
+        if self.stem is None:
+            return None
         v = torch.tensor([self.visibility], device=self.device)
         if self.cache is not None:
             begin = torch.tensor([self.cache.next_frame], device=self.device)
@@ -343,11 +350,11 @@ def stream_dit(
     outpainting: "mask" or "replace", see the module. how: fields of :class:`Sampling`, where they are not as
     usual.
     """
-    how = {"steps": 16} | how
+    given: dict[str, Any] = {"steps": 16} | how
     playing = DiTStream(
-        model, Sampling(**how), seed=seed, context_latents=context_latents, outpainting=outpainting
+        model, Sampling(**given), seed=seed, context_latents=context_latents, outpainting=outpainting
     )
-    settings = {name: how[name] for name in ("steps", "cfg_scale") if name in how}
+    settings = {name: given[name] for name in ("steps", "cfg_scale") if name in given}
     playing.set(prompt=prompt, block_latents=block_latents, **settings)
     playing.start_from(context)
     return playing

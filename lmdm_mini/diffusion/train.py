@@ -109,10 +109,11 @@ def train_model(
     fixed = random.Random(7), torch.Generator().manual_seed(7)
     some = [DRAWS[variant](check_set, 16, model.config, *fixed) for _ in range(4)]
     checks = {"flow": [one.part(slice(None), fabric.to_device) for one in some]}
-    if distil:
-        base.to(fabric.device)
+    teacher = base if distil else None
+    if teacher is not None:
+        teacher.to(fabric.device)
         draw = partial(draw, count=DISTIL_BLOCKS) if model.variant.across_blocks else draw
-        checks["base"] = [replace(one, v=base_velocity(base, one)) for one in checks["flow"]]
+        checks["base"] = [replace(one, v=base_velocity(teacher, one)) for one in checks["flow"]]
     rng, generator = random.Random(seed + run.step), torch.Generator().manual_seed(seed + run.step)
 
     def validate() -> dict[str, Tensor]:
@@ -125,8 +126,8 @@ def train_model(
     rows = slice(fabric.global_rank, None, fabric.world_size)
     for _ in run.loop():
         mine = draw(data, batch, model.config, rng, generator).part(rows, fabric.to_device)
-        if distil:
-            mine.v = base_velocity(base, mine)
+        if teacher is not None:
+            mine.v = base_velocity(teacher, mine)
         run.update({"flow": flow_loss(run.forward, mine).mean()}, validate)
     path = run.folder.with_suffix(".safetensors")
     if fabric.global_rank == 0:

@@ -77,7 +77,9 @@ class CachedBlock:
             )
         self.model, self.cache, self.size, self.count, self.made = model, cache, size, count, 0
         encoded, before = model.encode(context), model.rope(torch.arange(size, device=context.device))
-        self.kept, self.depth_kept = [], []
+        # keys and values of the layers
+        self.kept: list[tuple[Tensor, Tensor]] = []
+        self.depth_kept: list[tuple[Tensor, Tensor]] = []
         for i, keys in enumerate(model.context_keys):
             self.kept.append((cache.keys[i, :batch], cache.values[i, :batch]))
             for kept, new in zip(self.kept[i], keys(encoded, before)):

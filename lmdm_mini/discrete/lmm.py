@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmdm_mini.checkpoints import how_to_restore, load_model, save_model
-from lmdm_mini.codec.codec import LATENT_CHANNELS, load_codec
+from lmdm_mini.codec.codec import LATENT_CHANNELS, Codec, load_codec
 from lmdm_mini.conditioning.clock import (
     CLOCK_PERIODS,
     TEMPO_CHANNELS,
@@ -104,12 +104,16 @@ class LMM(nn.Module):
     are context, and for the others the logits of every code come out, (B, S - context_latents, n_q,
     codebook_size), each given all that is said before it."""
 
+    codec: Codec  # of a loaded model; not a submodule
+    rvq: RVQ  # whose codes it makes; not a submodule
+
     def __init__(self, config: LMMConfig | None = None):
         super().__init__()
         self.config = c = config or LMMConfig()
         if not 1 <= c.context_n_q <= c.n_q:
             raise ValueError(f"context_n_q is {c.context_n_q}; it must be from 1 to n_q, which is {c.n_q}.")
-        self.name, self.codec_fingerprint, self.facts = "untrained", "", {}
+        self.name, self.codec_fingerprint = "untrained", ""
+        self.facts: dict = {}
         self.code_embeddings = nn.Parameter(
             0.3 * torch.randn(c.n_q, c.codebook_size, LATENT_CHANNELS) / c.n_q**0.5
         )

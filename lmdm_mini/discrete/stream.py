@@ -95,14 +95,14 @@ class LMMStream(Stream):
         """The next block, with its context and prompts read, and no frame yet."""
         text = with_no_text(self.text) if is_guided(self.text, self.cfg_scale) else self.text
         context = self.codes[..., max(0, self.codes.shape[-1] - self.context_latents) :]
-        count = int(self.block_latents)
+        count = self.block_latents
         beats = beats_from(self.beat, text.bpm, count)
         return CachedBlock(self.model, self.memory, context, count, text=text, beats=beats)
 
     def make(self, times: PartTimes) -> Tensor:
         with times.part("context"):
             block = self.begin_block()
-        draw = {"temperature": self.temperature, "top_k": int(self.top_k), "generator": self.generator}
+        draw = {"temperature": self.temperature, "top_k": self.top_k, "generator": self.generator}
         pick = partial(sample_code, cfg_scale=self.cfg_scale, **draw)
         frame = times.timed("network", block)
         for _ in range(block.count):

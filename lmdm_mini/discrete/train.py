@@ -156,6 +156,6 @@ def train_lmm(
     path = run.folder.with_suffix(".safetensors")
     if fabric.global_rank == 0:
         facts = {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed}
-        facts["nats"] = round(float(validate()["all"]), 3)
-        save_lmm(run.average, path, codec.fingerprint, **facts)
+        nats = round(float(validate()["all"]), 3)
+        save_lmm(run.average, path, codec.fingerprint, **facts, nats=nats)
     return path

@@ -53,7 +53,7 @@ def log_mel(audio: Tensor) -> Tensor:
     return (torch.log(power + 1e-6) / 7).reshape(*mid.shape[:-1], MELS, -1)
 
 
-class Block(nn.Module):
+class ConvBlock(nn.Module):
     """Convolution over time, then over channels, residual."""
 
     def __init__(self, width: int):
@@ -74,11 +74,11 @@ class Clap(nn.Module):
         super().__init__()
         stages = [
             nn.Conv1d(MELS, width, 5, stride=2, padding=2),
-            Block(width),
-            Block(width),
+            ConvBlock(width),
+            ConvBlock(width),
             nn.Conv1d(width, width, 4, stride=4),
-            Block(width),
-            Block(width),
+            ConvBlock(width),
+            ConvBlock(width),
         ]
         self.frames = nn.Sequential(*stages)
         self.sound_head = nn.Linear(3 * width, EMBEDDING)

@@ -9,6 +9,7 @@ Notebook: 08_complexity_lab.
 import json
 import statistics
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -18,7 +19,7 @@ from lmdm_mini.codec.codec import load_codec
 from lmdm_mini.complexity.timing import rtf, time_to_first_audio
 from lmdm_mini.evaluation.judges import load_clap
 from lmdm_mini.evaluation.real_music import load_reference
-from lmdm_mini.evaluation.rollouts import floor, judge_rollouts, primes
+from lmdm_mini.evaluation.rollouts import floor, judge_rollouts, prefixes
 from lmdm_mini.files import write_text
 from lmdm_mini.latents.packed import read_packed
 from lmdm_mini.models import generate, load, stream
@@ -75,11 +76,11 @@ def evaluate_lab(
     """Judges all `points`, writes the table to `out` and a sound of each into `sounds`; returns the rows."""
     codec, clap = load_codec(), load_clap()
     reference = load_reference(clap, codec)
-    given = primes(read_packed(LATENTS / "test.safetensors", codec.fingerprint), rollouts)
+    given = prefixes(read_packed(LATENTS / "test.safetensors", codec.fingerprint), rollouts)
     rows = []
     for name, block, steps in tqdm(points, desc="points"):
         model = load(name)
-        settings = {"block_latents": block} | (
+        settings: dict[str, Any] = {"block_latents": block} | (
             LMM_SAMPLING if name == "lmm" else {"steps": steps, "cfg_scale": cfg_scale}
         )
         key = f"{name}-{block}" + (f"-{steps}" if steps else "")

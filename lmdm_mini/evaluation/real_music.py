@@ -14,6 +14,7 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -287,8 +288,10 @@ def load_reference(clap: Clap, codec: Codec, path=REFERENCE) -> Reference:
     that another judge or codec made."""
     path, tensors, about = read(path, "reference")
     with explained(path, "reference"):
-        said = {name: json.loads(about[name]) for name in ("scale", "prompts", "rows", "facts")}
-        groups = {
+        said: dict[str, Any] = {
+            name: json.loads(about[name]) for name in ("scale", "prompts", "rows", "facts")
+        }
+        groups: dict[str, Any] = {
             group: {name: tensors[f"{group}.{name}"].float() for name in ("clap", "crepe")}
             for group in EMBEDDED
         }

@@ -38,7 +38,7 @@ CONTEXT_LATENTS = 192
 BIN = 10  # seconds of the drift curve that are looked at together
 
 
-def primes(test: list[LatentPiece], count: int) -> list[tuple[Tensor, str, str]]:
+def prefixes(test: list[LatentPiece], count: int) -> list[tuple[Tensor, str, str]]:
     """What roll-outs are primed with, styles in turn: latents (1, 64, CONTEXT_LATENTS) from the middle of
     pieces, a caption, the style."""
     by_style = [[piece for piece in test if piece.style == style] for style in STYLES]
@@ -115,7 +115,7 @@ def judge_rollouts(
     seed: int = 0,
     **settings,
 ) -> dict:
-    """One row of the table. given: as :func:`primes` gives them; settings as
+    """One row of the table. given: as :func:`prefixes` gives them; settings as
     :func:`lmdm_mini.models.stream`."""
     made, seams = [], []
     for i, (context, prompt, _) in enumerate(
@@ -183,11 +183,12 @@ def prompt_change(
     curve has risen by 80 % of the way there.
 
     Raises ValueError if all that is given has one style."""
-    curves = []
+    curves, size = [], 0
     if len({style for _, _, style in given}) < 2:
         raise ValueError("a change of the prompt needs prompts of at least two styles.")
     for i, (_, prompt, style) in enumerate(tqdm(given, desc="prompt changes", leave=False)):
         playing = start(model, prompt, seed + i, **settings)
+        size = playing.block_latents * FRAME_SAMPLES
         made = [next(playing).audio for _ in range(before)]
         new = next(words for _, words, other in given[i:] + given[:i] if other != style)
         playing.set(prompt=new)
@@ -204,9 +205,7 @@ def prompt_change(
         "seconds": [i * 0.5 for i in range(len(curve))],
         "clap_score": curve.tolist(),
         "settled": settled,
-        "blocks": None
-        if reached is None
-        else reached * SAMPLE_RATE / (playing.block_latents * FRAME_SAMPLES),
+        "blocks": None if reached is None else reached * SAMPLE_RATE / size,
     }
 
 
@@ -229,7 +228,7 @@ def evaluate_rollouts(
     prompt changes, with the first of them; with 0 there are no "drift" and no "change"."""
     codec, clap = load_codec(), load_clap()
     reference = reference or load_reference(clap, codec)
-    given = primes(read_packed(LATENTS / "test.safetensors", codec.fingerprint), rollouts)
+    given = prefixes(read_packed(LATENTS / "test.safetensors", codec.fingerprint), rollouts)
     judge = partial(judge_rollouts, model, clap, reference, given, cfg_scale=cfg_scale, seed=seed)
     rows = [
         {"primed": primed} | some | judge(primed=primed, **some)

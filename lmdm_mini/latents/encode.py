@@ -58,6 +58,9 @@ def encode_piece(entry: dict, codec: Codec, views: tuple[str, ...]) -> None:
     part.replace(path)
 
 
+_codec: Codec  # of a worker
+
+
 def _start_worker(codec: Codec) -> None:
     global _codec
     _codec = codec

@@ -10,7 +10,9 @@ Notebook: 08_complexity_lab.
 import threading
 import uuid
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import anywidget
 import ipywidgets
@@ -20,6 +22,7 @@ from IPython import get_ipython
 from lmdm_mini.complexity.compare import measure_block
 from lmdm_mini.complexity.machines import MACHINES
 from lmdm_mini.complexity.roofline import Machine, measure_machine
+from lmdm_mini.discrete.lmm import LMM
 from lmdm_mini.evaluation.lab import read_points
 from lmdm_mini.live.threads import start_thread
 from lmdm_mini.models import load, untrained_like
@@ -99,7 +102,7 @@ class ComplexityLab(ipywidgets.VBox):
     """
 
     def __init__(
-        self, machine: Machine | None = None, agreement: list[dict] = (), points: list[dict] | None = None
+        self, machine: Machine | None = None, agreement: Sequence[dict] = (), points: list[dict] | None = None
     ):
         machine = instance_of(machine, "machine", Machine, what="what measure_machine() returns")
         self.agreement = _rows(agreement, "agreement", ("system", "setting", "predicted", "measured", "here"))
@@ -148,7 +151,8 @@ class ComplexityLab(ipywidgets.VBox):
 
     @property
     def setting(self) -> Setting:
-        return Setting(**{name: control.value for name, control in self.controls.items()})
+        values: dict[str, Any] = {name: control.value for name, control in self.controls.items()}
+        return Setting(**values)
 
     def machine_of(self, setting: Setting) -> Machine:
         return self.machine if setting.machine == self.machine.name else MACHINES[setting.machine]
@@ -253,7 +257,7 @@ class ComplexityLab(ipywidgets.VBox):
         key = (system, n_q if system == "lmm" else 0)
         if key not in self._models:
             model = load(system)
-            if system == "lmm" and n_q != model.config.n_q:
+            if isinstance(model, LMM) and n_q != model.config.n_q:
                 model.config = replace(model.config, n_q=n_q, context_n_q=min(n_q, model.config.context_n_q))
                 model = untrained_like(model)
             self._models[key] = model

@@ -8,8 +8,10 @@ Notebook: 08_complexity_lab.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
+from typing import Any
 
 from lmdm_mini.codec.codec import LATENT_RATE
 from lmdm_mini.complexity.counts import Pass, block_passes
@@ -150,7 +152,7 @@ def first_frame_seconds(setting: Setting, machine: Machine) -> float:
     return sum(first_seconds(replace(setting, block_latents=1), "lmm", machine).values())
 
 
-def crossings(xs: list[float], one: list[float], other: list[float]) -> list[tuple[float, float]]:
+def crossings(xs: Sequence[float], one: list[float], other: list[float]) -> list[tuple[float, float]]:
     """Where two curves over the same places meet, straight between those: (x, y)."""
     found = []
     for i in range(len(xs) - 1):
@@ -225,7 +227,8 @@ def against_view(setting: Setting, machine: Machine) -> str:
         places = sorted({*values, here})
         curves = {}
         for system in SYSTEMS:
-            settings = [replace(setting, **{f"{name}_latents": v}) for v in places]
+            changes: list[dict[str, Any]] = [{f"{name}_latents": v} for v in places]
+            settings = [replace(setting, **change) for change in changes]
             curves[system] = [
                 sum(seconds_of(s, system, machine).values()) / s.block_seconds for s in settings
             ]
