@@ -326,7 +326,10 @@ def test_the_model_is_not_harmed_by_a_player_who_sends_nonsense(model):
 
 def test_a_microphone_at_48_khz_is_heard_at_the_right_time():
     hertz, seconds = 441.0, 2.0
-    at = lambda rate: torch.sin(2 * torch.pi * hertz * torch.arange(int(seconds * rate)) / rate).expand(2, -1)
+
+    def at(rate):
+        return torch.sin(2 * torch.pi * hertz * torch.arange(int(seconds * rate)) / rate).expand(2, -1)
+
     mic, sound = Microphone(), at(48_000)
     for i in range(40):
         mic.put(i * PIECE, sound[:, i * 2400 : (i + 1) * 2400], 48_000)

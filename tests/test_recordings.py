@@ -89,9 +89,9 @@ def package(tmp_path, monkeypatch):
     packages = tmp_path / "out" / "packages"
     packages.mkdir(parents=True)
     (packages / "x_1_all.deb").touch()
-    common = dict(package="x", author="A", licence="CC0 1.0", evidence="copyright", title="T")
-    common |= dict(split="test", kind="track")
-    cut = dict(start=0.25, seconds=0.5)
+    common = {"package": "x", "author": "A", "licence": "CC0 1.0", "evidence": "copyright", "title": "T"}
+    common |= {"split": "test", "kind": "track"}
+    cut = {"start": 0.25, "seconds": 0.5}
     rows = [
         Recording(name="mix", path="usr/share/x/song.wav", add=("usr/share/x/guitar.wav",), **common),
         Recording(name="cut", path="usr/share/x/all.pk3", member="music/a.wav", **cut, **common),

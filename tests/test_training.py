@@ -325,7 +325,8 @@ from lmdm_mini.training import Schedule, TrainSettings
 def pieces(corpus, split, fingerprint):
     generator = torch.Generator().manual_seed(0)
     latents = [torch.randn(64, 400, generator=generator).half() for _ in range(4)]
-    return [LatentPiece(str(i), "house", 120.0, ["house, 120 bpm", "club music"], z) for i, z in enumerate(latents)]
+    captions = ["house, 120 bpm", "club music"]
+    return [LatentPiece(str(i), "house", 120.0, captions, z) for i, z in enumerate(latents)]
 
 
 train.find_latents = pieces
