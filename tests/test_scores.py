@@ -183,6 +183,10 @@ def test_stretches_of_one_movement_are_one_group():
     ]
     group = tune_group(scores)
     assert len(set(group.values())) == 2 and group[scores[0].tune_id] == group[scores[1].tune_id]
+    runs = replace(
+        fiddle(3, "ryan/runs"), voices=[movement(1).voices[0][:120]]
+    )  # what a movement runs through
+    assert len(set(tune_group([movement(1), runs]).values())) == 2
 
 
 def test_folk_harmony_fits_the_tune():

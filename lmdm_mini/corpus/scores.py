@@ -158,7 +158,8 @@ def tune_group(scores: list[Score]) -> dict[str, str]:
     Splits must be made by group. Two scores are joined when they share a fifth of the shorter one's shapes
     on the pulse, or a tenth of its ten-step shapes, or their name; joins are transitive. The bounds were set
     on the chorales whose hymn is known and lean towards joining: a needless join costs nothing, a missed one
-    leaks a tune. The group id is the smallest tune id of the group.
+    leaks a tune. Movements of quartets are no tunes: their many shapes would join whatever runs up a scale, so
+    only stretches of one movement are joined. The group id is the smallest tune id of the group.
     """
     parent = {score.tune_id: score.tune_id for score in scores}
 
@@ -172,7 +173,7 @@ def tune_group(scores: list[Score]) -> dict[str, str]:
         low, high = sorted((find(a), find(b)))
         parent[high] = low
 
-    prints = {score.tune_id: fingerprint(score) for score in scores}
+    prints = {score.tune_id: fingerprint(score) for score in scores if score.kind != "quartet"}
     for kind, share, at_least in (("pulse", 0.2, 5), ("all", 0.1, 6)):
         holders, size, common = defaultdict(list), Counter(), Counter()
         for tune_id, grams in prints.items():

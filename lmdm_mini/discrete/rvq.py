@@ -5,7 +5,7 @@ A codebook is 1,024 vectors; a frame of 64 numbers becomes the number of the nea
 does the same with what is left, and so on, `n_q` times: a frame is then `n_q` codes of 10 bits. Every
 codebook learns on what those before it leave over, so the first 1, 2 or 4 codes of a frame are the best
 coarse picture that so few codes can give, and any number of first codes can be decoded. How codebooks are
-learnt is in `rvq_training.py`.
+learnt is in `train_rvq.py`.
 
 The encoder is the codec's, already frozen, so latents do not move towards the codes as they do where both are
 trained together (SoundStream, EnCodec). Its decoder did move: half of what it was last trained on were codes

@@ -2,7 +2,7 @@
 
 A context of 192 frames and the 48 after it, as codes; all codes of the 48 frames are learned at once, each
 given the right ones before it (teacher forcing). A causal decoder learns every shorter block with the longest
-one. Captions, context dropout and splices are those of the diffusion models (`latent_batches.py`).
+one. Captions, context dropout and splices are those of the diffusion models (`latents/windows.py`).
 
 The loss is the plain mean of the cross-entropies of all codebooks, in nats a code; saying nothing costs log
 1024 = 6.93.

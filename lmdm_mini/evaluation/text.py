@@ -11,7 +11,7 @@ is it new?
 - Key clarity, level, silence (`musical.py`), and how near the nearest window of the training set is.
 
 The table has control rows that must come out worse: white-noise latents, the untrained model, real music
-shuffled in time. What real music scores was computed once (`reference.py`), so no corpus is needed here.
+shuffled in time. What real music scores was computed once (`real_music.py`), so no corpus is needed here.
 
 Notebook: 02_rectified_flow. Paper: section 4, Table 1.
 """
