@@ -69,6 +69,7 @@ def train(music, name, steps, **more):
     return train_codec(settings, music / "recordings", frames=8, **more)
 
 
+@pytest.mark.long
 def test_trains_and_then_only_the_decoder(music, monkeypatch):
     monkeypatch.setattr("lmdm_mini.codec.train.Codec", lambda: Codec(SMALL))
     path = train(music, "run", 3)
@@ -81,6 +82,7 @@ def test_trains_and_then_only_the_decoder(music, monkeypatch):
     assert not torch.equal(second.dec_head[3].weight, first.dec_head[3].weight)
 
 
+@pytest.mark.long
 def test_the_decoder_learns_to_play_codes(music, monkeypatch):
     monkeypatch.setattr("lmdm_mini.codec.train.Codec", lambda: Codec(SMALL))
     start = train(music, "run", 1)

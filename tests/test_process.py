@@ -13,6 +13,7 @@ from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.live.engine import FIRST_SECONDS, Engine
 from lmdm_mini.live.process import EngineProcess
 
+pytestmark = pytest.mark.long  # each starts a process that loads a model
 FAST = {"steps": 2, "cfg_scale": 1.0, "prompt": "house"}
 
 
