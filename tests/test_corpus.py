@@ -272,6 +272,7 @@ def test_a_tune_of_a_chorale_is_not_played_by_the_folk_band(monkeypatch):
     assert {job.tune for job in build.plan_corpus(1.6)} == set(names) - {"ryan/07"}
 
 
+@pytest.mark.long
 def test_the_real_plan_of_twelve_hours_keeps_tunes_apart(monkeypatch):
     wanted = [build.score_cache() / f"scores_{name}_v{CACHE_VERSION}.json" for name in COLLECTIONS]
     if not all(path.is_file() for path in wanted):
@@ -311,6 +312,7 @@ def build_toy(out, hours=0.02):
     )
 
 
+@pytest.mark.long
 def test_build_resume_and_read(font, toy_styles, tmp_path, monkeypatch, capsys):
     manifest = build_toy(tmp_path)
     assert manifest["complete"] and len(manifest["pieces"]) == 2
@@ -386,6 +388,7 @@ def test_an_interrupted_build_leaves_a_manifest_of_what_is_done(font, toy_styles
     assert not manifest["complete"] and len(manifest["pieces"]) == 1
 
 
+@pytest.mark.long
 def test_a_full_disk_ends_with_what_to_do_and_leaves_whole_pieces(font, toy_styles, tmp_path, monkeypatch):
     build_toy(tmp_path)
     whole = sorted(path.name for path in tmp_path.rglob("*.flac"))
