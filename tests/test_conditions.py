@@ -333,8 +333,8 @@ def test_a_roll_out_on_a_graphics_card(model):
 
 @pytest.mark.parametrize("variant", ["bidirectional", "enc_dec", "block_causal"])
 def test_a_stream_follows_stem_and_sketch_as_far_as_they_are_visible(variant):
-    """What a block is conditioned on is the stem up to its beginning plus the visibility, and its own part of the sketch:
-    frames after that change later blocks only."""
+    """What a block is conditioned on is the stem up to its beginning plus the visibility, and its own part of
+    the sketch: frames after that change later blocks only."""
     model = make_model(variant, granule=4, blocks=(4, 12), look_back=48, controls=CONTROLS)
     object.__setattr__(model, "codec", load_codec())
     stem, values = frames_of(1, 40, 5), torch.rand(1, 88, 40, generator=torch.Generator().manual_seed(6))

@@ -67,8 +67,8 @@ class ConvBlock(nn.Module):
 
 
 class Clap(nn.Module):
-    """Sound and sentences to one space of EMBEDDING dimensions, on the unit sphere. `styles`: those that it tells apart, in
-    the order of their numbers."""
+    """Sound and sentences to one space of EMBEDDING dimensions, on the unit sphere. `styles`: those that it
+    tells apart, in the order of their numbers."""
 
     def __init__(self, width: int = 192, styles: Sequence[str] = STYLES):
         super().__init__()

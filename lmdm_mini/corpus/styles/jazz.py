@@ -103,7 +103,7 @@ def solo_line(
                 ahead = th.nearest(
                     here + step, th.chord_tones(th.chord_at(chords, beat + 0.5))[1:], low, high
                 )
-                between = [p for p in range(min(ahead, int(here)) + 1, max(ahead, int(here)))]
+                between = list(range(min(ahead, int(here)) + 1, max(ahead, int(here))))
                 scale = set(th.chord_scale(chord, key, mode))
                 inside = [p for p in between if p % 12 in scale]
                 leading = (-1, 1, 2 if (ahead + 2) % 12 in scale else 1)
