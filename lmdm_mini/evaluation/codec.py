@@ -58,7 +58,7 @@ def test_clips(
         for style in sorted({entry["style"] for entry in entries}):
             alike = sorted((e for e in entries if e["style"] == style), key=lambda e: e["id"])
             for entry in alike[:per_style]:
-                start = max(0.0, (entry["frames"] / SAMPLE_RATE - seconds) / 2)
+                start = max(0.0, (entry["samples"] / SAMPLE_RATE - seconds) / 2)
                 clips["test"].append((entry["id"], read_piece(entry, start, seconds)["mix"]))
         sources.append(f"test: {per_style} pieces of each style of the corpus' test split")
     if not clips["test"]:

@@ -189,7 +189,7 @@ def real_windows(
             )
         for i in range(each):
             entry = there[i % len(there)]
-            room = entry["frames"] // FRAME_SAMPLES - FRAMES
+            room = entry["samples"] // FRAME_SAMPLES - FRAMES
             cuts.append((entry, rng.randrange(max(1, room - ENDING))))
     seconds = FRAME_SAMPLES / SAMPLE_RATE
 
