@@ -27,10 +27,11 @@ from lmdm_mini.evaluation.lab import read_points
 from lmdm_mini.live.threads import start_thread
 from lmdm_mini.models import load, untrained_like
 from lmdm_mini.transformer import WINDOW
+from lmdm_mini.widgets import lab_settings
 from lmdm_mini.widgets import lab_views as views
 from lmdm_mini.widgets.arguments import instance_of
 from lmdm_mini.widgets.browser import hear_pages, joined, styles
-from lmdm_mini.widgets.lab_views import SYSTEMS, Setting
+from lmdm_mini.widgets.lab_settings import SYSTEMS, Setting
 
 COMM_TARGET = "lmdm_mini.lab"
 VIEWS = {
@@ -129,7 +130,7 @@ class ComplexityLab(ipywidgets.VBox):
             "block_latents": slider("block", start.block_latents, 12, 96, 12),
             "steps": slider("steps K", start.steps, 1, 50),
             "n_q": slider("codes n_q", start.n_q, 1, 24),
-            "size": menu("size", views.SIZES),
+            "size": menu("size", lab_settings.SIZES),
             "machine": menu("machine", [self.machine.name, *MACHINES]),
             "guided": ipywidgets.Checkbox(
                 start.guided, description="guidance", indent=False, layout=ipywidgets.Layout(width="120px")
@@ -179,7 +180,9 @@ class ComplexityLab(ipywidgets.VBox):
 
     def why_not(self, setting: Setting) -> str:
         """Why this setting cannot be measured; "" if it can."""
-        return views.why_not_measured(setting, self.machine.name, WINDOW, n_q=views.SIZES[views.OURS][1].n_q)
+        return lab_settings.why_not_measured(
+            setting, self.machine.name, WINDOW, n_q=lab_settings.SIZES[lab_settings.OURS][1].n_q
+        )
 
     # -- what the page asks for ------------------------------------------------------------------------
 
@@ -225,7 +228,7 @@ class ComplexityLab(ipywidgets.VBox):
                     steps=setting.steps,
                     guided=setting.guided,
                 )
-                predicted = sum(views.seconds_of(setting, system, self.machine).values())
+                predicted = sum(lab_settings.seconds_of(setting, system, self.machine).values())
                 rows.append(
                     {
                         "system": system,
