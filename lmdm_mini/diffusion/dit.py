@@ -67,7 +67,8 @@ STRENGTHS = 2  # of guidance: text, sketch
 
 @dataclass
 class DiTConfig:
-    """The shape of a model. Checkpoints that lack one of the last four fields were trained with its default."""
+    """The shape of a model. Checkpoints that lack one of the last four fields were trained with its
+    default."""
 
     width: int = 224
     depth: int = 6
@@ -194,8 +195,8 @@ class DiT(nn.Module):
     def prepare(self, conditions: Conditions | Text, positions: Tensor) -> Prepared:
         """Returns the embedded conditions, computed once for all denoising steps.
 
-        positions: (T,), positions in time of the frames that are conditioned. Raises ValueError for a control that
-        this model was not trained with.
+        positions: (T,), positions in time of the frames that are conditioned. Raises ValueError for a control
+        that this model was not trained with.
         """
         conditions = as_conditions(conditions)
         for name in CONTROLS:
@@ -223,7 +224,8 @@ class DiT(nn.Module):
         attention_mask: Tensor | None = None,
         return_hidden: int | None = None,
     ) -> Tensor:
-        """Returns the velocity (B, 64, T), or with `return_hidden` the frames (B, T, W) after that many layers.
+        """Returns the velocity (B, 64, T), or with `return_hidden` the frames (B, T, W) after that many
+        layers.
 
         x: (B, 64, T), with clean context frames. t: (B,) or (B, T), 1 = noise; values on context frames are
         ignored. conditions: of the target frames; a prompt alone is enough. context_mask: (B, T),
@@ -283,8 +285,8 @@ class DiT(nn.Module):
 
 
 def live_model(base: DiT, variant: str) -> DiT:
-    """Returns a model of a live variant with the weights and the codec of the base, to be fine-tuned. Both its
-    input projections are copies of the base's."""
+    """Returns a model of a live variant with the weights and the codec of the base, to be fine-tuned. Both
+    its input projections are copies of the base's."""
     model = DiT(replace(base.config, variant=variant))
     state = {f"clean_in.{name}": value for name, value in base.frames_in.state_dict().items()}
     model.load_state_dict(base.state_dict() | state)

@@ -176,8 +176,8 @@ def prefill(model: DiT, cache: KVCache, x: Tensor, *, present: Tensor | None = N
 
 
 def _prefill_together(model: DiT, cache: KVCache, x: Tensor, *, present: Tensor | None, granule: int) -> None:
-    """Adds several granules in one pass. In each layer, a frame attends to the keys that earlier frames of the
-    same pass have just written."""
+    """Adds several granules in one pass. In each layer, a frame attends to the keys that earlier frames of
+    the same pass have just written."""
     positions = cache.next_frame + torch.arange(x.shape[-1], device=x.device)
     # of a frame's granule
     begins = cache.next_frame + torch.arange(x.shape[-1], device=x.device) // granule * granule

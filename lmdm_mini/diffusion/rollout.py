@@ -30,8 +30,8 @@ class Rollout:
 
     context: (B, 64, C), clean. present: (B, C), False where a stream has no such frame. blocks: latent frames
     of each block, N in all. noisy: (B, 64, N), the input of the last step of each block. t: (N,), its noise
-    level. made: (B, 64, N), the output of that step, `noisy - t * v`. look_back: frames before its granule that a frame
-    attended to.
+    level. made: (B, 64, N), the output of that step, `noisy - t * v`. look_back: frames before its granule
+    that a frame attended to.
     """
 
     context: Tensor
