@@ -30,7 +30,7 @@ class RVQLearner(nn.Module):
     def __init__(self, config: RVQConfig | None = None, dropout: bool = False):
         super().__init__()
         self.config = c = RVQ(config).config
-        # a hardly used code is replaced by a frame of the batch; the threshold is in uses per step, on average
+        # a hardly used code is replaced by a frame of the batch; the threshold is in mean uses per step
         self.quantiser = ResidualVQ(
             dim=LATENT_CHANNELS,
             num_quantizers=c.n_q,
