@@ -22,6 +22,7 @@ _PUBLIC = {
     "load": "models",
     "list_models": "checkpoints",
     "generate": "models",
+    "sketch": "conditioning.sketch",
     "stream": "models",
 }
 __all__ = sorted(_PUBLIC)

@@ -162,7 +162,7 @@ def numbers(page, selector):
     return page.eval_on_selector(selector, "strip => ({...strip.dataset})")
 
 
-def wait_for(page, selector, condition, seconds=20):
+def wait_for(page, selector, condition, seconds=60):
     """Poll the counters; `time.sleep` would stop Playwright's own loop."""
     for _ in range(int(seconds * 20)):
         if condition(numbers(page, selector)):

@@ -53,6 +53,7 @@ def corpus(tmp_path):
     return tmp_path
 
 
+@pytest.mark.long
 def test_learns_to_tell_two_sounds_apart(corpus, tmp_path, capsys):
     path = train_clap(TrainSettings(tmp_path / "run", corpus, steps=40, batch=2, lr=2e-3))
     clap = load_clap(path)

@@ -14,9 +14,9 @@ def codec():
 
 @pytest.fixture(scope="module")
 def music():
-    """Three seconds and a bit of a chord with a beat, (1, 2, N)."""
+    """A second and a half and a bit of a chord with a beat, (1, 2, N)."""
     generator = torch.Generator().manual_seed(0)
-    time = torch.arange(140_003) / 44100
+    time = torch.arange(70_003) / 44100
     chord = sum(torch.sin(2 * torch.pi * f * time) for f in (220.0, 277.2, 329.6)) / 6
     beat = torch.randn(2, len(time), generator=generator) * 0.3 * torch.exp(-20 * (time % 0.5))
     return (torch.stack([chord, chord.roll(30)]) + beat)[None] * 0.5
@@ -39,7 +39,7 @@ def test_streaming_encoder_equals_offline(codec, music, sizes):
     assert (torch.cat(parts, -1) - offline).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize("sizes", [[1], [12], [48], [1, 0, 7, 3]])
+@pytest.mark.parametrize("sizes", [[1], [12], [30], [1, 0, 7, 3]])
 def test_streaming_decoder_equals_offline(codec, music, sizes):
     latents = codec.encode(music)
     stream = codec.stream_decoder()
@@ -142,6 +142,7 @@ def test_fingerprint_follows_the_encoder_and_nothing_else(tmp_path):
         assert encoder_fingerprint(again) != name
 
 
+@pytest.mark.long
 def test_latents_are_normalised(codec):
     """Mean near 0 and deviation near 1 over the shipped recordings, as a diffusion model wants them."""
     from pathlib import Path

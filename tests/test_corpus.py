@@ -171,12 +171,12 @@ def test_keys_that_a_kit_lacks_are_played_by_the_font_of_the_chords(font):
 def test_fonts_are_drawn_from_what_a_style_and_the_machine_have():
     rng = random.Random(0)
     weights, kits = {"fluid": 3, "musescore": 3, "opl3": 0}, {"club": 1, "fluid": 1}
-    drawn = [fonts.draw_fonts(rng, weights, kits, ("fluid", "opl3", "club")) for _ in range(50)]
+    drawn = [fonts.draw_fonts(rng, weights, kits, usable=("fluid", "opl3", "club")) for _ in range(50)]
     assert {row[0] for row in drawn} == {"club", "fluid"} and {f for row in drawn for f in row[1:]} == {
         "fluid"
     }
     with pytest.raises(ValueError, match="plays melodies"):
-        fonts.draw_fonts(rng, weights, kits, ("club",))
+        fonts.draw_fonts(rng, weights, kits, usable=("club",))
     for style in STYLES.values():
         assert set(style.fonts) | set(style.kits) <= set(fonts.FONTS)
         assert all(fonts.FONTS[name].melodic for name in style.fonts)
@@ -272,11 +272,16 @@ def test_a_tune_of_a_chorale_is_not_played_by_the_folk_band(monkeypatch):
     assert {job.tune for job in build.plan_corpus(1.6)} == set(names) - {"ryan/07"}
 
 
-def test_the_real_plan_of_twelve_hours_keeps_tunes_apart():
+@pytest.mark.long
+def test_the_real_plan_of_twelve_hours_keeps_tunes_apart(monkeypatch):
     wanted = [build.score_cache() / f"scores_{name}_v{CACHE_VERSION}.json" for name in COLLECTIONS]
     if not all(path.is_file() for path in wanted):
         pytest.skip("reading the scores takes minutes: 'python -m lmdm_mini corpus build' does it once")
     styles = [style for style in STYLES if STYLES[style].collections]  # the others never use a tune again
+    quick = {
+        s: replace(STYLES[s], arranger=lambda rng, score: toy_piece(rng, 0, seconds=100)) for s in styles
+    }
+    monkeypatch.setattr(build, "STYLES", quick)  # the plan is real, the pieces need not be
     jobs = build.plan_corpus(1.5 * len(styles), styles=styles)
     splits = {}
     for job in jobs:
@@ -307,6 +312,7 @@ def build_toy(out, hours=0.02):
     )
 
 
+@pytest.mark.long
 def test_build_resume_and_read(font, toy_styles, tmp_path, monkeypatch, capsys):
     manifest = build_toy(tmp_path)
     assert manifest["complete"] and len(manifest["pieces"]) == 2
@@ -382,6 +388,7 @@ def test_an_interrupted_build_leaves_a_manifest_of_what_is_done(font, toy_styles
     assert not manifest["complete"] and len(manifest["pieces"]) == 1
 
 
+@pytest.mark.long
 def test_a_full_disk_ends_with_what_to_do_and_leaves_whole_pieces(font, toy_styles, tmp_path, monkeypatch):
     build_toy(tmp_path)
     whole = sorted(path.name for path in tmp_path.rglob("*.flac"))
@@ -407,7 +414,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_lost_worker_is_said():
     with pytest.raises(OSError, match="ended from outside"):
-        files.make_all(os._exit, [1, 1, 1], 2, "test")
+        files.make_all(os._exit, [1, 1, 1], workers=2, what="test")
 
 
 def test_bad_arguments_are_refused(toy_styles, tmp_path, monkeypatch):

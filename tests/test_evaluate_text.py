@@ -68,6 +68,7 @@ def judge():
     return clap
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("variant", ["bidirectional", "block_causal", "lmm"])
 def test_the_table_is_complete_and_its_controls_are_worse(variant, corpus, judge, tmp_path, monkeypatch):
     codec, model = load_codec(), small(variant)

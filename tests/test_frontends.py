@@ -8,7 +8,7 @@ import sys
 import pytest
 from browser import BUSY, JAM, jupyter_lab, microphone, numbers, open_notebook, wait_for, write_notebook
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CELL = "from lmdm_mini.live import JamSession\njam = JamSession(seed=1, steps=4)\njam"
 
 

@@ -19,6 +19,7 @@ from lmdm_mini.live import replay
 from lmdm_mini.widgets import JamSession
 from lmdm_mini.widgets.jam_relay import PageClock
 
+pytestmark = pytest.mark.long  # with the process that makes the music
 FAST = {"steps": 2, "cfg_scale": 1.0}
 START = {"prompt": [["house", 0.7], ["", 0.1], ["choir", 0.2]], "steps": 2}
 

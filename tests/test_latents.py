@@ -8,6 +8,7 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
+from lmdm_mini.checkpoints import LATENTS, how_to_restore
 from lmdm_mini.codec import Codec
 from lmdm_mini.corpus.data import load_manifest
 from lmdm_mini.corpus.piece import STEMS
@@ -102,3 +103,15 @@ def test_packed_latents_are_the_same_but_for_a_little(tmp_path, codec):
         assert 0 < (piece.latents - whole[piece.id].latents).abs().max() < 0.03
     with pytest.raises(ValueError, match="encoder a, but the codec here is b"):
         read_packed(tmp_path / "packed" / "test.safetensors", "b")
+
+
+@pytest.mark.parametrize("kept", [0, 5, 200, -100])
+def test_a_set_that_was_cut_off_gets_one_sentence(kept, tmp_path):
+    """Nothing of it, a part of its header, and all but its last numbers: as a download leaves it."""
+    path = tmp_path / "train.safetensors"
+    path.write_bytes((LATENTS / "valid.safetensors").read_bytes()[:kept])
+    with pytest.raises(ValueError) as refused:
+        read_packed(path, "a")
+    said = str(refused.value)
+    assert said.startswith(f"{path} is damaged") and "\n" not in said
+    assert said.endswith(how_to_restore())

@@ -32,6 +32,7 @@ print("all four")
 """
 
 
+@pytest.mark.long
 def test_first_prompts_of_a_process_from_four_threads(root):
     done = subprocess.run(
         [sys.executable, "-c", FRESH], cwd=root, capture_output=True, text=True, timeout=300

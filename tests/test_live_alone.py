@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.long  # each starts a Python of its own
 SHOWN_WITH = ("anywidget", "ipywebrtc", "ipywidgets", "matplotlib", "IPython", "lmdm_mini.widgets")
 REPORT = f"import sys; print(*(name for name in {SHOWN_WITH} if name in sys.modules))"
 

@@ -37,7 +37,7 @@ def press_start(player, name="one", moving=False):
     player._heard({"kind": "report", "run": name, "played": 0.0, "moving": moving})
 
 
-def wait_for(condition, seconds=20.0):
+def wait_for(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
@@ -91,16 +91,17 @@ def test_goes_by_the_clock_between_reports(sent):
     player = StreamPlayer(endless(made, 0.1), lead_seconds=0.3)
     began = time.monotonic()
     press_start(player, moving=True)
-    time.sleep(1.0)  # no report comes: a kernel that hands over no message while a cell runs
+    # no report comes: a kernel that hands over no message while a cell runs
+    wait_for(lambda: len(made) >= 9)
     most = (time.monotonic() - began + 0.3) / 0.1 + 2
-    assert 9 <= len(made) <= most
+    assert len(made) <= most, "it keeps its lead on what was heard by now"
 
 
 def test_pieces_join_to_the_stream(sent):
     audio, reference = tone(1.3), tone(1.0, 220)
     player = StreamPlayer(as_blocks(audio, 20_000), reference=reference)
     press_start(player)
-    player._run.thread.join(5)
+    player._run.thread.join(60)
     sounds = [(content, buffers[0]) for content, buffers in sent if content["kind"] == "sound"]
     assert [content["seq"] for content, _ in sounds] == list(range(len(sounds)))
     joined = np.concatenate([np.frombuffer(b, np.float32).reshape(4, c["samples"]) for c, b in sounds], 1)
@@ -126,7 +127,7 @@ def test_slow_blocks_get_a_longer_lead(sent):
 def test_max_seconds_cuts_the_last_block(sent):
     player = StreamPlayer(endless([]), lead_seconds=5, max_seconds=1.2)
     press_start(player)
-    player._run.thread.join(5)
+    player._run.thread.join(60)
     assert player._run.sent_samples == int(1.2 * SAMPLE_RATE)
     assert kinds(sent, "end")[-1]["reason"] == "1.2 s are over"
 
@@ -159,7 +160,7 @@ def test_an_iterator_goes_on_and_a_function_begins_anew(sent):
         player.stop()
         press_start(player, "two", moving=False)
         player._heard({"kind": "report", "run": "two", "played": 100.0, "moving": False})
-        player._run.thread.join(5)
+        player._run.thread.join(60)
         assert len(kinds(sent, "block")) == expected
 
 
@@ -185,7 +186,7 @@ def test_the_generators_exception_is_shown(sent):
 
     player = StreamPlayer(broken)
     press_start(player)
-    player._run.thread.join(5)
+    player._run.thread.join(60)
     (end,) = kinds(sent, "end")
     assert end["reason"] == "error" and end["text"] == "RuntimeError: the model is out of tune"
     assert isinstance(player.error, RuntimeError)
@@ -202,7 +203,7 @@ def test_the_generators_exception_is_shown(sent):
 def test_bad_blocks_are_named(sent, block, words):
     player = StreamPlayer([block])
     press_start(player)
-    player._run.thread.join(5)
+    player._run.thread.join(60)
     assert words in kinds(sent, "end")[-1]["text"]
 
 

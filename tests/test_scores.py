@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from lmdm_mini.corpus.piece import STEMS
-from lmdm_mini.corpus.scores import Score, read_scores, tune_group
+from lmdm_mini.corpus.score import Score
+from lmdm_mini.corpus.scores import read_scores, tune_group
 from lmdm_mini.corpus.styles.ambient import ambient
 from lmdm_mini.corpus.styles.chiptune import chiptune
 from lmdm_mini.corpus.styles.chorale import chorale
@@ -183,6 +184,10 @@ def test_stretches_of_one_movement_are_one_group():
     ]
     group = tune_group(scores)
     assert len(set(group.values())) == 2 and group[scores[0].tune_id] == group[scores[1].tune_id]
+    runs = replace(
+        fiddle(3, "ryan/runs"), voices=[movement(1).voices[0][:120]]
+    )  # what a movement runs through
+    assert len(set(tune_group([movement(1), runs]).values())) == 2
 
 
 def test_folk_harmony_fits_the_tune():

@@ -291,6 +291,7 @@ def test_the_base_is_asked_in_a_window_of_its_own(monkeypatch):
                 assert torch.allclose(v[row, :, first : first + batch.block], answer, atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("variant", ["enc_dec", "block_causal"])
 def test_distilled_models_come_nearer_to_the_base(variant, tmp_path, monkeypatch):
     """From a live model that is a little off, twenty steps towards what the base says; the data are noise and
@@ -336,6 +337,7 @@ train.train_model(settings, "bidirectional", config=DiTConfig(width=48, depth=2,
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("processes", [2])
 def test_two_processes_see_the_same_losses_as_one(tmp_path, processes):
     """The same command under torchrun: validation losses of the first steps agree, so gradients were shared
@@ -377,6 +379,7 @@ for step in run.loop():
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_training_is_saved_and_goes_on(number, tmp_path):
     script = tmp_path / "train.py"

@@ -1,5 +1,4 @@
-"""``python -m lmdm_mini corpus build|produce|recordings|encode|pack|clips|show``: the corpus from the
-shell."""
+"""``python -m lmdm_mini corpus build|produce|recordings|encode|pack|clips|show``: the corpus in the shell."""
 
 import argparse
 import os

@@ -7,7 +7,7 @@ stem.
 from lmdm_mini.conditioning.clock import clock_features, frames_to_beats, tempo_features
 from lmdm_mini.conditioning.conditions import Conditions, stack_conditions
 from lmdm_mini.conditioning.prompt import Prompt, parse_bpm, parse_mixture
-from lmdm_mini.conditioning.sketch import Sketch
+from lmdm_mini.conditioning.sketch import Sketch, StreamSketch
 from lmdm_mini.conditioning.stem import Stem
 from lmdm_mini.conditioning.text import (
     STYLE_READOUT,

@@ -133,7 +133,7 @@ def plan_corpus(
                 continue
             name = f"{style}_{count:05d}"
             rng = random.Random(f"{seed} {name} fonts")
-            fonts = draw_fonts(rng, STYLES[style].fonts, STYLES[style].kits, soundfonts)
+            fonts = draw_fonts(rng, STYLES[style].fonts, STYLES[style].kits, usable=soundfonts)
             job = Job(name, style, tune, take, group, _split(number, style, seed), seconds, fonts, seed)
             order.append((total / wanted, style, job))
             total, count = total + seconds, count + 1
@@ -225,7 +225,7 @@ def build_corpus(
         f"{len(jobs) - len(todo)} are there already; sound fonts: {', '.join(fonts)}"
     )
     try:
-        make_all(_make, todo, workers, "rendering")
+        make_all(_make, todo, workers=workers, what="rendering")
     finally:
         entries = [entry for entry in (_finished(out, job) for job in jobs) if entry]
         manifest = {

@@ -74,7 +74,7 @@ def playing_level(audio: np.ndarray) -> float:
     """Root mean square of the blocks of 0.4 s that are less than 30 dB under the loudest; 0 for silence."""
     block = int(0.4 * SAMPLE_RATE)
     count = max(1, audio.shape[1] // block)
-    power = (audio[:, : count * block] ** 2).reshape(2, count, -1).mean((0, 2))
+    power = (audio[:, : count * block] ** 2).reshape(len(audio), count, -1).mean((0, 2))
     loud = power[power >= power.max() * 1e-3]
     return float(np.sqrt(loud.mean())) if power.max() > 1e-12 else 0.0
 
@@ -102,7 +102,7 @@ def amplifier(audio: np.ndarray, gain_db: float, cabinet_hz: float) -> np.ndarra
     return (sound * level / max(1e-9, playing_level(sound))).astype(np.float32)
 
 
-def duck(audio: np.ndarray, kicks: Sequence[float], depth_db: float, release: float) -> np.ndarray:
+def duck(audio: np.ndarray, kicks: Sequence[float], *, depth_db: float, release: float) -> np.ndarray:
     """Every kick (seconds) pushes the sound down by `depth_db`; it is back after `release` seconds."""
     if not len(kicks) or not depth_db:
         return audio
@@ -116,7 +116,7 @@ def duck(audio: np.ndarray, kicks: Sequence[float], depth_db: float, release: fl
     return (audio * 10 ** (gain_db / 20)).astype(np.float32)
 
 
-def sweep(audio: np.ndarray, seconds: float, low: float = 250.0, high: float = 9000.0) -> np.ndarray:
+def sweep(audio: np.ndarray, seconds: float, *, low: float = 250.0, high: float = 9000.0) -> np.ndarray:
     """A low-pass filter of 24 dB an octave that opens and closes once in `seconds`."""
     board = _pedalboard()
     ladder = board.LadderFilter(board.LadderFilter.Mode.LPF24, cutoff_hz=low, resonance=0.25, drive=1.0)
@@ -128,7 +128,7 @@ def sweep(audio: np.ndarray, seconds: float, low: float = 250.0, high: float = 9
     return np.concatenate(parts, 1)
 
 
-def echo(audio: np.ndarray, seconds: float, feedback: float, share: float) -> np.ndarray:
+def echo(audio: np.ndarray, seconds: float, *, feedback: float, share: float) -> np.ndarray:
     """The sound and its repeats, `seconds` apart, from side to side, each duller and softer by `feedback`."""
     step = int(seconds * SAMPLE_RATE)
     dull = butter(1, 3500, "lowpass", fs=SAMPLE_RATE, output="sos")
@@ -142,7 +142,7 @@ def echo(audio: np.ndarray, seconds: float, feedback: float, share: float) -> np
     return out.astype(np.float32)
 
 
-def apply(audio: np.ndarray, effects: StemEffects, room: Room, clock: Clock) -> np.ndarray:
+def apply(audio: np.ndarray, effects: StemEffects, *, room: Room, clock: Clock) -> np.ndarray:
     """The stem (2, N) after its effects: (2, N) float32. Silence stays silence; the playing level stays about
     what it was, so that the balance of the stems is kept."""
     level = playing_level(audio)
@@ -168,13 +168,18 @@ def apply(audio: np.ndarray, effects: StemEffects, room: Room, clock: Clock) -> 
         sound = _pedalboard().Chorus(0.8, 0.25, 8.0, 0.0, effects.chorus)(sound, SAMPLE_RATE)
     if effects.sweep_bars:
         sound = sweep(sound, effects.sweep_bars * clock.beats_per_bar * beat)
-    sound = duck(sound, clock.kicks, effects.duck_db, 0.8 * beat)
+    sound = duck(sound, clock.kicks, depth_db=effects.duck_db, release=0.8 * beat)
     if effects.echo_share:
-        sound = echo(sound, effects.echo_beats * beat, effects.echo_feedback, effects.echo_share)
+        sound = echo(
+            sound,
+            effects.echo_beats * beat,
+            feedback=effects.echo_feedback,
+            share=effects.echo_share,
+        )
     if effects.width != 1:
         middle, side = sound.mean(0), (sound[0] - sound[1]) / 2 * effects.width
         sound = np.stack([middle + side, middle - side])
     if effects.room and room.kind != "dry":
-        response = room_response(room.seconds, room.brightness, room.near, room.seed)
+        response = room_response(room.seconds, room.brightness, near=room.near, seed=room.seed)
         sound = sound + effects.room * reverberated(sound, response)
     return (sound * level / max(1e-9, playing_level(sound))).astype(np.float32)

@@ -71,7 +71,7 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
-def make_all(make: Callable, items: Iterable, workers: int, what: str) -> None:
+def make_all(make: Callable, items: Iterable, *, workers: int, what: str) -> None:
     """Call `make` with every item, on `workers` processes, with a progress bar.
 
     The first error ends it: what is begun is finished, the rest is left for the next time.

@@ -163,7 +163,7 @@ def installed_soundfonts() -> list[str]:
 
 
 def draw_fonts(
-    rng: random.Random, melodic: dict[str, int], drums: dict[str, int], usable
+    rng: random.Random, melodic: dict[str, int], drums: dict[str, int], *, usable
 ) -> tuple[str, str, str, str]:
     """A font for drums, bass, chords and lead: one for most of a piece, now and then another for a stem.
 

@@ -85,7 +85,7 @@ def produce_corpus(dry, out, workers: int = 2) -> dict:
     todo = [(out, entry) for entry in manifest["pieces"] if _finished(out, entry) is None]
     print(f"{len(manifest['pieces'])} pieces, {len(manifest['pieces']) - len(todo)} are produced already")
     try:
-        make_all(_make, todo, workers, "producing")
+        make_all(_make, todo, workers=workers, what="producing")
     finally:
         done = [found for entry in manifest["pieces"] if (found := _finished(out, entry))]
         whole = manifest["complete"] and len(done) == len(manifest["pieces"])

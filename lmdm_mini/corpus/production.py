@@ -126,7 +126,7 @@ def produce(stems: torch.Tensor, production: Production, clock: Clock) -> torch.
     for row, stem in enumerate(STEMS):
         if stem in production.stems:
             wet[row] = torch.from_numpy(
-                apply(stems[row].numpy(), production.stems[stem], production.room, clock)
+                apply(stems[row].numpy(), production.stems[stem], room=production.room, clock=clock)
             )
     fade = min(44_100, stems.shape[-1])  # what a room or an echo still holds when the file ends
     wet[..., -fade:] *= torch.linspace(0, np.pi / 2, fade).cos() ** 2

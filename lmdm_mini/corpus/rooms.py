@@ -15,7 +15,7 @@ from scipy.signal import butter, oaconvolve, sosfilt
 from lmdm_mini.audio import SAMPLE_RATE
 
 
-def room_response(seconds: float, brightness: float, near: float, seed: int) -> np.ndarray:
+def room_response(seconds: float, brightness: float, *, near: float, seed: int) -> np.ndarray:
     """The response of a room without its direct sound: (2, n) float32, energy 1 a channel.
 
     `seconds`: until low frequencies are 60 dB down; high ones die up to five times sooner, less so with
@@ -90,7 +90,7 @@ def heard(stem: np.ndarray, microphone: Microphone) -> np.ndarray:
     sound = np.repeat(stem.mean(0, keepdims=True), 2, 0).astype(np.float32)
     if microphone.room_share:
         near = 0.002 + 0.02 * microphone.room_seconds
-        response = room_response(microphone.room_seconds, 0.4, near, microphone.seed)
+        response = room_response(microphone.room_seconds, 0.4, near=near, seed=microphone.seed)
         sound = sound + microphone.room_share * reverberated(sound, response).mean(0, keepdims=True)
     cut = butter(2, microphone.low_cut, "highpass", fs=SAMPLE_RATE, output="sos")
     dull = butter(2, microphone.high_cut, "lowpass", fs=SAMPLE_RATE, output="sos")
@@ -116,7 +116,7 @@ def peak_filter(hz: float, db: float, q: float) -> np.ndarray:
     return np.concatenate([b, a])[None] / a[0]
 
 
-def shelf_filter(hz: float, db: float, high: bool) -> np.ndarray:
+def shelf_filter(hz: float, db: float, *, high: bool) -> np.ndarray:
     """A shelf equaliser (above `hz` where `high`, else below) as one second-order section (1, 6)."""
     gain, omega = 10 ** (db / 40), 2 * np.pi * hz / SAMPLE_RATE
     cos, sign = np.cos(omega), 1 if high else -1

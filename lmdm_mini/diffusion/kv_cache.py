@@ -211,7 +211,7 @@ def prefill_stem(model: DiT, cache: KVCache, x: Tensor, *, present: Tensor | Non
     ValueError for a model without a stem.
     """
     if not cache.stem_ring:
-        raise ValueError("this model was not trained with an input stem.")
+        raise ValueError("this model was not trained with stem: it has no place for one.")
     if x.shape[-1] % cache.granule or len(x) != cache.streams:
         raise ValueError(
             f"the stem is {tuple(x.shape)}: {cache.streams} streams, a multiple of {cache.granule} frames."

@@ -271,7 +271,9 @@ class DiTStream(Stream):
         if (cache := self.cache) is None:
             return
         with times.part("context"):
-            prefill(self.model, cache, context, start=max(0, self.played - context.shape[-1]))
+            # beside a stem, a context that is computed anew keeps its place in time
+            start = 0 if self.stem is None else max(0, self.begins + self.played - context.shape[-1])
+            prefill(self.model, cache, context, start=start)
             if self.stem is None:
                 return
             if not cache.next_stem:

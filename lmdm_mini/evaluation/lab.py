@@ -1,7 +1,7 @@
 """Latency and quality of many settings side by side: the points of the complexity lab, each with a sound.
 
 For every point: the time to the first sound and of a later block, measured; FD over single seconds of
-roll-outs from nothing, as in `evaluate_rollouts.py`; and the same eight seconds of music, to be heard.
+roll-outs from nothing, as in `rollouts.py`; and the same eight seconds of music, to be heard.
 
 Notebook: 08_complexity_lab.
 """

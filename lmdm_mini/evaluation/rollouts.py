@@ -3,7 +3,7 @@ prompt?
 
 - Roll-outs of 20 s, from nothing and primed with nine seconds of real music of the test split: FD over single
   seconds in both embeddings, of the whole and of the first block alone; CLAP score and style as in
-  `evaluate_text.py`; KL of the tagger's posteriors to what real clips of the style get; the seam ratio.
+  `text.py`; KL of the tagger's posteriors to what real clips of the style get; the seam ratio.
 - Drift: roll-outs of two minutes, FD over single seconds in bins of ten.
 - A change of the prompt: the CLAP score with the new one, half a second after half a second.
 
