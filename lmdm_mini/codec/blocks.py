@@ -1,8 +1,8 @@
-"""Causal convolution blocks that can stop after any frame and go on later: what both halves of the codec are
-made of.
+"""Causal convolution blocks that can stop after any frame and continue later. Both halves of the codec
+consist of them.
 
-Nothing here looks ahead, and each layer hands out its past as explicit state, so a stream cut into pieces
-and the whole at once run the same code.
+Nothing here looks ahead, and each layer returns its past as explicit state. So a stream cut into pieces and
+the whole at once run the same code.
 
 Notebook: 01_sound_to_latents.
 """

@@ -1,4 +1,4 @@
-"""How many operations PyTorch is asked for: counted while small models run, and extended to any depth.
+"""Numbers of PyTorch operations: counted while small models run, and extrapolated to any depth.
 
 The number of operations does not depend on a model's width, and it grows by the same number with every layer.
 So the parts of a block are counted once for models of one and of two layers, on the code that plays. What the

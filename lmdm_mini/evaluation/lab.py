@@ -42,7 +42,7 @@ LMM_SAMPLING = {
     "temperature": 0.9,
     "top_k": 1024,
     "cfg_scale": 1.5,
-}  # chosen among ten by a noisy look at 16 roll-outs of each
+}  # the best of ten by 16 roll-outs of each, a noisy measure
 
 
 def time_stream(begin, repeats: int = 5) -> dict[str, float]:
@@ -51,9 +51,7 @@ def time_stream(begin, repeats: int = 5) -> dict[str, float]:
     next(begin())
     first = statistics.median(time_to_first_audio(begin) for _ in range(repeats))
     playing = begin()
-    while (
-        playing.context.shape[-1] < playing.context_latents
-    ):  # until there is as much to hear as there can be
+    while playing.context.shape[-1] < playing.context_latents:  # until the context is full
         next(playing)
     blocks = [next(playing) for _ in range(repeats)]
     return {
@@ -110,10 +108,10 @@ def read_points(table: Path = RESULTS / "lab.json", sounds: Path = SOUNDS) -> li
         raise FileNotFoundError(
             f"no table at {table}: `python -m lmdm_mini evaluate lab` makes it. {how_to_restore()}"
         )
-    told = json.loads(table.read_text())
+    content = json.loads(table.read_text())
     rows = [
-        row | {"floor": told["floor"]["fd_clap"], "sound": sounds / f"{row['key']}.mp3"}
-        for row in told["points"]
+        row | {"floor": content["floor"]["fd_clap"], "sound": sounds / f"{row['key']}.mp3"}
+        for row in content["points"]
     ]
     missing = [row["sound"].name for row in rows if not row["sound"].is_file()]
     if missing:

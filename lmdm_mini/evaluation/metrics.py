@@ -8,7 +8,7 @@ equally long:
 - `stereo_error`: what that fold-down cannot hear, the width and the place of things between the speakers.
 - `stft_distance`, `mel_distance`: spectral convergence plus log-magnitude distance, auraloss's definitions.
 
-Notebook: 01_sound_to_latents hears what they hear.
+Notebook: 01_sound_to_latents plays examples of what they measure.
 """
 
 from functools import lru_cache
@@ -231,8 +231,8 @@ def all_scores(original: Tensor, degraded: Tensor) -> dict[str, float]:
 
 
 def seam_ratio(audio: Tensor, block_samples: int, first: int = 0) -> float:
-    """How much the spectrum jumps where blocks join, against elsewhere: 1 = joins cannot be told, above =
-    they stand out.
+    """Returns how much the spectrum jumps where blocks join, relative to elsewhere: 1 = joins do not differ
+    from other places, above 1 = they stand out.
 
     audio: (2, N). block_samples: distance of the joins; the first one is at sample `first` + `block_samples`.
     The jump at a place is the mean absolute change of log-magnitudes from the 1,024 samples before it to the
