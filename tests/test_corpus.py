@@ -381,9 +381,9 @@ def test_build_resume_and_read(font, toy_styles, tmp_path, monkeypatch, capsys):
 
 
 def test_an_interrupted_build_leaves_a_manifest_of_what_is_done(font, toy_styles, tmp_path, monkeypatch):
-    def stop_at_second(item, make=build._make, count=None):
-        if count is None:
-            count = []
+    count, make = [], build._make
+
+    def stop_at_second(item):
         count.append(item)
         if len(count) == 2:
             raise KeyboardInterrupt

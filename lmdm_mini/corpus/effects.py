@@ -90,6 +90,7 @@ def amplifier(audio: np.ndarray, gain_db: float, cabinet_hz: float) -> np.ndarra
     tight = sosfilt(butter(1, 110, "highpass", fs=SAMPLE_RATE, output="sos"), audio / level * 0.2, axis=1)
     driven = tight * 10 ** (gain_db / 20)
     driven = np.tanh(driven + 0.15) - math.tanh(0.15)  # slightly uneven, so even harmonics sound too
+    # pyrefly: ignore [no-matching-overload]  # scipy's types do not know what output="sos" gives
     speaker = np.concatenate(
         [
             butter(2, 75, "highpass", fs=SAMPLE_RATE, output="sos"),
@@ -99,6 +100,7 @@ def amplifier(audio: np.ndarray, gain_db: float, cabinet_hz: float) -> np.ndarra
         ]
     )
     sound = sosfilt(speaker, driven, axis=1)
+    # pyrefly: ignore [bad-argument-type]  # likewise
     return (sound * level / max(1e-9, playing_level(sound))).astype(np.float32)
 
 

@@ -66,6 +66,7 @@ def list_recordings(split: str | None = None) -> list[Recording]:
     """The rows of the table, of one split ("train", "valid", "test") or all. ValueError for another split."""
     if split is not None and split not in SPLITS:
         raise ValueError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)}.")
+    # pyrefly: ignore [bad-argument-type]  # a test holds the table's types
     rows = [Recording(**{**row, "add": tuple(row.get("add", ()))}) for row in _table()["recordings"]]
     return [row for row in rows if split in (None, row.split)]
 
@@ -191,7 +192,10 @@ def _unpack(deb: Path, needed: set[str], root: Path) -> None:
                 if entry.isfile() and path in needed:
                     target = root / path
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    with archive.extractfile(entry) as source, open(target, "wb") as sink:
+                    source = archive.extractfile(entry)
+                    if source is None:  # a folder
+                        continue
+                    with source, open(target, "wb") as sink:
                         shutil.copyfileobj(source, sink)
     except tarfile.TarError as error:
         raise ValueError(f"{deb} is damaged ({error}); delete it and fetch again.") from error
@@ -223,5 +227,5 @@ def _member(archive_path: Path, member: str, scratch: Path) -> Path | None:
 def _sum(parts: list[Tensor]) -> Tensor:
     """Tracks of one song as one mix, (2, N); scaled down only if the sum would clip."""
     length = max(part.shape[1] for part in parts)
-    mix = sum(torch.nn.functional.pad(part, (0, length - part.shape[1])) for part in parts)
+    mix = torch.stack([torch.nn.functional.pad(part, (0, length - part.shape[1])) for part in parts]).sum(0)
     return mix / max(1.0, float(mix.abs().max())) if len(parts) > 1 else mix

@@ -95,6 +95,7 @@ def heard(stem: np.ndarray, microphone: Microphone) -> np.ndarray:
     cut = butter(2, microphone.low_cut, "highpass", fs=SAMPLE_RATE, output="sos")
     dull = butter(2, microphone.high_cut, "lowpass", fs=SAMPLE_RATE, output="sos")
     bell = peak_filter(microphone.presence_hz, microphone.presence_db, 0.9)
+    # pyrefly: ignore [no-matching-overload]  # scipy's types do not know what output="sos" gives
     sound = sosfilt(np.concatenate([cut, dull, bell]), sound, axis=1)
     time = np.arange(stem.shape[1]) / SAMPLE_RATE
     hum = sum(

@@ -111,7 +111,7 @@ def folk(rng: random.Random, score: Score) -> Piece:
 
     stems: dict[str, list[Note]] = {name: [] for name in STEMS}
     tracks: dict[str, dict[str, Track]] = {name: {} for name in STEMS}
-    for turn, (at, length, events, name) in enumerate(melody):
+    for turn, (at, _length, events, _name) in enumerate(melody):
         half_way = turn >= len(melody) / 2
         one = turn // 2 % len(leads)  # players take turns, two strains each
         playing = leads if half_way and turn % 8 < 4 else leads[one : one + 1]
@@ -276,7 +276,7 @@ def _harmonise(
             if share > 0:
                 weight[p % 12] += share * (1.6 if abs(s - lo) < 0.05 else 1.0)
         total = sum(weight) or 1.0
-        column = {}
+        column: dict[int, tuple[float, int | None]] = {}
         for o, (degree, quality, liking) in enumerate(options):
             tones = [(key + degree + step) % 12 for step in ((0, 4, 7) if quality == "maj" else (0, 3, 7))]
             fit = 2.2 * sum(weight[t] for t in tones) / total + 0.5 * liking + flavour[degree]
@@ -298,7 +298,9 @@ def _harmonise(
         best.append(column)
     path = [max(best[-1], key=lambda o: best[-1][o][0])]
     for column in reversed(best[1:]):
-        path.append(column[path[-1]][1])
+        previous = column[path[-1]][1]
+        assert previous is not None  # but for the first, which is not walked
+        path.append(previous)
     path.reverse()
     return [Chord(at + i * unit, unit, (key + options[o][0]) % 12, options[o][1]) for i, o in enumerate(path)]
 
