@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 import soundfile
@@ -257,7 +258,8 @@ def _opened(path: Path) -> Iterator[tuple[soundfile.SoundFile, int | None]]:
         with path.open("rb") as raw:
             wrong = _wrong_mp3_length(raw)
             raw.seek(0)
-            with soundfile.SoundFile(str(path) if wrong is None else _Endless(raw, wrong)) as file:
+            source = str(path) if wrong is None else cast(BinaryIO, _Endless(raw, wrong))
+            with soundfile.SoundFile(source) as file:
                 yield file, None if wrong is not None or file.frames > 2**60 else file.frames
     except UnicodeEncodeError as error:
         raise ValueError(f"{str(path)!r} cannot be read: its name holds a byte that is no text.") from error

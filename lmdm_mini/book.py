@@ -14,6 +14,7 @@ import re
 import sys
 import warnings
 from pathlib import Path
+from typing import cast
 
 import nbformat
 from nbconvert import HTMLExporter
@@ -89,7 +90,7 @@ def make_book(
     names = {path.name for path in paths}
     pages, chapters = [], []
     for path in paths:
-        notebook = nbformat.read(path, as_version=4)
+        notebook = cast(nbformat.NotebookNode, nbformat.read(path, as_version=4))
         page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title_of(notebook)}})
         target = output / f"{path.stem}.html"
         target.write_text(link_pages(page, names), encoding="utf-8")

@@ -15,16 +15,37 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from lmdm_mini.files import written_whole
+
+
+class Saved(Protocol):
+    """A model that has a file of its own: a module with a configuration, and what its file says about it."""
+
+    config: Any  # a dataclass
+    name: str
+    codec_fingerprint: str  # of the encoder whose latents it was trained on
+    facts: dict
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> object: ...
+
+    def eval(self) -> Self: ...
+
+    def requires_grad_(self, requires_grad: bool) -> Self: ...
+
+
+M = TypeVar("M", bound=Saved)
 
 HERE = Path(__file__).resolve().parent
 KINDS = {  # what a file can be, and what to call for it
@@ -90,7 +111,7 @@ def write(path, tensors: dict[str, Tensor], kind: str, **about) -> None:
         )
 
 
-def save_model(model: nn.Module, path, name: str, *, codec_fingerprint: str, **facts) -> None:
+def save_model(model: Saved, path, name: str, *, codec_fingerprint: str, **facts) -> None:
     """Writes a model's weights in half precision, with its configuration, the fingerprint of its encoder, and
     facts."""
     state = {key: value.half() for key, value in model.state_dict().items()}
@@ -171,7 +192,7 @@ def check_codec(path, made_for: str, own: str) -> None:
         )
 
 
-def load_model(name: str, path, make: Callable[[dict], nn.Module], *, codec) -> nn.Module:
+def load_model(name: str, path, make: Callable[[dict], M], *, codec) -> M:
     """A trained model by its name, in evaluation mode, with `codec` as `model.codec`.
 
     name: of a shipped file, and the variant (what stands before a "+") that the file must be of. make: gives

@@ -4,6 +4,10 @@ import os
 import threading
 from collections.abc import Callable
 from functools import wraps
+from typing import ParamSpec, Protocol, TypeVar, cast
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
 
 # One lock for all: a library may load parts of itself late, too, and two threads that make it do so at the
 # same time can find it half loaded.
@@ -20,7 +24,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
 
 
-def loaded_once(load: Callable) -> Callable:
+class LoadedOnce(Protocol[P, R]):
+    """A function of :func:`loaded_once`. It takes its arguments by position."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    def cache_clear(self) -> None: ...
+
+
+def loaded_once(load: Callable[P, R]) -> LoadedOnce[P, R]:
     """A function that does its work at the first call with some arguments and gives the same object ever
     after. Threads that call it meanwhile wait. `cache_clear()` forgets what it gave."""
     kept: dict[tuple, object] = {}
@@ -30,8 +42,9 @@ def loaded_once(load: Callable) -> Callable:
         if args not in kept:
             with _LOADING:
                 if args not in kept:
+                    # pyrefly: ignore[invalid-param-spec]  # there are no arguments by name
                     kept[args] = load(*args)
         return kept[args]
 
     once.cache_clear = kept.clear
-    return once
+    return cast(LoadedOnce[P, R], once)

@@ -8,6 +8,7 @@ Notebook: 00_start_here uses it.
 
 import re
 import warnings
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -64,12 +65,12 @@ def stream(
 
     prompt: what to play, a sentence or a weighted mixture of some; empty plays unconditionally.
     block_latents: frames a block (48 = 2.2 s). cfg_scale: guidance, 1 = none. context: audio (2, N) at 44.1
-    kHz to go on from; of a long one the newest part is heard. context_latents: how many newest frames the
-    model hears. settings: of a diffusion model `steps` (denoising steps a block, 16), `sampler` ("euler" or
-    "pingpong") and `outpainting` ("mask" or "replace"), see :func:`lmdm_mini.diffusion.stream.stream_dit`; of
-    the discrete one `temperature` (1.1) and `top_k` (40), see :func:`lmdm_mini.discrete.stream.stream_lmm`.
-    Same seed and settings, same music. Whole numbers may be of any type. Raises ValueError for what cannot be
-    played, TypeError for a setting the model does not have.
+    kHz to continue; of a long one, the newest part is used. context_latents: how many of the newest frames
+    the model attends to. settings: of a diffusion model `steps` (denoising steps a block, 16), `sampler`
+    ("euler" or "pingpong") and `outpainting` ("mask" or "replace"), see
+    :func:`lmdm_mini.diffusion.stream.stream_dit`; of the discrete one `temperature` (1.1) and `top_k` (40),
+    see :func:`lmdm_mini.discrete.stream.stream_lmm`. Same seed and settings, same music. Whole numbers may be
+    of any type. Raises ValueError for what cannot be played, TypeError for a setting the model does not have.
 
     The first block is up to 256 samples shorter than the rest when nothing precedes it: the codec's
     look-ahead.
@@ -86,9 +87,8 @@ def stream(
         context = to_stereo(context)
         _warn_if_too_short(plain, context, context_latents)
     size = None if context_latents is None else whole_number(context_latents, "context_latents", 0)
-    begin = stream_lmm if isinstance(plain, LMM) else stream_dit
+    begin = partial(stream_lmm, plain) if isinstance(plain, LMM) else partial(stream_dit, plain)
     return begin(
-        plain,
         prompt,
         whole_number(block_latents, "block_latents", 1),
         cfg_scale=guidance(cfg_scale),
@@ -113,12 +113,12 @@ def _warn_if_too_short(model: Model, context: Tensor, context_latents: int | Non
 
 
 def sampling(model: Model, steps: int = 16, temperature: float = 1.1, *, top_k: int = 40) -> dict:
-    """Of these, the settings that are the model's own, for :func:`stream`."""
+    """Returns those of these settings that the model has, for :func:`stream`."""
     return {"temperature": temperature, "top_k": top_k} if isinstance(model, LMM) else {"steps": steps}
 
 
 def described(settings: dict) -> str:
-    """Those of :func:`sampling` in words."""
+    """Returns the settings of :func:`sampling` in words."""
     return (
         f"{settings['steps']} steps"
         if "steps" in settings
@@ -127,8 +127,7 @@ def described(settings: dict) -> str:
 
 
 def untrained_like(model: Model, seed: int = 0) -> Model:
-    """A model of the same shape that has learnt nothing, with the codec of `model`: what it plays is where
-    training began."""
+    """Returns an untrained model of the same shape, with the codec of `model`."""
     torch.manual_seed(seed)
     if isinstance(model, LMM):
         other = start_from(model.rvq, model.config)
@@ -142,9 +141,11 @@ def untrained_like(model: Model, seed: int = 0) -> Model:
 def generate(
     model: Model, prompt: Prompt = "", seconds: float = 20.0, *, keep: bool = False, **settings
 ) -> Tensor:
-    """`seconds` of music, (2, N) float32 at 44.1 kHz; settings as :func:`stream`. With `context`, what comes
-    after it; with `keep`, the context as the codec renders it comes first. Raises ValueError and TypeError as
-    :func:`stream` does, and for a length that is none."""
+    """Returns `seconds` of music, (2, N) float32 at 44.1 kHz. Settings as :func:`stream`.
+
+    With `context`, the music continues it; with `keep`, the decoded context comes first. Raises ValueError
+    and TypeError as :func:`stream` does, and for an invalid length.
+    """
     seconds = real_number(seconds, "seconds")
     if keep and settings.get("context") is None:
         raise ValueError("keep=True keeps the context: give one, or leave keep out.")

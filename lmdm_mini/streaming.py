@@ -1,8 +1,8 @@
-"""Block after block: what all streams have in common, whatever kind of model plays.
+"""Streams: the part that is common to all kinds of models.
 
-A stream makes latents of the next block, decodes them, and they become context. How they are made is the
-model's affair: see `diffusion/stream.py` and `discrete/stream.py`. Here are the clock, the context, the
-sound, and the time that each part takes.
+A stream makes the latents of the next block, decodes them, and appends them to its context. How the latents
+are made depends on the kind of model: see `diffusion/stream.py` and `discrete/stream.py`. This module has the
+clock, the context, the sound, and the time that each part takes.
 
 Notebook: 03_outpainting, 05_kv_caching. Paper: section 3.2.
 """
@@ -32,12 +32,12 @@ class Block:
     audio: Tensor  # (2, n) float32, ready to play; blocks join without a cross-fade
     latents: Tensor  # (64, block_latents)
     seconds_to_make: float  # wall time in all
-    # of that: "context" (what is kept of it), "network" (the model's passes for the block), "codec"
+    # its parts: "context" (filling the cache), "network" (the model's passes for the block), "codec"
     seconds_of: dict[str, float] = field(default_factory=dict)
 
 
 class PartTimes:
-    """How long the parts of one block take. `clock`: a function that gives seconds."""
+    """Measures how long the parts of one block take. `clock`: a function that returns seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter):
         self.clock, self.begun = clock, clock()
@@ -45,13 +45,13 @@ class PartTimes:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Adds the time inside to a part."""
+        """Adds the time spent inside the `with` block to a part."""
         start = self.clock()
         yield
         self.seconds_of[name] = self.seconds_of.get(name, 0.0) + self.clock() - start
 
     def timed(self, name: str, function: Callable) -> Callable:
-        """The function, whose calls add to a part."""
+        """Returns a function that calls `function` and adds the time to a part."""
 
         def call(*args, **kwargs):
             with self.part(name):
@@ -60,7 +60,7 @@ class PartTimes:
         return call
 
     def block(self, audio: Tensor, latents: Tensor) -> Block:
-        """The block that was made, (2, n) and (1, 64, T), as plain tensors that may be changed."""
+        """Returns the finished block with copies of audio (2, n) and latents (1, 64, T)."""
         return Block(audio.clone(), latents[0].clone(), self.clock() - self.begun, self.seconds_of)
 
 
@@ -68,17 +68,18 @@ class PartTimes:
 
 
 def is_guided(text: Text, cfg_scale: float) -> bool:
-    """Whether guidance changes anything: else one branch is enough."""
+    """Returns whether guidance changes anything. If not, one branch is enough."""
     return cfg_scale != 1.0 and not text.empty
 
 
 def with_no_text(text: Text) -> Text:
-    """The batch of both branches: with the prompts, and without."""
+    """Returns the batch of both branches: the prompts, then no prompts."""
     return stack_texts([text, no_text(len(text.bpm), text.bpm.device)])
 
 
 def guide(outputs: Tensor, cfg_scale: float) -> Tensor:
-    """Classifier-free guidance: velocities (or logits) of both branches, (2 B, ...), to (B, ...)."""
+    """Applies classifier-free guidance: velocities or logits of both branches, (2 B, ...), become (B,
+    ...)."""
     with_text, without = outputs.chunk(2)
     return without + cfg_scale * (with_text - without)
 
@@ -86,15 +87,18 @@ def guide(outputs: Tensor, cfg_scale: float) -> Tensor:
 def guided(
     model: Callable[[Tensor, Tensor, Text], Tensor], text: Text, cfg_scale: float, x: Tensor, t: Tensor
 ) -> Tensor:
-    """Velocity of a model with guidance: x (B, 64, T), t (B,); one pass with both branches in the batch."""
+    """Returns the guided velocity of a model for x (B, 64, T) and t (B,), with both branches in one pass."""
     if not is_guided(text, cfg_scale):
         return model(x, t, text)
     return guide(model(x.repeat(2, 1, 1), t.repeat(2), with_no_text(text)), cfg_scale)
 
 
 def beats_from(beat: float, bpm: Tensor, count: int, before: int = 0) -> Tensor:
-    """Positions in beats of `before` frames and the `count` after them, at tempi bpm (B,), if the latter
-    begin at `beat`: (B, T). Only the place within the clock's longest period, four beats, matters."""
+    """Returns positions in beats, (B, T), of `before` frames and the `count` frames after them.
+
+    The latter begin at `beat`. bpm: (B,), tempi. Only the position within the clock's longest period, four
+    beats, matters.
+    """
     frames = torch.arange(-before, count, device=bpm.device)
     return beat % 4 + frames_to_beats(frames, bpm[:, None])
 
@@ -105,15 +109,15 @@ def beats_from(beat: float, bpm: Tensor, count: int, before: int = 0) -> Tensor:
 class Stream:
     """An endless iterator of :class:`Block`; `set()` changes what the next block is made with.
 
-    A kind of model gives `settings` (the names that `set` takes), `check` and `make`.
+    A subclass for a kind of model defines `settings` (the names that `set` takes), `check` and `make`.
 
-    context: latents (1, 64, n), the newest frames, as many as the model's window. heard: the context that a
-    stream went on from as the codec renders it, (2, N). beat: where the clock is when the next block begins,
-    in beats.
+    context: latents (1, 64, n), the newest frames, at most the model's window. heard: the context that the
+    stream started from, decoded by the codec, (2, N). beat: position of the clock at the beginning of the
+    next block, in beats.
     """
 
     settings: tuple[str, ...] = ()
-    granule = 1  # a context is cut to a multiple of so many latent frames
+    granule = 1  # a context is cut to a multiple of this many latent frames
     block_latents: int
 
     def __init__(self, model, seed: int, context_latents: int):
@@ -126,32 +130,32 @@ class Stream:
         self.device, self.codec_device = weights.device, next(model.codec.parameters()).device
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.decoder = self.codec.stream_decoder()
-        self.text, self.beat, self.played = no_text(1, self.device), 0.0, 0  # played: latent frames so far
+        self.text, self.beat, self.played = no_text(1, self.device), 0.0, 0  # played: number of latent frames
         self.context, self.heard = torch.zeros(1, LATENT_CHANNELS, 0, device=self.device), torch.zeros(2, 0)
 
-    # -- what a kind of model decides ------------------------------------------------------------
+    # -- for subclasses --------------------------------------------------------------------------
 
     def check(self, changes: dict) -> dict:
-        """The changes as they will be set. Raises ValueError or TypeError for values that cannot be
+        """Returns the checked changes of settings. Raises ValueError or TypeError for values that cannot be
         played."""
         raise NotImplementedError
 
     def make(self, times: PartTimes) -> Tensor:
-        """Latents of the next block, (1, 64, block_latents)."""
+        """Returns the latents of the next block, (1, 64, block_latents)."""
         raise NotImplementedError
 
     def context_changed(self) -> None:
-        """The context is another one now, as a whole."""
+        """Called after the whole context was replaced."""
 
     def context_grew(self, latents: Tensor) -> None:
-        """`latents` (1, 64, n) were added at the end of the context."""
+        """Called after `latents` (1, 64, n) were appended to the context."""
 
     # -- settings ------------------------------------------------------------------------------------
 
     @in_float32()
     def set(self, **changes) -> None:
         """Changes settings from the next block on. Raises ValueError for unknown names or values that cannot
-        be played, TypeError for what is no prompt; then nothing has changed."""
+        be played, TypeError for what is no prompt. After an error, nothing has changed."""
         unknown = set(changes) - set(self.settings)
         if unknown:
             names = ", ".join(self.settings)
@@ -167,19 +171,19 @@ class Stream:
 
     @property
     def bpm(self) -> float:
-        """The tempo of the clock in beats per minute; 0: there is none."""
+        """Tempo of the clock in beats per minute; 0: no clock."""
         return float(self.text.bpm)
 
     def set_clock(self, bpm: float | None = None, beat: float | None = None) -> None:
-        """Another tempo for the clock than the prompt's (0: none), or another place in the beat, from the
-        next block on."""
+        """Sets the tempo of the clock (0: no clock) instead of the prompt's, or its position in beats, from
+        the next block on."""
         if bpm is not None:
             self.text = replace(self.text, bpm=torch.full_like(self.text.bpm, bpm))
         if beat is not None:
             self.beat = beat
 
     def reseed(self, seed: int) -> None:
-        """Begins another series of random numbers."""
+        """Seeds the random numbers of the following blocks."""
         self.generator.manual_seed(seed)
 
     # -- context -------------------------------------------------------------------------------------
@@ -189,17 +193,19 @@ class Stream:
         self.set_context(self.context if context is None else self._encode(to_stereo(context)))
 
     def _encode(self, audio: Tensor) -> Tensor:
-        """Latents of a recording (2, N) up to its last whole frame: the encoder looks ahead, and silence
-        after the end would be part of later ones. Of a long recording the end: what the model attends to, and
-        a second to warm up."""
-        heard = self.context_latents * FRAME_SAMPLES + SAMPLE_RATE
-        if audio.shape[-1] > heard + SAMPLE_RATE:
+        """Returns the latents of a recording (2, N) up to its last whole frame.
+
+        The encoder looks ahead, so later frames would contain silence after the end. Of a long recording,
+        only the end is encoded: the part that the model attends to, and a second to warm up.
+        """
+        used = self.context_latents * FRAME_SAMPLES + SAMPLE_RATE
+        if audio.shape[-1] > used + SAMPLE_RATE:
             warnings.warn(
                 f"the context lasts {audio.shape[-1] / SAMPLE_RATE:.1f} s; only its last "
-                f"{heard / SAMPLE_RATE:.1f} s are used",
+                f"{used / SAMPLE_RATE:.1f} s are used",
                 stacklevel=6,
             )
-            audio = audio[:, -heard:]
+            audio = audio[:, -used:]
         frames = (audio.shape[-1] - ENCODER_AHEAD) // FRAME_SAMPLES
         if frames < 1:
             return self.codec.encode(audio[None])
@@ -209,8 +215,8 @@ class Stream:
 
     @in_float32()
     def set_context(self, latents: Tensor) -> None:
-        """Goes on from latents (1, 64, n) instead of what was played; the decoder, too, as if it had just
-        played them. Raises ValueError for other shapes or NaN."""
+        """Replaces the context by latents (1, 64, n). The decoder continues as if it had just decoded them.
+        Raises ValueError for other shapes or NaN."""
         check_latents(latents, least=0)
         self.context = self._here(latents[..., latents.shape[-1] % self.granule :])
         self.context_changed()
@@ -221,14 +227,15 @@ class Stream:
                 if self.context.shape[-1]
                 else torch.zeros(2, 0)
             )
-        if self.bpm > 0 and self.heard.shape[-1] > SAMPLE_RATE:  # a clock takes up the beat that is heard
+        if self.bpm > 0 and self.heard.shape[-1] > SAMPLE_RATE:  # the clock starts on the beat of the context
             self.set_clock(beat=beat_phase(self.heard, self.bpm))
 
     def correct(self, latents: Tensor, back: int) -> None:
-        """The context from `back` frames ago on was really `latents` (1, 64, n), n at most `back`: what else
-        was to be heard there came late. What is kept of it is computed again with the next block.
+        """Replaces context frames, from `back` frames ago on, by `latents` (1, 64, n), n at most `back`.
 
-        Raises ValueError for more frames than there are, or frames so old that they cannot be taken back.
+        This is for input that arrived late. Cached keys and values are computed again with the next block.
+
+        Raises ValueError if the context has fewer frames, or if they are too old to be rolled back.
         """
         check_latents(latents)
         size, count = self.context.shape[-1], latents.shape[-1]
@@ -243,21 +250,21 @@ class Stream:
         self.context = context
 
     def context_corrected(self, context: Tensor, begin: int) -> None:
-        """`context` will take the place of the context; it differs from frame `begin` on. Raises ValueError
-        if that is so long ago that it cannot be taken back."""
+        """Called before `context`, which differs from frame `begin` on, replaces the context. Raises
+        ValueError if these frames are too old to be rolled back."""
 
     def forget(self) -> None:
-        """Goes on without any context; the sound does not break off, and the clock runs on."""
+        """Clears the context. The sound does not break off, and the clock runs on."""
         self.context = self.context[..., :0]
         self.context_changed()
 
     def kept(self) -> list[Tensor]:
-        """What the model keeps of the context from block to block, beside the context itself."""
+        """Returns the tensors that the model caches between blocks, without the context itself."""
         return []
 
     @property
     def unread(self) -> int:
-        """Frames at the end of the context that are not part of any memory yet: correcting them is free."""
+        """Number of frames at the end of the context that are not cached yet; correcting them is free."""
         return self.context.shape[-1]
 
     # -- playing -------------------------------------------------------------------------------------
@@ -275,8 +282,8 @@ class Stream:
 
     @torch.no_grad()
     def play(self, latents: Tensor) -> Block:
-        """Latents (1, 64, n) as the next block, instead of new ones; for a live variant n is a multiple of
-        the granule."""
+        """Plays latents (1, 64, n) as the next block instead of making new ones. For a live variant, n is a
+        multiple of the granule."""
         times = PartTimes()
         with playing(self.device.type):
             self.catch_up(times)
@@ -284,10 +291,10 @@ class Stream:
         return times.block(audio, latents)
 
     def catch_up(self, times: PartTimes) -> None:
-        """Takes the context into what the model keeps of it, as before a block."""
+        """Brings the model's cache up to date with the context, as before a block."""
 
     def _join(self, latents: Tensor, times: PartTimes) -> Tensor:
-        """The sound (2, n) of latents (1, 64, T) that go on where the last block ended; they become
+        """Decodes latents (1, 64, T) after the last block to sound (2, n), and appends them to the
         context."""
         with times.part("codec"):
             audio = self.decoder(latents.to(self.codec_device))[
@@ -301,8 +308,8 @@ class Stream:
 
 
 def take(stream: Stream, seconds: float, keep: bool = False) -> Tensor:
-    """The next `seconds` of a stream, (2, N); with `keep`, the context as the codec renders it comes first.
-    Raises ValueError for a length that is none."""
+    """Returns the next `seconds` of a stream, (2, N); with `keep`, the decoded context comes first. Raises
+    ValueError for an invalid length."""
     if not 1 / SAMPLE_RATE <= seconds < 24 * 3600:
         raise ValueError(f"seconds is {seconds}; it must be positive, and less than a day.")
     samples, pieces = int(seconds * SAMPLE_RATE), []

@@ -1,9 +1,8 @@
-"""The transformer that diffusion and discrete models share: attention with rotary positions (RoPE), one
-layer, one walk.
+"""The transformer that diffusion and discrete models share: attention with rotary positions (RoPE), a layer,
+and the loop over layers.
 
 Every path of every model goes through :func:`run_layers`: training on whole windows, filling a cache, and
-denoising with one. The paths differ in what they hand in: which keys and values a query attends to, and what
-frames take from the prompt.
+denoising with one. The paths pass in different functions for attention and cross-attention.
 
 Notebook: 02_rectified_flow. Paper: section 3.1.
 """
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from lmdm_mini.conditioning.text import TEXT_CHANNELS
 
 GRANULE = 12  # latent frames
-BLOCKS = (12, 24, 48)  # latent frames of a block: one live model plays them all
+BLOCKS = (12, 24, 48)  # latent frames of a block; one live model plays all three
 WINDOW = 192  # latent frames of context that a frame attends to in a layer
 Attend = Callable[
     [Tensor, Tensor, Tensor], Tensor
@@ -26,7 +25,7 @@ Attend = Callable[
 
 
 def rope_table(positions: Tensor, head_width: int, base: float = 10000.0) -> Tensor:
-    """Cosines and signed sines for `positions` (T,), as :func:`rotate` needs them: (2, T, head_width).
+    """Returns cosines and signed sines of `positions` (T,) for :func:`rotate`: (2, T, head_width).
 
     The angles are computed in float64: in float32 they are off by 2.5e-3 after an hour of frames.
     """
@@ -39,16 +38,16 @@ def rope_table(positions: Tensor, head_width: int, base: float = 10000.0) -> Ten
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Turns x (B, T, ..., head_width) by the angles of :func:`rope_table`: channel i and the one half a head
-    further are a pair."""
+    """Rotates x (B, T, ..., head_width) by the angles of :func:`rope_table`. Channel i and the channel half a
+    head further form a pair."""
     cos, sin = table.to(x.dtype).view(*table.shape[:2], *(1,) * (x.ndim - 3), table.shape[-1])
-    # as few operations as possible: for a block of 12 frames it is their number that costs time
+    # as few operations as possible: for a block of 12 frames, their number decides the time
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 def norm(x: Tensor, weight: Tensor) -> Tensor:
-    """Root mean square norm. torch.nn.RMSNorm takes twice as long on a processor, where it is four
-    operations."""
+    """Returns the root mean square norm of x. torch.nn.RMSNorm takes twice as long on a processor, where it
+    is four operations."""
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(1e-6)
     return x / length * (weight * x.shape[-1] ** 0.5)
 
@@ -64,9 +63,9 @@ class SelfAttention(nn.Module):
         self.project = nn.Linear(width, width)
 
     def forward(self, x: Tensor, table: Tensor, attend: Attend = F.scaled_dot_product_attention) -> Tensor:
-        """table: of :func:`rope_table`. attend: what the queries do with keys and values, see `Attend`."""
+        """x: (B, T, W). table: of :func:`rope_table`. attend: the attention function, see `Attend`."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # (B, T, 3, H, head_width)
-        # queries and keys in one go: for a block of 12 frames, the number of operations is what costs time
+        # queries and keys together: for a block of 12 frames, the number of operations decides the time
         scale = torch.stack([self.query_norm.weight, self.key_norm.weight])[:, None]
         q, k = rotate(norm(qkv[:, :, :2], scale), table).transpose(1, 3).unbind(2)
         v = qkv[:, :, 2].transpose(1, 2)
@@ -74,8 +73,8 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention from frames (B, T, W) to text tokens (B, S, C), whose weights (B, S) are added to the logits.
-    A learned token is always there, so that a prompt without tokens has something to attend to."""
+    """Attention from frames (B, T, W) to text tokens (B, S, C), whose log weights (B, S) are added to the
+    logits. A learned token is always present, so a prompt without tokens has one to attend to."""
 
     def __init__(self, width: int, heads: int, channels: int):
         super().__init__()
@@ -87,8 +86,8 @@ class CrossAttention(nn.Module):
         self.project = nn.Linear(width, width)
 
     def keys_and_values(self, tokens: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys and values of a prompt, (B, H, 1 + S, head_width), and what is added to the logits, (B, 1, 1,
-        1 + S). They are the same in every denoising step, so they are computed once."""
+        """Returns keys and values of a prompt, (B, H, 1 + S, head_width), and the bias of the logits, (B, 1,
+        1, 1 + S). They are the same in every denoising step, so they are computed once."""
         tokens = torch.cat([self.nothing.expand(len(tokens), 1, -1), tokens], 1)  # (B, 1 + S, C)
         k, v = (
             y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.key_value(tokens).chunk(2, -1)
@@ -100,7 +99,8 @@ class CrossAttention(nn.Module):
         )
 
     def forward(self, x: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-        """What frames (B, T, W) take from the prompt whose keys, values and bias are given: (B, T, W)."""
+        """Returns the cross-attention (B, T, W) of frames x (B, T, W) to keys, values and bias of a
+        prompt."""
         q = norm(self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2), self.query_norm.weight).to(
             v.dtype
         )
@@ -109,7 +109,8 @@ class CrossAttention(nn.Module):
 
 
 def hidden_width(width: int, expansion: float) -> int:
-    """Channels inside a feed-forward: `expansion` times the width, rounded down to a multiple of 32."""
+    """Returns the width inside a feed-forward: `expansion` times `width`, rounded down to a multiple of
+    32."""
     return int(expansion * width) // 32 * 32
 
 
@@ -128,7 +129,7 @@ class Layer(nn.Module):
             self.cross_norm = nn.LayerNorm(width)
         self.gate_up = nn.Linear(width, 2 * hidden)
         self.down = nn.Linear(hidden, width)
-        # one modulation is shared by all layers; this is what the layer adds of its own
+        # all layers share one modulation, and each adds a learned offset
         self.shift = nn.Parameter(torch.zeros(6 * width))
 
     def forward(
@@ -139,8 +140,8 @@ class Layer(nn.Module):
         attend: Attend,
         from_prompt: Callable[[Tensor], Tensor] | None,
     ) -> Tensor:
-        """x: (B, T, W). modulation: (B, 1 or T, 6 W). table: of :func:`rope_table`. from_prompt: what
-        normalised frames (B, T, W) take from the prompt, of the same shape; None: there is no prompt."""
+        """x: (B, T, W). modulation: (B, 1 or T, 6 W). table: of :func:`rope_table`. from_prompt: the
+        cross-attention of normalised frames (B, T, W), of the same shape; None: there is none."""
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation + self.shift).chunk(6, -1)
         y = torch.addcmul(shift_a, F.layer_norm(x, x.shape[-1:]), 1 + scale_a)
         x = torch.addcmul(x, gate_a, self.attention(y, table, attend))
@@ -152,7 +153,7 @@ class Layer(nn.Module):
 
 
 def run_layers(
-    layers: Iterable[Layer],
+    layers: Iterable[nn.Module],
     x: Tensor,
     modulation: Tensor,
     *,
@@ -161,10 +162,10 @@ def run_layers(
     from_prompt: Callable[[int, Tensor], Tensor] | None = None,
     stop: int | None = None,
 ) -> Tensor:
-    """Frames x (B, T, W) through the layers, one after another: (B, T, W). The one walk that all paths share.
+    """Runs frames x (B, T, W) through the layers: (B, T, W). All paths of all models share this loop.
 
-    modulation, table: as :meth:`Layer.forward`. attend, from_prompt: likewise, with the number of the layer
-    first. stop: so many layers only; None: all.
+    layers: modules of class :class:`Layer`. modulation, table: as :meth:`Layer.forward`. attend, from_prompt:
+    likewise, with the index of the layer as first argument. stop: number of layers to run; None: all.
     """
     for i, layer in enumerate(layers):
         if i == stop:
@@ -175,6 +176,6 @@ def run_layers(
 
 
 def attend_with(mask: Tensor | None) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
-    """For :func:`run_layers`: each query attends to the frames beside it where `mask`, (T, T) or (B, 1, T,
-    T), is True. None: to all of them."""
+    """Returns an attention function for :func:`run_layers`, in which queries attend where `mask`, (T, T) or
+    (B, 1, T, T), is True. None: everywhere."""
     return lambda layer, q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

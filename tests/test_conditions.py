@@ -9,13 +9,14 @@ from small import make_model, words
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lmdm_mini.codec import load_codec
 from lmdm_mini.conditioning import Conditions, Sketch, Stem, no_text, stack_conditions
 from lmdm_mini.conditioning.stem import STEM_LOOK_BACK, visible_stem
 from lmdm_mini.diffusion.dit import CONTROLS, DiT, DiTConfig
 from lmdm_mini.diffusion.kv_cache import CachedTarget, KVCache, prefill, prefill_stem
 from lmdm_mini.diffusion.masks import copies_mask, enc_dec_mask
 from lmdm_mini.diffusion.rollout import draw_levels_of_steps, parallel_pass, roll_out
-from lmdm_mini.diffusion.stream import Sampling, branches_of, denoise_cached, outpaint
+from lmdm_mini.diffusion.stream import Sampling, branches_of, denoise_cached, outpaint, stream_dit
 
 
 @pytest.fixture
@@ -325,3 +326,43 @@ def test_a_roll_out_on_a_graphics_card(model):
         given.to("cuda"),
     )
     assert (made.cpu() - rollout.made).abs().max() < 1e-3
+
+
+# -- streams -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", ["bidirectional", "enc_dec", "block_causal"])
+def test_a_stream_follows_stem_and_sketch_as_far_as_they_are_visible(variant):
+    """What a block is conditioned on is the stem up to its beginning plus the visibility, and its own part of
+    the sketch: frames after that change later blocks only."""
+    model = make_model(variant, granule=4, blocks=(4, 12), look_back=48, controls=CONTROLS)
+    object.__setattr__(model, "codec", load_codec())
+    stem, values = frames_of(1, 40, 5), torch.rand(1, 88, 40, generator=torch.Generator().manual_seed(6))
+
+    def play(stem, values, visibility=0):
+        playing = stream_dit(model, "", 12, seed=1, context_latents=48, steps=2)
+        playing.set_context(frames_of(1, 48, 7))
+        playing.stem, playing.visibility = stem, visibility
+        playing.sketch = Sketch(values, torch.ones(1, 2, values.shape[-1]))
+        return [next(playing).latents for _ in range(4)]
+
+    plain = play(stem, values)
+    assert all(torch.isfinite(block).all() for block in plain)  # the fourth is beyond the end of both
+    later = torch.cat([stem[..., :24], stem[..., 24:] + 1], -1)
+    assert changed(plain, play(later, values)) == [
+        3
+    ]  # at visibility 0 the block at frame 24 sees nothing of it
+    assert changed(plain, play(later, values, visibility=8))[0] <= 2  # 8 frames ahead: the third block does
+    other = torch.cat([values[..., :12], 1 - values[..., 12:]], -1)
+    assert changed(plain, play(stem, other)) == [1, 2, 3]
+    with pytest.raises(ValueError, match="not trained with stem"):
+        plainer = make_model(variant)
+        object.__setattr__(plainer, "codec", load_codec())
+        playing = stream_dit(plainer, "", 12, seed=1, context_latents=48, steps=1)
+        playing.stem = stem
+        next(playing)
+
+
+def changed(one: list[torch.Tensor], other: list[torch.Tensor]) -> list[int]:
+    """The first block that differs, and all after it."""
+    return [i for i, (a, b) in enumerate(zip(one, other, strict=True)) if (a - b).abs().max() > 1e-4]

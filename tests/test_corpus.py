@@ -241,7 +241,10 @@ def test_tunes_of_one_group_share_a_split_through_all_takes(monkeypatch):
     names = {f"bach/{k:02d}": f"bach/{k // 3 * 3:02d}" for k in range(60)}  # groups of three tunes
     monkeypatch.setattr(build, "_scores", lambda collections: {name: name for name in names})
     monkeypatch.setattr(build, "tune_group", lambda found: {name: names[name] for name in found})
-    arranger = lambda rng, score: toy_piece(rng, 0, "chorale")
+
+    def arranger(rng, score):
+        return toy_piece(rng, 0, "chorale")
+
     monkeypatch.setattr(build, "STYLES", {"chorale": Style(arranger, 82.0, ("bach",))})
     jobs = build.plan_corpus(3.4, seed=1)  # about 190 pieces of 60 tunes: every tune comes again
     splits = {}
@@ -267,7 +270,10 @@ def test_a_tune_of_a_chorale_is_not_played_by_the_folk_band(monkeypatch):
             name: "bach/00" if name == "ryan/07" and "bach/00" in found else name for name in found
         },
     )
-    arranger = lambda rng, score: toy_piece(rng, 0, "folk")
+
+    def arranger(rng, score):
+        return toy_piece(rng, 0, "folk")
+
     monkeypatch.setattr(build, "STYLES", {"folk": Style(arranger, 99.0, ("ryan", "oneill"))})
     assert {job.tune for job in build.plan_corpus(1.6)} == set(names) - {"ryan/07"}
 
@@ -375,7 +381,9 @@ def test_build_resume_and_read(font, toy_styles, tmp_path, monkeypatch, capsys):
 
 
 def test_an_interrupted_build_leaves_a_manifest_of_what_is_done(font, toy_styles, tmp_path, monkeypatch):
-    def stop_at_second(item, make=build._make, count=[]):
+    def stop_at_second(item, make=build._make, count=None):
+        if count is None:
+            count = []
         count.append(item)
         if len(count) == 2:
             raise KeyboardInterrupt

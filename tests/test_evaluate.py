@@ -11,8 +11,7 @@ from small import PlainCodec
 from lmdm_mini import complexity
 from lmdm_mini.discrete.rvq import RVQ, RVQConfig
 from lmdm_mini.evaluation import codec as evaluate
-from lmdm_mini.evaluation import metrics
-from lmdm_mini.evaluation import other_codecs as reference_codecs
+from lmdm_mini.evaluation import metrics, other_codecs
 from lmdm_mini.evaluation.latent_health import look_ahead
 
 RATE = 44100
@@ -147,16 +146,16 @@ def test_table_is_made_written_and_cached(music, tmp_path, monkeypatch):
         pytest.skip("no ffmpeg with Opus and MP3 here")
 
     def table():
+        scoring = evaluate.Scoring(
+            ("Opus 16 kbit/s", "MP3 128 kbit/s"), cache=tmp_path / "cache", workers=1, progress=False
+        )
         return evaluate.evaluate_codec(
             PlainCodec(),
             {"real": [("plucked", music[:, : 2 * RATE])]},
             tmp_path / "results" / "codec.json",
-            references=("Opus 16 kbit/s", "MP3 128 kbit/s"),
+            scoring=scoring,
             source="made here",
-            cache=tmp_path / "cache",
-            workers=1,
             health=False,
-            progress=False,
             rvq=two_codes,
         )
 
@@ -188,7 +187,7 @@ def test_table_is_made_written_and_cached(music, tmp_path, monkeypatch):
 
 def _has_ffmpeg() -> bool:
     try:
-        return os.path.exists(reference_codecs.find_ffmpeg())
+        return os.path.exists(other_codecs.find_ffmpeg())
     except FileNotFoundError:
         return False
 

@@ -19,7 +19,7 @@ def test_points_of_small_models(reference, tmp_path, monkeypatch):
     monkeypatch.setattr(labs, "load", small)
     monkeypatch.setattr(
         labs,
-        "primes",
+        "prefixes",
         lambda test, count: [(torch.randn(1, 64, 192), f"{style} music", style) for style in STYLES[:count]],
     )
     points = (("block_causal", 12, 1), ("lmm", 48, 0))

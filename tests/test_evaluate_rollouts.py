@@ -18,7 +18,7 @@ def test_roll_outs_begin_in_every_style_and_not_at_the_end():
         latents = torch.full((64, 700), float(i))
         latents[:, -172:] = -1
         pieces.append(LatentPiece(str(i), style, 100.0, [f"{style} one", f"{style} two"], latents.half()))
-    given = rollouts.primes(pieces, 32)
+    given = rollouts.prefixes(pieces, 32)
     assert [style for _, _, style in given[:8]] == list(STYLES) and len(given) == 32
     assert all(context.shape == (1, 64, 192) and context.min() >= 0 for context, _, _ in given)
     assert all(prompt.startswith(style) for _, prompt, style in given)
@@ -41,7 +41,7 @@ def test_the_table_of_a_small_model_is_complete(variant, reference, tmp_path, mo
     row = rollouts.judge_rollouts(model, clap, reference, given, True, seconds=6, cfg_scale=3.0, **settings)
     assert all(torch.isfinite(torch.tensor(value)) for value in row.values()) and row["seam_ratio"] > 0
     monkeypatch.setattr(rollouts, "load_clap", lambda: clap)
-    monkeypatch.setattr(rollouts, "primes", lambda test, count: given[:count])
+    monkeypatch.setattr(rollouts, "prefixes", lambda test, count: given[:count])
     monkeypatch.setattr(rollouts, "judge_rollouts", lambda *args, **kwargs: row)
     monkeypatch.setattr(
         rollouts, "drift_curve", lambda *args, **kwargs: [{"second": 0, "fd_clap": 1.0, "fd_crepe": 1.0}]

@@ -12,9 +12,10 @@ from lmdm_mini.complexity.roofline import Machine, saturating
 from lmdm_mini.evaluation.lab import read_points
 from lmdm_mini.transformer import WINDOW
 from lmdm_mini.widgets import lab as labs
+from lmdm_mini.widgets import lab_settings
 from lmdm_mini.widgets import lab_views as views
 from lmdm_mini.widgets.chart import Chart, Scale, picture
-from lmdm_mini.widgets.lab_views import OURS, SYSTEMS, Setting
+from lmdm_mini.widgets.lab_settings import OURS, SYSTEMS, Setting
 
 FAST = Machine("this machine", saturating(4e11, 8), saturating(1e11, 8), 2e10, 2e10, 5e-6)
 
@@ -56,7 +57,7 @@ def test_what_no_model_can_play_is_refused():
 
 
 @pytest.mark.parametrize("machine", [FAST, *MACHINES.values()], ids=lambda m: m.name)
-@pytest.mark.parametrize("size", views.SIZES)
+@pytest.mark.parametrize("size", lab_settings.SIZES)
 def test_every_view_is_a_picture_for_every_machine_and_size(machine, size):
     for setting in (
         Setting(size=size),
@@ -70,7 +71,9 @@ def test_every_view_is_a_picture_for_every_machine_and_size(machine, size):
         ):
             ET.fromstring(svg)
             assert "nan" not in svg and "inf" not in svg
-        costs = {system: sum(views.seconds_of(setting, system, machine).values()) for system in SYSTEMS}
+        costs = {
+            system: sum(lab_settings.seconds_of(setting, system, machine).values()) for system in SYSTEMS
+        }
         assert all(0 < cost < 1e5 for cost in costs.values())
         assert costs["block_causal"] <= costs["enc_dec"] * (
             1 if setting.context_latents > setting.block_latents else 2
@@ -79,7 +82,7 @@ def test_every_view_is_a_picture_for_every_machine_and_size(machine, size):
 
 def test_a_setting_changes_what_it_should():
     def cost(system, **changes):
-        return sum(views.seconds_of(replace(Setting(), **changes), system, FAST).values())
+        return sum(lab_settings.seconds_of(replace(Setting(), **changes), system, FAST).values())
 
     for system in ("bidirectional", "enc_dec", "block_causal"):
         assert cost(system, steps=16) > 1.5 * cost(system) and cost(system, n_q=4) == cost(system)
@@ -94,8 +97,8 @@ def test_a_setting_changes_what_it_should():
 
 def test_the_first_frame_is_there_before_the_first_block():
     frame, block = (
-        views.first_frame_seconds(Setting(), FAST),
-        sum(views.first_seconds(Setting(), "lmm", FAST).values()),
+        lab_settings.first_frame_seconds(Setting(), FAST),
+        sum(lab_settings.first_seconds(Setting(), "lmm", FAST).values()),
     )
     assert 0 < frame < block / 10
 
@@ -155,7 +158,7 @@ def test_sliders_redraw(lab):
         ("context_latents", WINDOW + 12, "not 204"),
         ("n_q", 13, "not 13"),
         ("machine", next(iter(MACHINES)), "this machine"),
-        ("size", list(views.SIZES)[1], OURS),
+        ("size", list(lab_settings.SIZES)[1], OURS),
     ],
 )
 def test_what_cannot_be_measured_is_explained(lab, name, value, says):

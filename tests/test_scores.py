@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from lmdm_mini.corpus.piece import STEMS
-from lmdm_mini.corpus.scores import Score, read_scores, tune_group
+from lmdm_mini.corpus.score import Score
+from lmdm_mini.corpus.scores import read_scores, tune_group
 from lmdm_mini.corpus.styles.ambient import ambient
 from lmdm_mini.corpus.styles.chiptune import chiptune
 from lmdm_mini.corpus.styles.chorale import chorale

@@ -7,6 +7,7 @@ import pytest
 
 from lmdm_mini.corpus.piece import STEMS, Chord, Note
 from lmdm_mini.corpus.styles import form as fm
+from lmdm_mini.corpus.styles import motifs as mo
 from lmdm_mini.corpus.styles import patterns as pt
 from lmdm_mini.corpus.styles import theory as th
 from lmdm_mini.corpus.styles.breakbeat import breakbeat
@@ -68,11 +69,11 @@ def test_swing_moves_only_the_off_beats():
 
 def test_motifs_come_back_and_fit_the_chord():
     rng = random.Random(3)
-    motif = pt.make_motif(rng, 4.0, ["x...x.x.x......."])
-    cells = pt.develop(motif, rng, 4)
+    motif = mo.make_motif(rng, 4.0, ["x...x.x.x......."])
+    cells = mo.develop(motif, rng, 4)
     assert cells[0] == cells[2] == motif and cells[3].steps[0] == motif.steps[0]
     chords = [Chord(0.0, 16.0, 9, "min7")]
-    notes = pt.play_phrase(cells, 0.0, 16.0, 69, chords, 0, "major", 60, 84)
+    notes = mo.play_phrase(cells, 0.0, 16.0, 69, chords, 0, "major", 60, 84)
     assert all(60 <= n.pitch <= 84 for n in notes)
     assert all(n.pitch % 12 in th.chord_tones(chords[0]) for n in notes if n.start % 2 == 0)
 

@@ -1,8 +1,8 @@
-"""Causal convolution blocks that can stop after any frame and go on later: what both halves of the codec are
-made of.
+"""Causal convolution blocks that can stop after any frame and continue later. Both halves of the codec
+consist of them.
 
-Nothing here looks ahead, and each layer hands out its past as explicit state, so a stream cut into pieces
-and the whole at once run the same code.
+Nothing here looks ahead, and each layer returns its past as explicit state. So a stream cut into pieces and
+the whole at once run the same code.
 
 Notebook: 01_sound_to_latents.
 """
@@ -34,8 +34,8 @@ class CausalConv(nn.Module):
         return y, x[:, keep : keep + span]
 
 
-class Block(nn.Module):
-    """ConvNeXt block: depthwise causal convolution, norm, two linear layers, residual."""
+class ConvNeXtBlock(nn.Module):
+    """Depthwise causal convolution, norm, two linear layers, residual: (B, T, W) -> (B, T, W)."""
 
     def __init__(self, width: int, kernel: int, expansion: int):
         super().__init__()
@@ -55,7 +55,7 @@ class Stack(nn.Module):
 
     def __init__(self, blocks: int, width: int, kernel: int, *, expansion: int):
         super().__init__()
-        self.blocks = nn.ModuleList(Block(width, kernel, expansion) for _ in range(blocks))
+        self.blocks = nn.ModuleList(ConvNeXtBlock(width, kernel, expansion) for _ in range(blocks))
 
     def forward(self, x: Tensor, state: list | None, keep: int | None = None) -> tuple[Tensor, list]:
         pasts = []

@@ -1,15 +1,15 @@
 """The codec: 44.1 kHz stereo audio <-> 64 latent channels at 21.5 frames a second.
 
 One latent frame stands for 2,048 samples: four frames of a short-time Fourier transform (STFT). Codec and
-loss live in the *features* of `spectrum.py`, which tell an STFT frame without absolute phases. The encoder
-turns the features of four frames into 64 numbers and the decoder turns those back; both are a linear
+loss work on the *features* of `spectrum.py`, which describe an STFT frame without absolute phases. The
+encoder turns the features of four frames into 64 numbers and the decoder turns those back; both are a linear
 projection, started from principal components, plus a causal network. Then `spectrum.synthesise` finds phases
 and an inverse transform with overlap-add makes sound. Every layer keeps its past as state, so **streaming
 equals offline**: both run the same code, once on everything and once on each piece with the state carried
 over.
 
-Look-ahead: a latent frame hears at most 1,280 samples beyond its own 2,048; the decoder holds back the last
-256 samples of what it was given. Nothing looks further.
+Look-ahead: a latent frame depends on at most 1,280 samples after its own 2,048. The decoder holds back the
+last 256 samples of its output.
 
 Latents are a sigma-VAE's: unit variance a channel by a normalisation frozen into the checkpoint, and a
 posterior of fixed width instead of a learned one, so they stay smooth enough to be generated.
@@ -45,10 +45,10 @@ LATENT_RATE = SAMPLE_RATE / FRAME_SAMPLES  # 21.53 frames a second
 
 TILE = 12  # latent frames that are computed together
 HOPS = FRAME_SAMPLES // HOP  # STFT frames of one latent frame
-# STFT frame i starts at sample HOP*i - DECODER_LEAD: what the decoder owes after its last latent frame ...
+# STFT frame i starts at sample HOP*i - DECODER_LEAD: the samples that the decoder holds back ...
 DECODER_LEAD = 256
 ENCODER_LEAD = DECODER_LEAD + HOP  # ... and the encoder looks back one STFT frame more
-ENCODER_AHEAD = N_FFT - HOP - DECODER_LEAD  # samples the encoder hears beyond a latent frame
+ENCODER_AHEAD = N_FFT - HOP - DECODER_LEAD  # samples after a latent frame that the encoder needs
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Codec(nn.Module):
         self.config = c = config or CodecConfig()
         self.fingerprint = ""  # hash of the encoder's weights; set when a checkpoint is loaded
         patch = HOPS * FEATURES
-        # encoder: what a linear projection of the patch says, plus what a network adds
+        # encoder: a linear projection of the patch plus the output of a network
         self.register_buffer("enc_scale", torch.ones(FEATURES))
         self.enc_linear = nn.Linear(patch, LATENT_CHANNELS)
         self.enc_in = nn.Linear(FEATURES, c.width)
@@ -82,7 +82,7 @@ class Codec(nn.Module):
         self.enc_out = nn.Sequential(nn.LayerNorm(c.deep_width), nn.Linear(c.deep_width, LATENT_CHANNELS))
         self.register_buffer("latent_mean", torch.zeros(LATENT_CHANNELS))
         self.register_buffer("latent_var", torch.ones(LATENT_CHANNELS))
-        # decoder: the same two ways back
+        # decoder: the same two parts in reverse
         self.dec_linear = nn.Linear(LATENT_CHANNELS, patch)
         self.dec_in = nn.Linear(LATENT_CHANNELS, c.deep_width)
         self.dec_deep = Stack(c.decoder_deep_blocks, c.deep_width, c.kernel, expansion=3)
@@ -94,9 +94,9 @@ class Codec(nn.Module):
             nn.GELU(),
             nn.Linear(c.head_width, FEATURES),
         )
-        for layer in (self.enc_out[1], self.dec_head[3]):  # at first the network adds nothing
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for layer in (self.enc_out[1], self.dec_head[3]):  # at first the networks add nothing
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     # -- the two halves, on features, with state -----------------------------------------------------
 
@@ -247,7 +247,7 @@ class StreamEncoder:
         self.buffer = self.buffer[..., full * FRAME_SAMPLES :]
         if (
             ready > full
-        ):  # a frame keeps its place in its tile, so the tile is computed again when more of it is there
+        ):  # a frame keeps its place in its tile, so the tile is computed again when it has more frames
             rest = (ready - full) * FRAME_SAMPLES + N_FFT
             latents.append(self.codec._encode_tiles(self.buffer[..., :rest], self.state)[0])
         z = torch.cat(latents, -1)[..., self.given :]

@@ -1,8 +1,7 @@
-"""What the codec is trained to get right, in features of `spectrum.py`: no inverse transform in the loop.
-Only when the decoder learns on alone, its sound is made and compared, too (`sound_losses`).
+"""Losses of the codec, on the features of `spectrum.py`, without an inverse transform. Only when the decoder
+is trained alone, its sound is compared, too (`sound_losses`).
 
-Every loss is relative to how much there is to get right in its item, so quiet items teach as much as loud
-ones.
+Every loss is relative to the size of its target in the item, so quiet items count as much as loud ones.
 
 Notebook: 01_sound_to_latents.
 """
@@ -35,12 +34,12 @@ from lmdm_mini.codec.spectrum import (
 
 # of magnitude, inst_freq, group_delay, stereo and level in the principal components that training starts from
 PCA_WEIGHTS = (1.0, 0.03, 0.02, 0.1, 40.0)
-# What changes from frame to frame (12 ms) is heard less than what stays. Weights of squared errors, slow to
+# Changes from frame to frame (12 ms) are less audible than what stays. Weights of squared errors, slow to
 # fast:
 TIME_MAGNITUDE, TIME_LEVEL = torch.tensor([1.0, 0.5, 0.2, 0.1]), torch.tensor([1.0, 0.6, 0.25, 0.1])
 ERB_WEIGHT = erb_weight()
 LOW_WEIGHT = ERB_WEIGHT[:FREQ_BINS].repeat(2)  # of inst_freq
-SOUND_SIZES = (512, 1024, 2048)  # of the STFTs that look at sound, in samples
+SOUND_SIZES = (512, 1024, 2048)  # window lengths of the STFTs in `sound_losses`, in samples
 
 
 def mel_bands(n_fft: int, n_mels: int) -> Tensor:
@@ -120,9 +119,9 @@ def sound_losses(made: Tensor, audio: Tensor, sizes: Sequence[int] = SOUND_SIZES
     """How far the sound of `made` is from what was encoded: by name, each a scalar.
 
     Features drawn well do not yet sound well: where phases do not quite fit, neighbouring frames cancel each
-    other or add up to too much. So this looks at sound, after the inverse transform. Gradients reach
-    magnitudes and levels, with phases as they came out. Only mid is made, which the ear hears first, and half
-    the work.
+    other or add up to too much. So this loss compares sound after the inverse transform. Gradients reach
+    magnitudes and levels, while phases are constants. Only mid is synthesised: it is the most audible part
+    and half the work.
 
     made: (B, F, FEATURES); audio: (B, 2, N), the F + 1 STFT frames of which the last F have those features.
     sizes: each gives the two parts of the mel distance, convergence and logarithms.
@@ -136,9 +135,9 @@ def sound_losses(made: Tensor, audio: Tensor, sizes: Sequence[int] = SOUND_SIZES
     sound, real = sound[:, 0, lead * HOP :], audio.mean(1)[:, (1 + lead) * HOP : (1 + made.shape[1]) * HOP]
     off = []
     for size in sizes:
-        heard, there = (mel_magnitudes(x, size) for x in (sound, real))
-        convergence = torch.linalg.vector_norm(heard - there, dim=(1, 2)) / (
-            torch.linalg.vector_norm(there, dim=(1, 2)) + 1e-3
+        ours, target = (mel_magnitudes(x, size) for x in (sound, real))
+        convergence = torch.linalg.vector_norm(ours - target, dim=(1, 2)) / (
+            torch.linalg.vector_norm(target, dim=(1, 2)) + 1e-3
         )
-        off.append((convergence + (heard.log() - there.log()).abs().mean((1, 2))).mean())
+        off.append((convergence + (ours.log() - target.log()).abs().mean((1, 2))).mean())
     return {"sound": torch.stack(off).mean()}

@@ -1,5 +1,5 @@
-"""What the codec hears and draws: a short-time Fourier transform (STFT), told in features that do not depend
-on phase.
+"""The codec's features: a short-time Fourier transform (STFT), described so that absolute phase does not
+matter.
 
 Absolute phases carry next to nothing for the ear, but cost any model dearly. So a frame is described by what
 *changes* them, and the decoder integrates:
@@ -132,7 +132,8 @@ def decompress(compressed: Tensor) -> Tensor:
 def spectral_features(real: Tensor, imag: Tensor) -> Tensor:
     """STFT of left and right, real and imaginary parts (B, 2, F+1, BINS) -> features (B, F, FEATURES).
 
-    The first frame is only looked back at. Features in the order of the module's docstring. (Two real
+    The first frame only serves as the previous frame of the second. Features are in the order of the module's
+    docstring. (Two real
     tensors, not a complex one, because torch.compile has no complex arithmetic.)
     """
     centre = CENTRE.to(real.device)
@@ -196,7 +197,7 @@ def split_features(x: Tensor) -> Features:
 
 
 def match_level(magnitude: Tensor, level: Tensor) -> Tensor:
-    """Magnitudes of mid (B, F, BINS), no longer compressed, with each band's energy as `level` says."""
+    """Magnitudes of mid (B, F, BINS), no longer compressed, with the energy of each band set to `level`."""
     mag, bank = decompress(magnitude), BANK.to(magnitude.device)
     gain = (decompress(level) + FLOOR) * torch.rsqrt(mag.square() @ bank.T + FLOOR**2)
     return mag * (gain.clamp(0.01, 100) @ bank)

@@ -177,8 +177,8 @@ class CodecLoss:
         self.encode, self.decode = wrap(codec.encode_features), wrap(codec.decode_features)
 
     def __call__(self, audio: Tensor, noise: float = 0.12) -> dict[str, Tensor]:
-        """noise: the most that is added to latents, in standard deviations. 0: this is a check, and looks at
-        all there is."""
+        """noise: the largest noise that is added to latents, in standard deviations. 0: for validation, which
+        compares sound at all window lengths."""
         with torch.no_grad():
             spectrum = stft(audio)
             real = self.features(spectrum.real.contiguous(), spectrum.imag.contiguous())

@@ -57,7 +57,10 @@ def run(args: argparse.Namespace) -> None:
     check_training(args)
     from lmdm_mini.diffusion.train import train_model
 
-    live = {} if args.what == "base" else {"learn": args.learn, "splices": not args.no_splices}
-    variant = "bidirectional" if args.what == "base" else args.what
-    path = train_model(training_settings(args), variant, start=args.start, **live)
+    settings = training_settings(args)
+    if args.what == "base":
+        path = train_model(settings, "bidirectional", start=args.start)
+    else:
+        splices = not args.no_splices
+        path = train_model(settings, args.what, learn=args.learn, splices=splices, start=args.start)
     print(f"weights are in {path}")

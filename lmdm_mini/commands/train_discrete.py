@@ -38,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Trains the quantiser or the model. Raises ValueError or OSError with a sentence."""
     check_training(args)
-    if args.n_q is not None:
-        whole_number(args.n_q, "--n-q", 1)
+    n_q = args.n_q
+    if n_q is not None:
+        whole_number(n_q, "--n-q", 1)
     if args.what == "rvq":
         from lmdm_mini.discrete.rvq import RVQConfig
         from lmdm_mini.discrete.train_rvq import train_rvq

@@ -1,5 +1,4 @@
-"""What it takes: models measured on this machine, in seconds and in megabytes. The words are those of
-`counts.py`.
+"""Benchmarks: models measured on this machine, in seconds and megabytes. Terms are those of `counts.py`.
 
 All systems side by side are in `compare.py`.
 
@@ -28,8 +27,8 @@ from lmdm_mini.streaming import is_guided
 
 
 def _stream_timing(make: Callable, pieces: list[torch.Tensor], repeats: int) -> tuple[Timing, Timing]:
-    """(first piece, later pieces) for a streaming object fed piece after piece; its making counts as
-    first."""
+    """Times a streaming object that is fed piece after piece. Returns the times of the first piece, which
+    include making the object, and of later ones."""
     make()(pieces[0])  # warm-up
     first, later = [], []
     for _ in range(repeats):
@@ -105,7 +104,7 @@ def bench_codec(
 
 
 def peak_memory() -> float:
-    """The most memory that this process has had so far, in MB."""
+    """Returns the largest memory of this process so far, in MB."""
     info = psutil.Process().memory_info()
     if hasattr(info, "peak_wset"):  # Windows
         return info.peak_wset / 1e6
@@ -113,13 +112,13 @@ def peak_memory() -> float:
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
         1e6 if sys.platform == "darwin" else 1e3
-    )  # bytes there, else kB
+    )  # bytes on macOS, else kB
 
 
 @contextmanager
 def counted_frames(model):
-    """Counts what goes through the layers of `model`: gives a list with one number, frames times items of all
-    calls so far."""
+    """Counts the frames that go through the layers of `model`. Yields a list with one number: frames times
+    items of all calls so far."""
     count = [0]
 
     def add(module, args, out):
@@ -134,13 +133,13 @@ def counted_frames(model):
 
 @torch.inference_mode()
 def product_floor(model, rows: int, repeats: int = 20) -> float:
-    """Seconds that the matrix products of one pass over `rows` frames take alone, at the speed this machine
-    has for these shapes: what no denoising step can be faster than. The fastest of some runs."""
+    """Returns the seconds that the matrix products of one pass over `rows` frames take alone, the fastest of
+    some runs. No denoising step can be faster on this machine."""
     layers = [
         module
         for name, module in model.layers.named_modules()
         if isinstance(module, torch.nn.Linear) and not name.endswith("key_value")
-    ]  # those are of the prompt, not of frames
+    ]  # key_value layers run on the prompt, not on frames
     inputs = [torch.randn(rows, layer.in_features) for layer in layers]
 
     def run() -> None:
@@ -151,16 +150,15 @@ def product_floor(model, rows: int, repeats: int = 20) -> float:
 
 
 def in_steady_state(playing, context_latents: int):
-    """The stream with all of the context there is room for: the first block, which takes it in, has been
-    made."""
+    """Returns the stream with a full context, after its first block, which fills the cache."""
     playing.set_context(torch.randn(1, LATENT_CHANNELS, context_latents))
     next(playing)
     return playing
 
 
 def median_parts(made: list) -> dict[str, float]:
-    """Median seconds of a stream's blocks by part: "context", "network", "codec", and "rest", what the whole
-    took besides."""
+    """Returns the median seconds of a stream's blocks by part: "context", "network", "codec", and "rest" for
+    all else."""
     parts = {
         name: statistics.median(b.seconds_of[name] for b in made) for name in ("context", "network", "codec")
     }
@@ -179,7 +177,7 @@ def bench_stream(
     show: bool = True,
     **settings,
 ) -> list[dict]:
-    """A stream of `model` timed for every combination of block, context and steps, codec decode included.
+    """Times streams of `model` for every combination of block, context and steps, decoding included.
 
     Each row: the settings, "frame_forwards" a block by formula and "counted", "flops" by formula, medians of
     "context", "network", "codec" and "rest" in seconds a block once the context is full, "limit" (the share
@@ -225,26 +223,30 @@ def bench_stream(
 
 
 def stream_lines(rows: list[dict]) -> list[str]:
-    """The rows of :func:`bench_stream` as text. `limit`: how much of the network's time matrix products alone
-    would take."""
+    """Returns the rows of :func:`bench_stream` as text. `limit`: the share of the network's time that matrix
+    products alone would take."""
     lines = [
         f"{'model':>14}{'context':>8}{'block':>7}{'steps':>7}"
         f"{'frame-forwards':>16}{'counted':>9}{'GFLOP':>8}{'context ms':>12}"
         f"{'network ms':>12}{'codec ms':>10}{'rest ms':>9}{'limit':>7}{'RTF':>8}{'TTFF s':>8}"
     ]
     for r in rows:
+        context, network, codec, rest = (1000 * r[part] for part in ("context", "network", "codec", "rest"))
         lines.append(
             f"{r['model']:>14}{r['context_latents']:>8}{r['block_latents']:>7}{r['steps']:>7}"
-            f"{r['frame_forwards']:>16}{r['counted']:>9.0f}{r['flops'] / 1e9:>8.2f}{1000 * r['context']:>12.1f}{1000 * r['network']:>12.1f}"
-            f"{1000 * r['codec']:>10.1f}{1000 * r['rest']:>9.1f}{r['limit']:>7.0%}{r['rtf']:>8.3f}{r['ttff']:>8.2f}"
+            f"{r['frame_forwards']:>16}{r['counted']:>9.0f}{r['flops'] / 1e9:>8.2f}{context:>12.1f}"
+            f"{network:>12.1f}{codec:>10.1f}{rest:>9.1f}{r['limit']:>7.0%}{r['rtf']:>8.3f}{r['ttff']:>8.2f}"
         )
     return lines
 
 
 def compare_streams(models: list, blocks, contexts, steps, *, show: bool = True, **settings) -> list[dict]:
-    """Several models setting by setting, one right after the other, so that a noisy machine is noisy for all.
-    The rows have "speedup", of context and network together, and "speedup_all", codec included, over the
-    first model."""
+    """Times several models setting by setting, one right after the other, so that noise of the machine
+    affects all of them.
+
+    Rows have two more fields relative to the first model: "speedup" of context and network together, and
+    "speedup_all" with the codec included.
+    """
     rows = []
     for context, block, count in itertools.product(contexts, blocks, steps):
         some = [

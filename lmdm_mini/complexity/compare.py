@@ -22,7 +22,7 @@ PROMPT = "funk, 110 bpm"
 
 
 def prompt_tokens() -> int:
-    """Words of PROMPT that cross-attention looks at, with the learnt one."""
+    """Returns the number of tokens of PROMPT that cross-attention attends to, the learnt one included."""
     return encode_text([PROMPT]).tokens.shape[1] + 1
 
 
@@ -35,8 +35,8 @@ def measure_block(
     guided: bool = True,
     repeats: int = 3,
 ) -> dict[str, float]:
-    """Median seconds of one block of a model by part, "context", "network", "codec" and "rest", once its
-    context is full."""
+    """Returns the median seconds of one block of a model by part, "context", "network", "codec" and "rest",
+    once its context is full."""
     settings = sampling(model, steps) | {"block_latents": block_latents, "cfg_scale": 2.0 if guided else 1.0}
     playing = in_steady_state(
         stream(model, PROMPT, context_latents=context_latents, **settings), context_latents
@@ -45,8 +45,8 @@ def measure_block(
 
 
 def memory_of(model, playing) -> int:
-    """Bytes of a model's weights and of what its stream keeps; the codec, which is the same for all, is not
-    in it."""
+    """Returns the bytes of a model's weights and of its stream's cache. The codec is not counted, because it
+    is the same for all."""
     tensors = [*model.parameters(), *playing.kept()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
@@ -61,12 +61,12 @@ def compare_systems(
     repeats: int = 5,
     show: bool = True,
 ) -> list[dict]:
-    """All systems side by side: for each setting one right after the other, so that a noisy machine is noisy
-    for all.
+    """Times all systems for each setting, one right after the other, so that noise of the machine affects all
+    of them.
 
     Rows: "system", "steps" (0 for the discrete model), "guided", seconds a block by part as
     :func:`measure_block`, "seconds" in all, "rtf", "ttff" (the first block from nothing), "first_frame" (the
-    discrete model can be heard after one frame; for the others the first block is the first sound), "nfe",
+    discrete model has sound after one frame, the others after the first block), "nfe",
     "sequential" (passes through a network, one after another), "memory" (bytes of weights and caches) and
     "lmm" (how many times as long the discrete model takes for a block, measured next to it).
     """

@@ -1,13 +1,13 @@
-"""What it costs: counts that follow from a configuration, times, and the words for them.
+"""Counts that follow from a configuration: passes, operations, bytes.
 
-Two words are used all through the book, and both are computed here and nowhere else:
+Two terms are used throughout the book, and `timing.py` computes both:
 
 - **RTF**, the real-time factor: seconds of computing per second of audio. Below 1 is faster than real time;
   "times real time" is its inverse.
 - **TTFF**, the time to the first block: from the request to the first block of audio samples in hand,
   decoded.
 
-What measures models with them is `bench.py`.
+Models are measured in `bench.py`.
 
 Notebook: 08_complexity_lab.
 """
@@ -74,7 +74,7 @@ class Pass:
 def attention(
     frames: float, keys: float, width: int, heads: int, branches: int, times: int
 ) -> tuple[Product, Product]:
-    """Queries with keys, and what they find with values."""
+    """Returns the two products of attention: queries with keys, and attention weights with values."""
     head = width // heads
     return (
         Product(frames, head, keys, times, branches * heads, False),
@@ -93,8 +93,8 @@ def layer_products(
     branches: int,
     tokens: int = 0,
 ):
-    """Those of `layers` transformer layers for `frames` frames, each of which looks at `keys` frames and
-    `tokens` words; with tokens 0 there is no cross-attention."""
+    """Returns the products of `layers` transformer layers for `frames` frames, each of which attends to
+    `keys` frames and `tokens` words. With tokens 0 there is no cross-attention."""
     rows = frames * branches
     cross = (
         (Product(rows, width, width, 2 * layers), *attention(frames, tokens, width, heads, branches, layers))
@@ -112,7 +112,7 @@ def layer_products(
 
 
 # Numbers that a layer reads and writes between its products, in widths a row: norms 4, shifts and gates 10,
-# queries and keys 24 (norm 10, RoPE 14); 10 more where it hears a prompt, 4 where keys and values are put
+# queries and keys 24 (norm 10, RoPE 14); 10 more with cross-attention, 4 where keys and values are put
 # into a cache. A feed-forward: 5 hidden widths.
 LAYER, CROSS, CACHED, FEED_FORWARD = 38, 10, 4, 5
 MODULATION = 22  # likewise, once a branch, or once a row where rows are modulated differently
@@ -127,17 +127,17 @@ def block_passes(
     tokens: int,
     guided: bool = False,
 ) -> list[Pass]:
-    """What a stream computes for one block once its context is full.
+    """Returns the passes that a stream computes for one block once its context is full.
 
     steps: denoising steps; the discrete model has none, and ignores it. tokens: words that cross-attention
-    looks at, the learnt one included (`text.tokens.shape[1] + 1`). guided: both branches run as a batch of
+    attends to, the learnt one included (`text.tokens.shape[1] + 1`). guided: both branches run as a batch of
     two.
     """
     branches = 2 if guided else 1
-    discrete = isinstance(config, LMMConfig)
-    make = _discrete_passes if discrete else _diffusion_passes
-    codec = codec_pass(block_latents, config if discrete else None)
-    return [*make(config, context_latents, block_latents, steps, tokens, branches), codec]
+    how = (context_latents, block_latents, steps, tokens, branches)
+    if isinstance(config, LMMConfig):
+        return [*_discrete_passes(config, *how), codec_pass(block_latents, config)]
+    return [*_diffusion_passes(config, *how), codec_pass(block_latents, None)]
 
 
 def _text_products(config, layers: int, tokens: int, *, branches: int) -> tuple[Product, ...]:
@@ -187,7 +187,7 @@ def _diffusion_passes(
             Pass("text", 1, tokens, branches, (*text, clock), asked["text"](depth), read + 5 * rows * w),
             Pass("denoising", steps, frames, branches, products, asked["denoising"](depth), step),
         ]
-    slots = s + SLACK  # keys of the whole ring are looked at, though some are masked
+    slots = s + SLACK  # attention reads the keys of the whole ring, though some are masked
     read += 5 * branches * o * w
     passes = [Pass("text", 1, tokens, branches, (*text, clock), asked["text"](depth), read)]
     # context frames whose keys and values are computed for this block
@@ -239,8 +239,8 @@ def _discrete_passes(config: LMMConfig, s: int, o: int, steps: int, tokens: int,
             + 12 * w
         )
         passes.append(Pass("context", 1, s, 1, products, operations("context"), moved))
-    # the i-th frame looks at the context and i frames of its block, the j-th code at j codes: on average half
-    # of them
+    # the i-th frame attends to the context and i frames of its block, the j-th code to j codes: on average to
+    # half of them
     frame = (
         Product(1, LATENT_CHANNELS, w),
         *layer_products(
@@ -271,8 +271,8 @@ def _discrete_passes(config: LMMConfig, s: int, o: int, steps: int, tokens: int,
 
 
 def codec_pass(block_latents: int, discrete: LMMConfig | None = None) -> Pass:
-    """The decoder of the shipped codec: whole tiles of 12 frames, then phases STFT frame by STFT frame.
-    discrete: the model whose codes are looked up before."""
+    """Returns the pass of the shipped codec's decoder: whole tiles of 12 frames, then phases STFT frame by
+    STFT frame. discrete: the model whose codes are looked up before."""
     c, tiles = CodecConfig(), -(-block_latents // TILE)
     rows, hops = TILE, TILE * HOPS
     products = [
@@ -314,29 +314,30 @@ def codec_pass(block_latents: int, discrete: LMMConfig | None = None) -> Pass:
 
 
 def flops(passes: list[Pass]) -> float:
-    """Floating-point operations of all matrix products."""
+    """Counts the floating-point operations of all matrix products."""
     return sum(p.times * sum(product.flops for product in p.products) for p in passes)
 
 
 def bytes_read(passes: list[Pass], weights: bool, bytes_a_number: int = 4) -> float:
-    """Of weights, or of keys, values and other activations: each product reads its right side once."""
+    """Counts the bytes that products read of weights, or of keys, values and other activations. Each product
+    reads its right side once."""
     return bytes_a_number * sum(
         p.times * sum(product.right for product in p.products if product.weights == weights) for p in passes
     )
 
 
 def forwards(passes: list[Pass]) -> dict[str, int]:
-    """Latent frames that go through each part, of all branches (of "depth": codes)."""
+    """Counts the latent frames of all branches that go through each part (of "depth": codes)."""
     return {p.part: p.times * p.branches * p.frames for p in passes}
 
 
 def sequential_steps(passes: list[Pass]) -> int:
-    """Passes through a network that have to wait for the one before."""
+    """Counts the passes through a network that depend on the one before."""
     return sum(p.times for p in passes if p.part not in ("text", "codec"))
 
 
 def network_evaluations(passes: list[Pass]) -> int:
-    """NFE: denoising steps, or codes, of all branches."""
+    """Returns the number of function evaluations (NFE): denoising steps, or codes, of all branches."""
     return sum(p.times * p.branches for p in passes if p.part in ("denoising", "depth"))
 
 

@@ -1,4 +1,4 @@
-"""How many operations PyTorch is asked for: counted while small models run, and extended to any depth.
+"""Numbers of PyTorch operations: counted while small models run, and extrapolated to any depth.
 
 The number of operations does not depend on a model's width, and it grows by the same number with every layer.
 So the parts of a block are counted once for models of one and of two layers, on the code that plays. What the
@@ -11,6 +11,7 @@ Notebook: 08_complexity_lab.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ from lmdm_mini.discrete.stream import CodeSampling, LMMStream, sample_code
 from lmdm_mini.lazy import loaded_once
 from lmdm_mini.streaming import PartTimes, Stream
 
+S = TypeVar("S", bound=Stream)
 TABLES = {"embedding", "index_select", "index"}  # take some rows of a table, not all of it
 PRODUCTS = {"linear", "matmul", "scaled_dot_product_attention", "conv1d"}
 
@@ -83,7 +85,7 @@ def _fit(one: int, two: int) -> Linear:
 # -- small streams ---------------------------------------------------------------------------------------
 
 
-def _begun(playing: Stream, guided: bool, block_latents: int) -> Stream:
+def _begun(playing: S, guided: bool, block_latents: int) -> S:
     """A small stream with a prompt, a tempo and a full context, one block after its start."""
     tokens = torch.ones(1, 2, TEXT_CHANNELS)
     playing.text = Text(tokens, torch.zeros(1, 2), torch.tensor([120.0]), tokens[:, 0])

@@ -1,10 +1,10 @@
-"""How long it should take: a machine in a few numbers, and the seconds they predict for the passes of a
+"""Predicted times: a machine described by a few numbers, and the seconds that follow for the passes of a
 block.
 
 A matrix product takes as long as its arithmetic or as reading its right side, whichever is longer (the
 *roofline* of Williams et al. 2009). Two things are added, because at the size of these models they are most
 of the time: numbers that are only passed through (norms, activations, residuals), and a fixed cost for each
-operation that PyTorch is asked for, however small it is.
+PyTorch operation, however small it is.
 
 Notebook: 08_complexity_lab. Sources: Williams, Waterman and Patterson 2009, "Roofline: an insightful visual
 performance model for multicore architectures".
@@ -44,7 +44,7 @@ Rates = tuple[tuple[float, float], ...]  # (rows, operations a second) by rows
 
 @dataclass(frozen=True)
 class Machine:
-    """What :func:`predict` has to know of a machine."""
+    """The numbers of a machine that :func:`predict` needs."""
 
     name: str
     products: Rates  # of products with weights
@@ -57,7 +57,7 @@ class Machine:
 
 
 def rate(rates: Rates, rows: float) -> float:
-    """Operations a second at `rows`, straight between neighbours on a logarithmic scale."""
+    """Returns operations per second at `rows`, interpolated linearly over the logarithm of rows."""
     place = bisect_left(rates, (rows,))
     if place == 0 or place == len(rates):
         return rates[min(place, len(rates) - 1)][1]
@@ -66,12 +66,13 @@ def rate(rates: Rates, rows: float) -> float:
 
 
 def saturating(peak: float, half: float) -> Rates:
-    """Of a machine of which only the peak is known: half of it is reached at `half` rows."""
+    """Returns the rates of a machine of which only the peak is published. Half of it is reached at `half`
+    rows."""
     return tuple((2.0**n, peak * 2.0**n / (2.0**n + half)) for n in range(15))
 
 
 def product_seconds(product: Product, machine: Machine) -> float:
-    """Of all products of this shape in one pass."""
+    """Returns the seconds of all products of this shape in one pass."""
     rates = machine.products if product.weights else machine.attention
     return max(
         product.times
@@ -86,7 +87,7 @@ def product_seconds(product: Product, machine: Machine) -> float:
 
 
 def predict(passes: list[Pass], machine: Machine) -> dict[str, float]:
-    """Seconds of each part of a block."""
+    """Returns the predicted seconds of each part of a block."""
     return {
         p.part: p.times
         * (
@@ -194,11 +195,11 @@ def _overhead(seconds: float) -> float:
     pick = partial(sample_code, cfg_scale=1.0, temperature=1.0, top_k=40, generator=torch.Generator())
     block = CachedBlock(discrete, cache, codes, LONGEST, text=text, beats=torch.zeros(1, LONGEST))
 
-    def say() -> None:
+    def draw_frame() -> None:
         block.made = 0  # the first frame, again and again
         block(pick)
 
-    return (usual(lambda: target(x, t), seconds) / step + usual(say, seconds) / frame) / 2
+    return (usual(lambda: target(x, t), seconds) / step + usual(draw_frame, seconds) / frame) / 2
 
 
 def _moving(seconds: float) -> float:

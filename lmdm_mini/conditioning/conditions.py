@@ -43,7 +43,8 @@ class Conditions:
         """The same with `function` applied to every tensor that has a row an item."""
         given = {"beats": self.beats, "strengths": self.strengths}
         mapped = {name: None if x is None else function(x) for name, x in given.items()}
-        stem, sketch = (None if x is None else x.map(function) for x in (self.stem, self.sketch))
+        stem = None if self.stem is None else self.stem.map(function)
+        sketch = None if self.sketch is None else self.sketch.map(function)
         return Conditions(self.text.map(function), stem=stem, sketch=sketch, **mapped)
 
     def to(self, device) -> "Conditions":

@@ -102,8 +102,8 @@ def parse_mixture(line: str) -> Prompt:
     line = unicodedata.normalize("NFKC", line) if "：" in line or "＋" in line else line
     joint = r"\s\+|\+\s" if re.search(r"\s\+|\+\s", line) else r"\+"  # with spaces, "R+B" is one word
     parts = [part for part in re.split(joint, line) if part.strip()]
-    found = [_part(part) for part in parts]
-    if len(parts) < 2 or None in found or all(weight is None for _, weight in found):
+    found = [part for part in map(_part, parts) if part is not None]
+    if len(parts) < 2 or len(found) < len(parts) or all(weight is None for _, weight in found):
         found = _listed(line)
     if not found:
         return line
@@ -116,13 +116,13 @@ def parse_mixture(line: str) -> Prompt:
     return mixture
 
 
-def _listed(line: str) -> list[tuple[str, float]]:
+def _listed(line: str) -> list[tuple[str, float | None]]:
     """Parts of "70% funk, 30% choir" or "funk:0.7 and choir:0.3"; none if one has no such weight."""
     for joint in (r"\s*;\s*", r"\s+and\s+", r"\s*,\s+", r"\s*/\s*"):
         parts = re.split(joint, line.strip())
-        found = [_part(part) for part in parts]
+        found = [part for part in map(_part, parts) if part is not None and part[1] is not None]
         clear = all(re.search(r"%|\d?[.,]\d", part) for part in parts)
-        if len(parts) > 1 and clear and all(part and part[1] is not None for part in found):
+        if len(parts) > 1 and clear and len(found) == len(parts):
             return found
     return []
 

@@ -1,11 +1,11 @@
 """The input stem: what another musician plays, as a second stream of clean latent frames.
 
-Stem frames have a door of their own into the same network, and share positions with the frames of the music.
-A granule of the stem attends to itself and to the STEM_LOOK_BACK frames of stem before it, and to nothing
-else, so its keys and values are computed once, like all that is clean. How much of it a target may attend to
-is its **visibility**: a target that begins at frame p sees stem frames before p + v, where v runs from -43
-frames (two seconds late) to the target's length + 43 (two seconds ahead). That is a mask on target queries,
-so changing it recomputes nothing.
+Stem frames enter the same network through an input projection of their own, and share positions with the
+frames of the music. A granule of the stem attends to itself and to the STEM_LOOK_BACK frames of stem before
+it, and to nothing else, so its keys and values are computed once, like all that is clean. How much of it a
+target may attend to is its **visibility**: a target that begins at frame p attends to stem frames before p +
+v, where v runs from -43 frames (two seconds late) to the target's length + 43 (two seconds ahead). That is a
+mask on target queries, so changing it recomputes nothing.
 
 Notebook: 11_accompaniment (planned). Paper: section 3.5 (t_f).
 """
@@ -49,8 +49,10 @@ class Stem:
 
 
 def visible_stem(begins: Tensor, visibility: Tensor) -> Tensor:
-    """The range of stem positions that targets see, (B, T, 2): from STEM_LOOK_BACK frames before their
-    beginning (or before what they see, if that is earlier) up to their beginning plus the visibility.
+    """Returns the range of stem positions that targets attend to, (B, T, 2).
+
+    It ends at the target's beginning plus the visibility. It starts STEM_LOOK_BACK frames before the target's
+    beginning, or before its own end if that is earlier.
 
     begins: (T,) or (B, T), where the target of each frame begins. visibility: (B,) in frames.
     """
@@ -60,7 +62,7 @@ def visible_stem(begins: Tensor, visibility: Tensor) -> Tensor:
 
 
 def stem_mask(stem: Stem, granule: int) -> Tensor:
-    """Which stem frame attends to which: (B, S, S). Absent frames are attended to by themselves alone."""
+    """Returns the mask among stem frames, (B, S, S). Only an absent frame itself attends to it."""
     place = stem.positions
     begins = (place // granule * granule)[:, None]
     near = (place < begins + granule) & (place >= begins - STEM_LOOK_BACK)
@@ -68,7 +70,9 @@ def stem_mask(stem: Stem, granule: int) -> Tensor:
 
 
 def sees_stem(visible: Tensor, positions: Tensor, present: Tensor) -> Tensor:
-    """Which stem frames each frame of the music attends to: (B, 1 or T, S). visible: (B, 1 or T, 2);
-    positions: (S,) or (B, S); present: (B, S)."""
+    """Returns which stem frames each frame of the music attends to: (B, 1 or T, S).
+
+    visible: (B, 1 or T, 2). positions: (S,) or (B, S). present: (B, S).
+    """
     positions = positions.expand(present.shape)[:, None]
     return (positions >= visible[..., :1]) & (positions < visible[..., 1:]) & present[:, None]

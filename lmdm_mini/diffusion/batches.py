@@ -1,7 +1,7 @@
-"""What diffusion models learn from in a step: stretches of music, their conditions, noise levels, and what is
-known.
+"""Training batches of the diffusion models: latents, their conditions, noise levels, and which frames are
+context.
 
-- `bidirectional`, the base: windows of which nothing, a beginning or both ends are known.
+- `bidirectional`, the base: windows in which nothing, a beginning or both ends are context.
 - `enc_dec`: a context and the block after it; the block is learned.
 - `block_causal`: whole stretches as copies [clean | noisy], so that every block of the stretch is learned at
   once.
@@ -25,27 +25,27 @@ from lmdm_mini.transformer import WINDOW
 
 @dataclass
 class FlowBatch:
-    """What a step learns from: B items of S frames."""
+    """A training batch of B items with S frames each."""
 
     x0: Tensor  # (B, 64, S) clean latents
     conditions: Conditions  # of all S frames
     t: Tensor  # noise level of target frames, (B,) or (B, S)
     noise: Tensor  # (B, 64, S)
     context_mask: Tensor  # (B, S), 1 = context
-    weight: Tensor  # (B, S) of the errors, 0 where nothing is learned
+    weight: Tensor  # (B, S) weights of the errors, 0 on frames without a loss
     positions: Tensor | None = None  # (S,) places in time
     attention_mask: Tensor | None = None  # (B, 1, S, S)
     v: Tensor | None = None  # (B, 64, S) the velocity to learn; None: that of the data
-    splice_end: Tensor | None = None  # (B,) frames before this are of another piece than the target
+    splice_end: Tensor | None = None  # (B,) frames before this one come from another piece than the target
     block: int = 0  # frames of a target, for live variants: targets are the last frames, block after block
 
     @property
     def levels(self) -> Tensor:
-        """Noise levels of all frames, (B, S): 0 on context."""
+        """Noise levels of all frames, (B, S): 0 on context frames."""
         return (self.t if self.t.ndim == 2 else self.t[:, None]) * (1 - self.context_mask)
 
     def part(self, rows: slice, place: Callable) -> "FlowBatch":
-        """Some of its items, every tensor put where it belongs by `place`."""
+        """Returns the items `rows`, with every tensor moved by the function `place`."""
         items = {field.name: getattr(self, field.name) for field in fields(self)}
         items["conditions"] = self.conditions[rows].map(place)
         for name, x in items.items():
@@ -54,20 +54,25 @@ class FlowBatch:
         return FlowBatch(**items)
 
 
-# -- noise levels, and what is known ------------------------------------------------------------------
+# -- noise levels and context masks -------------------------------------------------------------------
 
 
 def draw_levels(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Noise levels: logsnr is normal around -1.2 with standard deviation 2, so that all levels of the
-    samplers' schedule occur, the noisy ones most, where tempo, key and style are decided. Three in a hundred
-    are pure noise, where every sampler starts."""
+    """Draws noise levels whose logsnr is normal with mean -1.2 and standard deviation 2.
+
+    All levels of the samplers' schedule occur. Noisy ones occur most, since tempo, key and style are decided
+    there. Three in a hundred are pure noise, where every sampler starts.
+    """
     t = torch.sigmoid(1.2 + 2 * torch.randn(shape, generator=generator))
     return torch.where(torch.rand(shape, generator=generator) < 0.03, 1.0, t)
 
 
 def draw_context(size: int, frames: int, rng: random.Random, *, config: DiTConfig | None = None) -> Tensor:
-    """Context masks (size, frames), 1 = context: for half of the items none, for most others all but a block
-    at the end, for some any beginning, or both ends. At least a granule is left to make."""
+    """Draws context masks (size, frames), 1 = context.
+
+    Half of the items have no context. Most others have all frames but a block at the end. Some have a
+    beginning of any length, or both ends. At least one granule is always target.
+    """
     config = config or DiTConfig()
     mask, most = torch.zeros(size, frames), frames - config.granule
     for row in mask:
@@ -83,8 +88,11 @@ def draw_context(size: int, frames: int, rng: random.Random, *, config: DiTConfi
 
 
 def draw_frames(batch: int, window: int, rng: random.Random, *, granule: int = 12) -> tuple[int, int]:
-    """Items and frames of the next batch: mostly the window. Else anything shorter, as at the start of a
-    stream; or up to twice, or up to 3.2 times as long, with a half or a quarter of the items."""
+    """Draws the number of items and of frames of the next batch.
+
+    Most batches have the model's window. Some are shorter, as at the start of a stream. Others are up to
+    twice, or up to 3.2 times as long, with a half or a quarter of the items.
+    """
     draw = rng.random()
     if draw < 0.6:
         return batch, window
@@ -97,7 +105,7 @@ def draw_frames(batch: int, window: int, rng: random.Random, *, granule: int = 1
 def draw_base(
     data: LatentSet, batch: int, config: DiTConfig, rng: random.Random, generator: torch.Generator
 ) -> FlowBatch:
-    """About `batch` windows for the base."""
+    """Draws about `batch` windows for the base."""
     size, frames = draw_frames(batch, config.window, rng, granule=config.granule)
     music = data.batch(size, frames)
     context = draw_context(size, frames, rng, config=config)
@@ -114,7 +122,7 @@ def draw_enc_dec(
     *,
     splices: bool = True,
 ) -> FlowBatch:
-    """`batch` windows of context and one block for `enc_dec`."""
+    """Draws `batch` windows of a context and one block for `enc_dec`."""
     block = rng.choice(config.blocks)
     size = min(WINDOW, config.window - block)  # of the context
     music = data.batch(batch, size + block)
@@ -147,12 +155,15 @@ def draw_block_causal(
     splices: bool = True,
     count: int | None = None,
 ) -> FlowBatch:
-    """`batch` windows' worth of frames for `block_causal`, as stretches of twice the window, clean and noisy
-    side by side. count: of this many blocks only there is a noisy copy; None: of all."""
+    """Draws stretches of twice the window for `block_causal`, clean and noisy copies side by side.
+
+    Together they have about as many frames as `batch` windows. count: how many blocks get a noisy copy;
+    None: all of them.
+    """
     block, size, frames = rng.choice(config.blocks), max(1, batch // 4), 2 * config.window
     music = data.batch(size, frames)
     cut = rng.randrange(block, frames, block)
-    # of a stretch, only the blocks after the cut have two pieces in their context
+    # only the blocks after the cut have two pieces in their context
     x0, spliced = splice(music.latents, cut, rng, share=0.3 * splices)
     place = torch.arange(frames)
     begins = range(0, frames, block)
@@ -161,7 +172,7 @@ def draw_block_causal(
     noisy = (
         torch.tensor(list(begins))[:, None] + torch.arange(block)
     ).flatten()  # positions of the noisy frames
-    # the caption is of the later part
+    # the caption describes the part after the cut, so nothing is learned from the part before it
     weight = music.present * torch.where(spliced[:, None], (place >= cut).float(), 1.0)
     missing = draw_context_dropout(size, frames - block, rng, granule=config.granule)[:, None]  # (B, 1)
     both = torch.cat([place, noisy])

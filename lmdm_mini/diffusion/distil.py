@@ -1,8 +1,8 @@
-"""What a live model learns from the base: its velocities, block by block, in windows of their own.
+"""Distillation targets of the live models: the base's velocities, computed block by block.
 
-Not in the paper. The velocity of the data is mostly chance, since nobody can know which music was under the
-noise; the base has learnt the mean of what could have been, and what is left to learn is the difference that
-the masks make.
+This is not in the paper. The velocity of the data is a noisy target, because many pieces of music fit the
+same noisy input. The base has learnt the mean over all of them. A live model that learns the base's velocity
+only has to learn the difference that its masks make.
 
 Notebook: 06_block_causal.
 """
@@ -27,11 +27,11 @@ DISTIL_BLOCKS = 8
 
 @torch.no_grad()
 def base_velocity(base: DiT, batch: FlowBatch) -> Tensor:
-    """The base's velocities for a batch of a live variant: (B, 64, S), 0 on context.
+    """Returns the base's velocities for a batch of a live variant: (B, 64, S), 0 on context.
 
-    Each block has a window of its own, with the context that the live model attends to, and as the base sees
-    it: in both directions, and together with the target. A context from another piece is left out, for the
-    base never learnt to leave it for the prompt.
+    Each block gets a window of its own with the context that the live model attends to. In it the base
+    attends in both directions, to context and target together. A context from another piece is masked,
+    because the base was never trained to follow the prompt against its context.
     """
     size, channels, total = batch.x0.shape
     context = int(batch.context_mask[0].sum())
@@ -56,10 +56,9 @@ def base_velocity(base: DiT, batch: FlowBatch) -> Tensor:
 
 
 def in_windows(conditions: Conditions, window: Tensor, begins: Tensor, *, block: int) -> Conditions:
-    """Conditions of B stretches as those of B n windows, which have WINDOW frames of context and then a
-    block.
+    """Returns the conditions of B stretches as those of B n windows of WINDOW context frames and a block.
 
-    window: (n, s + o), numbers of frames. begins: (n,), where blocks begin, on the clock of `stem.positions`.
+    window: (n, s + o), indices of frames. begins: (n,), where blocks begin, counted as `stem.positions` are.
     """
     count = len(window)
     every = replace(conditions, beats=None, sketch=None, stem=None).map(
@@ -74,11 +73,11 @@ def in_windows(conditions: Conditions, window: Tensor, begins: Tensor, *, block:
             -2 * STEM_LOOK_BACK - MAX_VISIBILITY, block + MAX_VISIBILITY, device=window.device
         )
         rows = begins[:, None] + reach - stem.positions[0]  # (n, r) numbers of stem frames
-        there, rows = (rows >= 0) & (rows < len(stem.positions)), rows.clamp(0, len(stem.positions) - 1)
+        inside, rows = (rows >= 0) & (rows < len(stem.positions)), rows.clamp(0, len(stem.positions) - 1)
         visible = stem.visible[:, window[:, -1]] - (begins - WINDOW)[:, None]  # (B, n, 2)
         every.stem = Stem(
             stem.latents[..., rows].transpose(1, 2).flatten(0, 1),
-            (stem.present[:, rows] & there).flatten(0, 1),
+            (stem.present[:, rows] & inside).flatten(0, 1),
             WINDOW + reach,
             visible.flatten(0, 1)[:, None],
         )

@@ -1,7 +1,7 @@
 """The diffusion transformer: noisy latent frames, a noise level and conditions in, the velocity out.
 
-Known frames (the context of an outpainting) are given clean, and are marked. For them the noise level is 0,
-and there is no prompt, no tempo and no sketch. In the live variants context does not attend to targets
+The context frames of an outpainting are clean and marked. Their noise level is 0, and they get no prompt, no
+tempo and no sketch. In the live variants context does not attend to targets
 either, so its hidden states depend on its sound alone, which is what makes it possible to keep them
 (04_reparameterization).
 
@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmdm_mini.checkpoints import load_model
-from lmdm_mini.codec.codec import LATENT_CHANNELS, load_codec
+from lmdm_mini.codec.codec import LATENT_CHANNELS, Codec, load_codec
 from lmdm_mini.conditioning.clock import (
     CLOCK_PERIODS,
     TEMPO_CHANNELS,
@@ -45,12 +45,12 @@ from lmdm_mini.transformer import BLOCKS, GRANULE, WINDOW, Layer, attend_with, r
 
 @dataclass(frozen=True)
 class Variant:
-    """What a kind of diffusion model keeps of its context: nothing, or its keys and values across the
-    denoising steps of a block, or across blocks, too."""
+    """A kind of diffusion model, by how long it keeps keys and values of its context: not at all, for the
+    denoising steps of one block, or across blocks."""
 
     name: str
-    caches: bool  # clean frames have a door of their own and attend to nothing noisy, so they can be kept
-    across_blocks: bool  # and a clean frame attends backwards only, so it is computed once and for all
+    caches: bool  # clean frames have an input projection of their own and attend to nothing noisy
+    across_blocks: bool  # clean frames also attend backwards only, so each is computed once
 
 
 VARIANTS = {
@@ -67,8 +67,8 @@ STRENGTHS = 2  # of guidance: text, sketch
 
 @dataclass
 class DiTConfig:
-    """The shape of a model. The defaults of the last four are what checkpoints without them were trained
-    with."""
+    """The shape of a model. Checkpoints that lack one of the last four fields were trained with its
+    default."""
 
     width: int = 224
     depth: int = 6
@@ -95,8 +95,7 @@ class DiTConfig:
 
 @dataclass
 class Prepared:
-    """Conditions as a model has read them (:meth:`DiT.prepare`): all that is the same in every denoising
-    step."""
+    """Embedded conditions (:meth:`DiT.prepare`): everything that is the same in all denoising steps."""
 
     prompts: list[tuple[Tensor, Tensor, Tensor]]  # keys, values and bias for each layer's cross-attention
     global_cond: Tensor  # (B, W), see :meth:`DiT.global_cond`
@@ -105,13 +104,18 @@ class Prepared:
 
 
 class DiT(nn.Module):
-    """v = model(x_t, t, conditions): latents (B, 64, T) at noise level t, (B,) or (B, T), to velocities (B,
-    64, T)."""
+    """Predicts velocities: v = model(x_t, t, conditions).
+
+    x_t: noisy latents (B, 64, T). t: noise level, (B,) or (B, T). v: (B, 64, T).
+    """
+
+    codec: Codec  # of a loaded model; not a submodule
 
     def __init__(self, config: DiTConfig | None = None):
         super().__init__()
         self.config = c = config or DiTConfig()
-        self.name, self.codec_fingerprint, self.facts = "untrained", "", {}
+        self.name, self.codec_fingerprint = "untrained", ""
+        self.facts: dict = {}
         self.frames_in = nn.Linear(LATENT_CHANNELS, c.width)
         if self.variant.caches:
             self.clean_in = nn.Linear(LATENT_CHANNELS, c.width)
@@ -138,9 +142,10 @@ class DiT(nn.Module):
 
     @property
     def variant(self) -> Variant:
-        """What this model keeps of its context."""
+        """The model's variant: which frames attend to which, and what is cached."""
         return VARIANTS[self.config.variant]
 
+    # pyrefly: ignore[bad-override]  # torch calls it by position; the other five are handed on
     def _load_from_state_dict(self, state_dict, prefix, *args):
         # files of before have two doors that were never opened, and are all zero
         for name in ("input_in.weight", "sketch_in.weight"):
@@ -148,43 +153,50 @@ class DiT(nn.Module):
                 del state_dict[prefix + name]
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    # -- what conditions are to the network ----------------------------------------------------------
+    # -- embedding of the conditions -----------------------------------------------------------------
 
     def global_cond(self, text: Text, strengths: Tensor | None = None) -> Tensor:
-        """Tempo and sentence of a batch of prompts, and strengths of guidance (B, 2), for :meth:`modulation`:
-        (B, W)."""
+        """Returns the embedding (B, W) of tempo, sentence and strengths of guidance (B, 2), for
+        :meth:`modulation`."""
         named = (text.bpm > 0).to(text.sentence.dtype)[:, None]
         tempo = self.tempo_in(tempo_features(text.bpm))
         cond = self.any_tempo + named * (tempo - self.any_tempo) + self.sentence_in(text.sentence)
         return cond if strengths is None else cond + self.strengths_in(torch.log(strengths.clamp_min(1e-3)))
 
     def modulation(self, t: Tensor, global_cond: Tensor, target: Tensor | None = None) -> Tensor:
-        """The modulation of the layers by noise levels t (B, 1 or T) and conditions (B, W): (B, 1 or T, 6 W).
-        Where `target` (B, 1 or T, 1) is 0 it is that of context. None: all is target."""
+        """Returns the modulation of the layers, (B, 1 or T, 6 W), for noise levels t (B, 1 or T) and the
+        embedding `global_cond` (B, W).
+
+        target: (B, 1 or T, 1), 0 on context frames, which get :meth:`context_modulation`. None: all frames
+        are target.
+        """
         of_target = self.modulation_head(F.silu(self.time_in(time_features(t)) + global_cond[:, None]))
         return of_target if target is None else torch.where(target > 0, of_target, self.context_modulation())
 
     def context_modulation(self) -> Tensor:
-        """The modulation of all clean frames, always the same: (1, 1, 6 W)."""
+        """Returns the modulation (1, 1, 6 W) of clean frames, which depends on weights alone."""
         t = self.any_tempo.new_zeros(1, 1)
         return self.modulation_head(F.silu(self.time_in(time_features(t)) + self.any_tempo))
 
     def clock(self, beats: Tensor | None, positions: Tensor, bpm: Tensor) -> Tensor:
-        """What a clock at tempi bpm (B,) adds to frames, (B, T, W): nothing where no tempo is given. beats:
-        (B or 1, T), where frames are in beats; None: the clock starts at position 0 of positions (T,)."""
+        """Returns the embedding of the clock, which is added to frames: (B, T, W), 0 where no tempo is given.
+
+        beats: (B or 1, T), positions of frames in beats; None: the clock starts at position 0 of `positions`
+        (T,). bpm: (B,), tempi, 0 = none.
+        """
         if beats is None:
             beats = frames_to_beats(positions, bpm[:, None])
         return (bpm > 0).to(beats.dtype)[:, None, None] * self.clock_in(clock_features(beats))
 
     def rope(self, positions: Tensor) -> Tensor:
-        """Angles of places in time (T,), for its heads: see :func:`lmdm_mini.transformer.rope_table`."""
+        """Returns the rotary table of `positions` (T,), see :func:`lmdm_mini.transformer.rope_table`."""
         return rope_table(positions, self.config.width // self.config.heads)
 
     def prepare(self, conditions: Conditions | Text, positions: Tensor) -> Prepared:
-        """All that conditions are to the network, whatever the noise: computed once, for all denoising steps.
+        """Returns the embedded conditions, computed once for all denoising steps.
 
-        positions: (T,), places in time of the frames that they are for. Raises ValueError for a control that
-        this model was not trained with.
+        positions: (T,), positions in time of the frames that are conditioned. Raises ValueError for a control
+        that this model was not trained with.
         """
         conditions = as_conditions(conditions)
         for name in CONTROLS:
@@ -212,13 +224,14 @@ class DiT(nn.Module):
         attention_mask: Tensor | None = None,
         return_hidden: int | None = None,
     ) -> Tensor:
-        """Velocity (B, 64, T), or with `return_hidden` the frames (B, T, W) after that many layers.
+        """Returns the velocity (B, 64, T), or with `return_hidden` the frames (B, T, W) after that many
+        layers.
 
-        x: (B, 64, T), context frames clean. t: (B,) or (B, T), 1 = noise; what it says of context frames is
-        ignored. conditions: for target frames; a prompt alone will do. context_mask: (B, T), 1 = context;
-        None: all is target. positions: (T,) places in time, if they are not 0 to T-1. attention_mask: True
-        where a query may attend to a key, (T, T) or (B, 1, T, T); None: everywhere. A stem goes through the
-        same layers in front of the window.
+        x: (B, 64, T), with clean context frames. t: (B,) or (B, T), 1 = noise; values on context frames are
+        ignored. conditions: of the target frames; a prompt alone is enough. context_mask: (B, T),
+        1 = context; None: all frames are target. positions: (T,), positions in time; None: 0 to T-1.
+        attention_mask: (T, T) or (B, 1, T, T), True where a query may attend to a key; None: everywhere. A
+        stem goes through the same layers, in front of the window.
         """
         expand_t(t, x)  # checks the shape
         if return_hidden is not None and not 0 <= return_hidden <= len(self.layers):
@@ -254,10 +267,10 @@ class DiT(nn.Module):
     def _with_stem(
         self, stem: Stem, h: Tensor, t: Tensor, *, target: Tensor, positions: Tensor, mask: Tensor | None
     ):
-        """The same with the stem's frames in front: h (B, S + T, W), t, target, positions and mask."""
+        """Returns h (B, S + T, W), t, target, positions and mask with the stem's frames in front."""
         batch, count = h.shape[:2]
         seen = sees_stem(stem.visible, stem.positions, stem.present).expand(batch, count, -1)
-        if self.variant.caches:  # what is kept of the context depends on the context alone
+        if self.variant.caches:  # cached context depends on the context alone
             seen = seen & (target > 0).expand(batch, count, 1)
         none = h.new_zeros(batch, len(stem.positions), 1)
         h = torch.cat([self.stem_in(stem.latents.transpose(1, 2)), h], 1)
@@ -267,13 +280,13 @@ class DiT(nn.Module):
         return h, t, target, torch.cat([stem.positions, positions]), mask
 
     def velocity(self, h: Tensor) -> Tensor:
-        """Frames (B, T, W) after the last layer to velocities (B, 64, T)."""
+        """Returns the velocities (B, 64, T) of frames h (B, T, W) after the last layer."""
         return self.frames_out(self.last_norm(h)).float().transpose(1, 2)
 
 
 def live_model(base: DiT, variant: str) -> DiT:
-    """A model of a live variant with the weights (and the codec) of the base: where fine-tuning starts. Both
-    its input projections are the base's."""
+    """Returns a model of a live variant with the weights and the codec of the base, to be fine-tuned. Both
+    its input projections are copies of the base's."""
     model = DiT(replace(base.config, variant=variant))
     state = {f"clean_in.{name}": value for name, value in base.frames_in.state_dict().items()}
     model.load_state_dict(base.state_dict() | state)
@@ -283,15 +296,15 @@ def live_model(base: DiT, variant: str) -> DiT:
 
 
 def time_features(t: Tensor, channels: int = 256) -> Tensor:
-    """Fourier features of noise levels: (...,) -> (..., channels)."""
+    """Returns Fourier features (..., channels) of noise levels t (...,)."""
     rates = torch.exp(torch.linspace(0, math.log(1000.0), channels // 2, device=t.device))
     angles = t[..., None] * rates
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
 def load_dit(name: str = "bidirectional", path=None) -> DiT:
-    """A trained diffusion model by its name, as :func:`lmdm_mini.models.load` loads any model."""
+    """Loads a trained diffusion model by its name, as :func:`lmdm_mini.models.load` loads any model."""
     if name == "lmm":
-        there = ", ".join(VARIANTS)
-        raise ValueError(f"model 'lmm' is the discrete one, which does not play here: take one of {there}.")
+        names = ", ".join(VARIANTS)
+        raise ValueError(f"model 'lmm' is the discrete one, which does not play here: take one of {names}.")
     return load_model(name, path, lambda config: DiT(DiTConfig(**config)), codec=load_codec())

@@ -38,15 +38,15 @@ def expand_t(t: Tensor, x: Tensor) -> Tensor:
 
 
 def noised_sample(x0: Tensor, t: Tensor, noise: Tensor | None = None) -> NoisedSample:
-    """Puts x0 (B, D, T) at noise level t, one value an item (B,) or one a frame (B, T)."""
+    """Adds noise to x0 (B, D, T) at level t, one value per item (B,) or per frame (B, T)."""
     noise = torch.randn_like(x0) if noise is None else noise
     level = expand_t(t, x0)
     return NoisedSample((1 - level) * x0 + level * noise, noise - x0, t, noise)
 
 
 def schedule(steps: int, first: float = -6.0, last: float = 2.0) -> Tensor:
-    """Noise levels of a sampler, (steps + 1,), from 1 to 0: logsnr linear from `first` to `last`, ends
-    pinned."""
+    """Returns the noise levels of a sampler, (steps + 1,), from exactly 1 to exactly 0, with logsnr linear
+    from `first` to `last` between them."""
     if steps < 1:
         raise ValueError(f"steps is {steps}; a sampler needs at least 1.")
     t = torch.sigmoid(-torch.linspace(first, last, steps + 1, dtype=torch.float64))
@@ -76,7 +76,7 @@ SAMPLERS = {"euler": euler, "pingpong": pingpong}
 
 
 def find_sampler(name: str) -> Callable:
-    """The sampler called `name`; raises ValueError with the names there are."""
+    """Returns the sampler called `name`. Raises ValueError that lists the names."""
     if name not in SAMPLERS:
         raise ValueError(f"no sampler {name!r}; there are: {', '.join(SAMPLERS)}.")
     return SAMPLERS[name]

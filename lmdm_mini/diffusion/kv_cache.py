@@ -1,20 +1,21 @@
-"""Keys and values of clean frames, kept: what makes block diffusion live.
+"""The cache of keys and values of clean frames, which makes block diffusion fast enough to play live.
 
-Context frames depend on clean sound alone: on no noise level, no prompt, no target. So their keys and values
-are computed once and serve every denoising step, both branches of guidance, and every prompt that comes.
+Context frames depend on clean latents alone: on no noise level, no prompt and no target. So their keys and
+values are computed once. All denoising steps, both branches of guidance and every later prompt share them.
 
-- `enc_dec`: the context is computed anew for every block (its frames attend to each other in both
-  directions), then kept for the K steps of that block: s + K o frame-forwards a block.
-- `block_causal`: it is kept across blocks, too; only the newest frames are computed: o + K o.
+- `enc_dec`: the context is computed again for every block, since its frames attend to each other in both
+  directions. It is cached for the K steps of that block: s + K o frame-forwards per block.
+- `block_causal`: it is cached across blocks. Only the newest frames are computed: o + K o.
 
-`KVCache` is a ring of slots, written in place, plus a fixed tail of slots for the frames in work. Attention
-does not care about order, and keys carry their absolute positions (RoPE), so nothing is ever moved, joined or
-grown. What another musician plays, the input stem, has a ring of its own in front:
+`KVCache` is a ring of slots, written in place, plus a fixed tail of slots for the frames being computed.
+Attention does not depend on the order of keys, and keys carry their absolute positions (RoPE). So nothing is
+ever moved, concatenated or grown. The input stem (what another musician plays) has a ring of its own in
+front:
 
     [tail of the stem | ring of the stem | ring | tail]
 
-A cache holds any number of independent streams that go on at one pace, each with conditions of its own.
-Nothing here turns gradients off: whoever plays does.
+A cache holds any number of independent streams that advance together, each with its own conditions. Nothing
+here turns gradients off; the callers that play do.
 
 Notebook: 05_kv_caching. Paper: section 3.2.
 """
@@ -29,18 +30,18 @@ from lmdm_mini.conditioning.text import Text
 from lmdm_mini.diffusion.dit import DiT
 from lmdm_mini.transformer import WINDOW, run_layers
 
-# frames that can be taken back without missing any of the window; so many at most are computed together
+# frames that can be rolled back while the window stays complete; at most so many are computed together
 SLACK = 48
 LONGEST = WINDOW  # latent frames of a target, at most
 
 
 class KVCache:
-    """Memory of `streams` streams of a model, for up to `branches` targets of each at a time (two with
-    guidance).
+    """Keys and values of `streams` streams of a model, for up to `branches` targets of each at a time (two
+    with guidance).
 
-    window: frames before its granule that a frame attends to; None: the look-back of the model, or the whole
-    context of one that reads it anew for every block. `next_frame` is the position of the next frame to come,
-    the same in all streams. Missing context is absent: empty slots are masked.
+    window: frames before its granule that a frame attends to. None: the model's look-back, or for `enc_dec`
+    the whole context. `next_frame`: the position of the next frame, the same in all streams. Empty slots are
+    masked, so missing context is simply absent.
     """
 
     def __init__(self, model: DiT, branches: int = 2, window: int | None = None, streams: int = 1):
@@ -50,8 +51,8 @@ class KVCache:
         usual = c.look_back if model.variant.across_blocks else WINDOW
         self.window = usual if window is None else window
         self.granule, self.streams, self.ring = c.granule, streams, self.window + SLACK
-        # a target of up to LONGEST frames sees stem from the look-back before its beginning to the visibility
-        # after its end
+        # a target of up to LONGEST frames attends to the stem from the look-back before its beginning to the
+        # visibility after its end
         reach = STEM_LOOK_BACK + 2 * MAX_VISIBILITY + LONGEST + SLACK
         self.stem_tail, self.stem_ring = (SLACK, reach) if "stem" in c.controls else (0, 0)
         slots = self.stem_tail + self.stem_ring + self.ring + LONGEST
@@ -60,7 +61,7 @@ class KVCache:
         self.clear()
 
     def clear(self, next_frame: int = 0) -> None:
-        """Forgets everything, the stem too; goes on at position `next_frame`."""
+        """Empties the cache, the stem included. The next frame has position `next_frame`."""
         device = self.keys.device  # of the frame in each slot; -1: none
         self.positions = torch.full((self.streams, self.ring), -1, device=device)
         self.stem_positions = torch.full((self.streams, self.stem_ring), -1, device=device)
@@ -68,15 +69,15 @@ class KVCache:
         self.next_stem = next_frame
 
     def rollback(self, frame: int) -> None:
-        """Forgets the frames from position `frame` on, because they will come again (a microphone was late).
+        """Drops the frames from position `frame` on, so that corrected ones can be added (a microphone was
+        late).
 
-        Raises ValueError if more is taken back than the slack, for then older frames are gone already.
+        Raises ValueError if that is more than the slack, because older frames are overwritten by then.
         """
         if not max(0, self.farthest - SLACK) <= frame <= self.next_frame:
             raise ValueError(
                 f"cannot go back to frame {frame}: it was at {self.farthest}, and at most {SLACK} frames "
-                "can be "
-                "taken back."
+                "can be taken back."
             )
         if frame % self.granule:
             raise ValueError(f"frame {frame} is not at the beginning of a granule of {self.granule}.")
@@ -86,9 +87,12 @@ class KVCache:
     # -- who attends to what -------------------------------------------------------------------------
 
     def mask(self, begins: Tensor, tail: Tensor) -> Tensor:
-        """What is added to attention logits, 0 or minus infinity: (rows, ring + n), or (streams, 1, rows,
-        ring + n) of several streams. Each row sees the ring from the window before `begins` (rows,) up to
-        there, and of the n frames in work what `tail`, (rows, n) or (streams, rows, n), says."""
+        """Returns a bias for attention logits, 0 or minus infinity: (rows, ring + n), or (streams, 1, rows,
+        ring + n) for several streams.
+
+        begins: (rows,); each row attends to the `window` cached frames before this position. tail: (rows, n)
+        or (streams, rows, n), True where a row attends to one of the n frames being computed.
+        """
         begins, at = begins[:, None], self.positions[:, None]  # (streams, 1, ring)
         seen = (at >= (begins - self.window).clamp_min(0)) & (at < begins)  # (streams, rows, ring)
         seen = torch.cat([seen, tail.expand(self.streams, *tail.shape[-2:])], -1)
@@ -97,9 +101,11 @@ class KVCache:
     def attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor, stem: bool = False
     ) -> Tensor:
-        """Puts keys and values of the frames in work, (B, H, n, head_width), in the tail, and lets their
-        queries attend to what the mask (rows, slots) shows: (B, H, n, head_width). stem: the ring of the stem
-        is in sight, too."""
+        """Writes keys and values of the frames being computed, (B, H, n, head_width), into the tail and
+        returns the attention of their queries: (B, H, n, head_width).
+
+        mask: (rows, slots), a bias of :meth:`mask`. stem: whether the ring of the stem is included.
+        """
         start = self.stem_tail if stem else self.stem_tail + self.stem_ring
         tail = self.stem_tail + self.stem_ring + self.ring
         keys, values = (
@@ -109,7 +115,7 @@ class KVCache:
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
 
     def attend_in_stem(self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor) -> Tensor:
-        """The same for frames of the stem: they attend to the stem alone."""
+        """Does what :meth:`attend` does for frames of the stem, which attend to the stem alone."""
         start, stop = self.stem_tail - k.shape[2], self.stem_tail + self.stem_ring
         keys, values = (kept[layer, : len(k), :, start:stop] for kept in (self.keys, self.values))
         keys[:, :, : k.shape[2]], values[:, :, : k.shape[2]] = k, v
@@ -120,7 +126,7 @@ class KVCache:
         branches."""
         for kept in (self.keys, self.values):
             new = kept[layer, : self.streams, :, source : source + len(slots)]
-            # one stream is copied to its branches by itself; with one head, source and goal would count as
+            # one stream is broadcast to its branches; with one head, torch takes source and destination for
             # overlapping
             if self.streams > 1 or kept.shape[2] == 1:
                 new = new.repeat(kept.shape[1] // self.streams, 1, 1, 1)
@@ -128,15 +134,15 @@ class KVCache:
 
 
 def _as_bias(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    """(rows, n) or (B, rows, n), True where a key is seen, to what is added to attention logits, (B, 1, rows,
-    n)."""
+    """Returns the bias of a mask, 0 where True and minus infinity where False: (rows, n) stays, (B, rows, n)
+    becomes (B, 1, rows, n)."""
     bias = torch.where(seen, 0.0, -torch.inf).to(dtype)
     return bias if bias.ndim == 2 else bias[:, None]
 
 
 def _alone(present: Tensor, near: Tensor) -> Tensor:
-    """Which of n frames attend to which, (B, n, n): those `near` (n, n) that are present (B, n), and each to
-    itself."""
+    """Returns the mask (B, n, n) in which each frame attends to itself and to the frames that are `near`
+    (n, n) and `present` (B, n)."""
     return near & present[:, None] | torch.eye(len(near), dtype=torch.bool, device=near.device)
 
 
@@ -144,14 +150,12 @@ def _alone(present: Tensor, near: Tensor) -> Tensor:
 
 
 def prefill(model: DiT, cache: KVCache, x: Tensor, *, present: Tensor | None = None, start: int = 0) -> None:
-    """Takes clean frames x (streams, 64, n) into the cache, behind what is there; n is a multiple of the
-    granule.
+    """Adds clean frames x (streams, 64, n) to the cache; n is a multiple of the granule.
 
-    `block_causal` computes these frames only, each attending to its own granule and the window before it.
-    `enc_dec` attends to its context as a whole: there x is all of it (at most the window), and what was there
-    before is forgotten. present: (streams, n), False where a stream has no such frame; None: all are there.
-    start: where a context that is computed anew begins; positions count as differences only, so it matters
-    with a stem alone.
+    For `block_causal`, each new frame attends to its own granule and the window before it. For `enc_dec`, x
+    is the whole context (at most the window) and replaces the cached one. present: (streams, n), False where
+    a stream has no such frame; None: all frames are present. start: position of the first frame of an
+    `enc_dec` context. Only differences of positions count, so it matters only with a stem.
     """
     count, whole = x.shape[-1], not model.variant.across_blocks
     if count % cache.granule:
@@ -167,13 +171,13 @@ def prefill(model: DiT, cache: KVCache, x: Tensor, *, present: Tensor | None = N
     size = count if whole else SLACK
     for start in range(0, count, max(1, size)):
         part = x[..., start : start + size]
-        there = None if present is None else present[:, start : start + size]
-        _prefill_together(model, cache, part, present=there, granule=count if whole else cache.granule)
+        some = None if present is None else present[:, start : start + size]
+        _prefill_together(model, cache, part, present=some, granule=count if whole else cache.granule)
 
 
 def _prefill_together(model: DiT, cache: KVCache, x: Tensor, *, present: Tensor | None, granule: int) -> None:
-    """Several granules in one pass: in each layer, a frame attends to what the earlier ones have just put
-    there."""
+    """Adds several granules in one pass. In each layer, a frame attends to the keys that earlier frames of
+    the same pass have just written."""
     positions = cache.next_frame + torch.arange(x.shape[-1], device=x.device)
     # of a frame's granule
     begins = cache.next_frame + torch.arange(x.shape[-1], device=x.device) // granule * granule
@@ -184,11 +188,11 @@ def _prefill_together(model: DiT, cache: KVCache, x: Tensor, *, present: Tensor 
     cache.positions = cache.positions.index_fill(1, slots, -1)  # they are written layer by layer
     mask = cache.mask(begins, tail)
     ring = cache.stem_tail + cache.stem_ring
-    there = slots + ring if ring else slots
+    destination = slots + ring if ring else slots
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         found = cache.attend(layer, q, k, v, mask=mask)
-        cache.keep(layer, there, ring + cache.ring)
+        cache.keep(layer, destination, ring + cache.ring)
         return found
 
     h = model.clean_in(x.transpose(1, 2))
@@ -200,23 +204,26 @@ def _prefill_together(model: DiT, cache: KVCache, x: Tensor, *, present: Tensor 
 
 
 def prefill_stem(model: DiT, cache: KVCache, x: Tensor, *, present: Tensor | None = None) -> None:
-    """Takes clean frames of the input stem, (streams, 64, n), into their ring, behind what is there; n is a
-    multiple of the granule. present: (streams, n), False where a stream has no such frame. Raises ValueError
-    for a model without a stem."""
+    """Adds clean frames of the input stem, (streams, 64, n), to the ring of the stem; n is a multiple of the
+    granule.
+
+    present: (streams, n), False where a stream has no such frame; None: all frames are present. Raises
+    ValueError for a model without a stem.
+    """
     if not cache.stem_ring:
-        raise ValueError("this model was not trained with an input stem.")
+        raise ValueError("this model was not trained with stem: it has no place for one.")
     if x.shape[-1] % cache.granule or len(x) != cache.streams:
         raise ValueError(
             f"the stem is {tuple(x.shape)}: {cache.streams} streams, a multiple of {cache.granule} frames."
         )
     for start in range(0, x.shape[-1], SLACK):
         part = x[..., start : start + SLACK]
-        there = (
+        some = (
             part.new_ones(len(part), part.shape[-1]) > 0
             if present is None
             else present[:, start : start + SLACK]
         )
-        _prefill_stem_together(model, cache, part, present=there)
+        _prefill_stem_together(model, cache, part, present=some)
 
 
 def _prefill_stem_together(model: DiT, cache: KVCache, x: Tensor, *, present: Tensor) -> None:
@@ -227,7 +234,9 @@ def _prefill_stem_together(model: DiT, cache: KVCache, x: Tensor, *, present: Te
     at = cache.stem_positions[:, None]
     seen = (at >= (begins - STEM_LOOK_BACK).clamp_min(0)) & (at < begins)
     slots = positions % cache.stem_ring
-    seen[..., slots] = False  # written layer by layer; what stood there is too old to be seen
+    seen[..., slots] = (
+        False  # these slots are overwritten layer by layer, and their old frames are out of reach
+    )
     mask = _as_bias(torch.cat([_alone(present, near), seen], -1), cache.keys.dtype)
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -245,13 +254,13 @@ def _prefill_stem_together(model: DiT, cache: KVCache, x: Tensor, *, present: Te
 
 
 class CachedTarget:
-    """Velocities of the `count` frames that come next, for conditions of B rows: the streams of the cache,
-    branch after branch of guidance.
+    """Computes velocities of the next `count` frames, which attend to the cache.
 
-    What is the same in all denoising steps is computed once, when it is made: keys and values of the prompts,
-    positions, clock and sketch, and what the cache shows. Of the stem, `visible` counts; its frames are those
-    in the cache, and a row without `present` frames sees none. Nothing in the rings changes. A call equals
-    the forward pass over everything, see `tests/test_kv_cache.py`.
+    conditions: of B rows, which are the streams of the cache, once for each branch of guidance. All that is
+    the same in every denoising step is computed in the constructor: keys and values of the prompts, rotary
+    table, clock, sketch and mask. Of `conditions.stem` only `visible` and `present` are used; its frames are
+    those in the cache, and a row without present frames attends to none. Calls do not change the rings. The
+    result equals the forward pass over context and target, see `tests/test_kv_cache.py`.
     """
 
     def __init__(self, model: DiT, cache: KVCache, count: int, *, conditions: Conditions | Text):
@@ -290,7 +299,7 @@ class CachedTarget:
         return self.model.layers[layer].cross(y, *self.given.prompts[layer])
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """Noisy frames x (B, 64, count) at noise level t (B,) to velocities (B, 64, count)."""
+        """Returns the velocities (B, 64, count) of noisy frames x (B, 64, count) at noise level t (B,)."""
         model = self.model
         h = model.frames_in(x.transpose(1, 2)) + self.given.added
         modulation = model.modulation(t[:, None], self.given.global_cond)

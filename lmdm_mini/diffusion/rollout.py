@@ -26,12 +26,12 @@ from lmdm_mini.diffusion.masks import copies_mask
 
 @dataclass
 class Rollout:
-    """What B streams played after their context.
+    """The record of a roll-out: what B streams played after their context.
 
     context: (B, 64, C), clean. present: (B, C), False where a stream has no such frame. blocks: latent frames
-    of each block, N in all. noisy: (B, 64, N), what went into the last step of each block. t: (N,), its noise
-    level. made: (B, 64, N), what came out: `noisy - t * v`. look_back: frames before its granule that a frame
-    attended to.
+    of each block, N in all. noisy: (B, 64, N), the input of the last step of each block. t: (N,), its noise
+    level. made: (B, 64, N), the output of that step, `noisy - t * v`. look_back: frames before its granule
+    that a frame attended to.
     """
 
     context: Tensor
@@ -54,14 +54,15 @@ def roll_out(
     present: Tensor | None = None,
     look_back: int | None = None,
 ) -> Rollout:
-    """B streams go on from `context` (B, 64, C) for these blocks: each jumps to the estimated music, and back
-    to a lower level with fresh noise (ping-pong), once for every level, and its last estimate is played and
-    becomes context.
+    """Continues B streams from `context` (B, 64, C), block after block.
+
+    Each block is sampled by ping-pong: at every level the model estimates the music, and fresh noise takes
+    the estimate back to the next lower level. The last estimate is played and becomes context.
 
     conditions: of all frames after the context. levels: the noise levels of each block, from 1 down; a block
-    may stop early (its last estimate is then that of a higher level). present: (B, C), False where context is
-    missing. look_back: see :class:`KVCache`. Call it under `torch.no_grad()`: gradient is the parallel pass's
-    affair.
+    may stop early, and then its last estimate is that of a higher level. present: (B, C), False where context
+    is missing. look_back: see :class:`KVCache`. Call it under `torch.no_grad()`; gradients come from
+    :func:`parallel_pass`.
     """
     if not model.variant.across_blocks:
         raise ValueError(f"roll-outs are for block_causal models; this is {model.config.variant}.")
@@ -83,9 +84,11 @@ def roll_out(
         made.append(estimate)
         last += [steps[-1]] * count
         at += count
-    there = context.new_ones(batch, size) > 0 if present is None else present
+    present = context.new_ones(batch, size) > 0 if present is None else present
     t = context.new_tensor(last)
-    return Rollout(context, there, tuple(blocks), torch.cat(noisy, -1), t, torch.cat(made, -1), cache.window)
+    return Rollout(
+        context, present, tuple(blocks), torch.cat(noisy, -1), t, torch.cat(made, -1), cache.window
+    )
 
 
 def _fresh(like: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -96,8 +99,9 @@ def _fresh(like: Tensor, count: int, generator: torch.Generator) -> Tensor:
 def draw_levels_of_steps(
     blocks: int, steps: int, generator: torch.Generator, *, from_nothing: bool = False
 ) -> list[list[float]]:
-    """Noise levels for the blocks of a roll-out: each stops after k of the `steps` steps, k drawn from 1 to
-    `steps`, both ends included. from_nothing: the first block, which has no context, gets all steps."""
+    """Draws noise levels for the blocks of a roll-out. Each block stops after k of the `steps` steps, with k
+    drawn from 1 to `steps`, both ends included. from_nothing: the first block has no context and gets all
+    steps."""
     levels = schedule(steps)[:-1].tolist()
     counts = (1 + torch.randint(steps, (blocks,), generator=generator)).tolist()
     if from_nothing:
@@ -106,9 +110,9 @@ def draw_levels_of_steps(
 
 
 def parallel_pass(model: DiT, rollout: Rollout, conditions: Conditions) -> Tensor:
-    """The outputs of a roll-out once more, (B, 64, N), in one pass with gradient.
+    """Computes the outputs of a roll-out again, (B, 64, N), in one pass with gradient.
 
-    conditions: of all frames after the context, as :func:`roll_out` had them.
+    conditions: of all frames after the context, the same as for :func:`roll_out`.
     """
     device = rollout.context.device
     size, count = rollout.context.shape[-1], rollout.noisy.shape[-1]
@@ -122,7 +126,7 @@ def parallel_pass(model: DiT, rollout: Rollout, conditions: Conditions) -> Tenso
     present = torch.cat([rollout.present, rollout.present.new_ones(batch, 2 * count)], 1)
     mask = mask & present[:, None, None, :] | torch.eye(len(mask), dtype=torch.bool, device=device)
     x = torch.cat([rollout.context, rollout.made.detach(), rollout.noisy], -1)
-    # clean frames take nothing from conditions; those of the first of them stand there to fill the place
+    # clean frames ignore conditions, so the first frame's stand in for theirs
     places = torch.cat([clean.new_zeros(size + count), torch.arange(count, device=device)])
     t = torch.cat([x.new_zeros(size + count), rollout.t]).expand(batch, -1)
     context_mask = torch.cat([x.new_ones(batch, size + count), x.new_zeros(batch, count)], 1)

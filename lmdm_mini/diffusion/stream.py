@@ -1,10 +1,9 @@
 """Streams of the diffusion models: the newest latent frames are the context, the next frames are denoised,
 the window slides.
 
-- `bidirectional` outpaints: context and target run through the network together, in every step. There are two
-  ways to give it what is known: `mask` (context frames stand there clean and marked, which the base has
-  learnt) and `replace` (they are noised to the level of the step, so they change in every step, which any
-  diffusion model can do).
+- `bidirectional` outpaints: context and target run through the network together, in every step. The context
+  can be given in two ways. With `mask`, context frames are clean and marked, as the base was trained. With
+  `replace`, they are noised to the level of each step, which works with any diffusion model.
 - `enc_dec` and `block_causal` keep keys and values of the context (`kv_cache.py`) and run only the target.
 
 Notebook: 03_outpainting, 05_kv_caching. Paper: section 3.2.
@@ -12,6 +11,7 @@ Notebook: 03_outpainting, 05_kv_caching. Paper: section 3.2.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,10 +54,11 @@ Combine = Callable[
 
 
 def branches_of(model: DiT, conditions: Conditions, how: Sampling) -> tuple[Conditions, Combine]:
-    """The batch of all branches that guidance needs, (G B rows), and how their velocities become one.
+    """Returns the conditions of all branches of guidance, (G B rows), and the function that combines their
+    velocities.
 
-    A model that takes strengths of guidance as an input needs one branch. With guidance of the sketch, too,
-    there are three: all conditions, without the prompt, and without the sketch as well.
+    A model that takes strengths of guidance as an input needs one branch. Guidance of prompt and sketch needs
+    three: with both, without the prompt, and without either.
     """
     if "strengths" in model.config.controls:
         strengths = conditions.text.bpm.new_tensor([how.cfg_scale, how.sketch_scale]).expand(
@@ -88,7 +89,7 @@ def _noise(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> 
 
 
 def _with_beats(given: Conditions | Text, count: int, before: int = 0) -> Conditions:
-    """Conditions whose target begins on a beat, unless they say where frames are."""
+    """Returns conditions with beats. Where none are given, the target begins on a beat."""
     conditions = as_conditions(given)
     if conditions.beats is None:
         return replace(conditions, beats=beats_from(0.0, conditions.text.bpm, count, before))
@@ -106,25 +107,25 @@ def outpaint(
     outpainting: str = "mask",
     times: PartTimes | None = None,
 ) -> Tensor:
-    """The next block after `context`: (B, 64, s) -> (B, 64, block_latents). See the module for the two ways.
+    """Returns the next block (B, 64, block_latents) after `context` (B, 64, s).
 
-    conditions: for context and block together, (s + block_latents) frames; without beats, the block begins on
-    one.
+    conditions: of context and block together, (s + block_latents) frames; without beats, the block begins on
+    one. outpainting: "mask" or "replace", see the module.
     """
-    batch, _, known = context.shape
+    batch, _, size = context.shape
     x = _noise((batch, LATENT_CHANNELS, block_latents), generator, context)
     noise = _noise(tuple(context.shape), generator, context)
-    given, combine = branches_of(model, _with_beats(conditions, block_latents, known), how)
+    given, combine = branches_of(model, _with_beats(conditions, block_latents, size), how)
     rows = len(given)
-    prepared = model.prepare(given, torch.arange(known + block_latents, device=context.device))
-    mask = torch.cat([context.new_ones(1, known), context.new_zeros(1, block_latents)], 1).expand(rows, -1)
+    prepared = model.prepare(given, torch.arange(size + block_latents, device=context.device))
+    mask = torch.cat([context.new_ones(1, size), context.new_zeros(1, block_latents)], 1).expand(rows, -1)
     network = times.timed("network", model) if times else model
 
     def velocity(x: Tensor, t: float) -> Tensor:
         before = context if outpainting == "mask" else (1 - t) * context + t * noise
         window = torch.cat([before, x], -1).repeat(rows // batch, 1, 1)
         v = network(window, window.new_full((rows,), t), prepared, mask if outpainting == "mask" else None)
-        return combine(v)[..., known:]
+        return combine(v)[..., size:]
 
     return find_sampler(how.sampler)(velocity, x, schedule(how.steps), generator)
 
@@ -139,8 +140,10 @@ def denoise_cached(
     generator: torch.Generator,
     times: PartTimes | None = None,
 ) -> Tensor:
-    """The next block after what `cache` holds: (streams, 64, block_latents). conditions: of that block;
-    without beats, it begins on one."""
+    """Returns the next block (streams, 64, block_latents) after the frames in `cache`.
+
+    conditions: of that block; without beats, it begins on one.
+    """
     x = _noise((cache.streams, LATENT_CHANNELS, block_latents), generator, cache.keys)
     given, combine = branches_of(model, _with_beats(conditions, block_latents), how)
     target, rows = CachedTarget(model, cache, block_latents, conditions=given), len(given)
@@ -157,7 +160,7 @@ class DiTStream(Stream):
 
     stem: latents (1, 64, n) of what another musician plays, from the stream's first frame on; more may be
     added while it plays. visibility: frames, see :mod:`lmdm_mini.conditioning.stem`. sketch: from the
-    stream's first frame on; what is behind its end is absent. All three are for models that were trained with
+    stream's first frame on; after its end there is none. All three are for models that were trained with
     them.
     """
 
@@ -186,7 +189,7 @@ class DiTStream(Stream):
         self.how, self.outpainting = how, outpainting
         self.granule = c.granule if caches else 1
         self.cache = KVCache(model, window=context_latents) if caches else None
-        self.fresh = self.context  # the newest frames of the context, which the cache has not taken in
+        self.fresh = self.context  # the newest frames of the context, which are not cached yet
         self.stem: Tensor | None = None
         self.sketch: Sketch | None = None
         self.visibility, self.begins = 0, 0  # the latter: position of the stream's first frame in the cache
@@ -247,10 +250,11 @@ class DiTStream(Stream):
         return [value for value in held if isinstance(value, Tensor)]
 
     def context_corrected(self, context: Tensor, begin: int) -> None:
-        if not self.model.variant.across_blocks:  # the others read the whole context for every block
+        cache = self.cache
+        # the other variants compute the whole context for every block
+        if cache is None or not self.model.variant.across_blocks:
             return
-        # where the cache ends, in the context
-        cache, seen = self.cache, self.context.shape[-1] - self.fresh.shape[-1]
+        seen = self.context.shape[-1] - self.fresh.shape[-1]  # where the cache ends, in the context
         again = cache.next_frame - (cache.next_frame - max(0, seen - begin)) // self.granule * self.granule
         cache.rollback(cache.next_frame - again)
         self.fresh = context[..., seen - again :]
@@ -262,21 +266,26 @@ class DiTStream(Stream):
             self._fill(times, self.fresh)
 
     def _fill(self, times: PartTimes, context: Tensor) -> None:
-        """Takes clean frames into the cache, and the stem frames that are visible from here."""
+        """Adds context frames to the cache, and the stem frames that are visible to the next block. A model
+        without a cache needs neither."""
+        if (cache := self.cache) is None:
+            return
         with times.part("context"):
-            prefill(self.model, self.cache, context, start=max(0, self.played - context.shape[-1]))
+            # beside a stem, a context that is computed anew keeps its place in time
+            start = 0 if self.stem is None else max(0, self.begins + self.played - context.shape[-1])
+            prefill(self.model, cache, context, start=start)
             if self.stem is None:
                 return
-            if not self.cache.next_stem:
-                self.begins = self.cache.next_stem = self.cache.next_frame - self.played
-            here = self.cache.next_stem - self.begins
+            if not cache.next_stem:
+                self.begins = cache.next_stem = cache.next_frame - self.played
+            here = cache.next_stem - self.begins
             until = min(self.stem.shape[-1], self.played + self.visibility + self.granule)
             count = max(0, until - here) // self.granule * self.granule
             if count:
-                prefill_stem(self.model, self.cache, self._here(self.stem[..., here : here + count]))
+                prefill_stem(self.model, cache, self._here(self.stem[..., here : here + count]))
 
     def make(self, times: PartTimes) -> Tensor:
-        size = int(self.block_latents)
+        size = self.block_latents
         if self.cache is None:
             room = min(self.context_latents, self.model.config.window - size)
             context = self.context[..., max(0, self.context.shape[-1] - room) :]
@@ -297,20 +306,23 @@ class DiTStream(Stream):
         )
 
     def _conditions(self, count: int, before: int) -> Conditions:
-        """Those of the next `count` frames, and of `before` frames of context in front of them."""
-        sketch = None if self.sketch is None else self._sketch(count, before)
+        """Returns the conditions of the next `count` frames and of the `before` context frames in front."""
         beats = beats_from(self.beat, self.text.bpm, count, before)
-        return Conditions(self.text, beats, None if self.stem is None else self._stem(before), sketch)
+        return Conditions(self.text, beats, self._stem(before), self._sketch(count, before))
 
-    def _sketch(self, count: int, before: int) -> Sketch:
+    def _sketch(self, count: int, before: int) -> Sketch | None:
+        if self.sketch is None:
+            return None
         values, present = self.sketch.values, self.sketch.present
         places = torch.arange(self.played - before, self.played + count, device=self.device)
-        there = (places >= 0) & (places < values.shape[-1])
+        valid = (places >= 0) & (places < values.shape[-1])
         places = places.clamp(0, max(0, values.shape[-1] - 1))
-        return Sketch(values[..., places] * there, present[..., places] * there)
+        return Sketch(values[..., places] * valid, present[..., places] * valid)
 
-    def _stem(self, before: int) -> Stem:
-        """The stem as targets see it: of a cache its range alone, else its frames, too."""
+    def _stem(self, before: int) -> Stem | None:
+        """Returns the stem for the next block: with a cache only its visible range, else its frames, too."""
+        if self.stem is None:
+            return None
         v = torch.tensor([self.visibility], device=self.device)
         if self.cache is not None:
             begin = torch.tensor([self.cache.next_frame], device=self.device)
@@ -320,9 +332,9 @@ class DiTStream(Stream):
         first, last = (int(x) for x in visible_stem(begin, v)[0, 0])
         places = torch.arange(first - STEM_LOOK_BACK, last, device=self.device)
         rows = places - before + self.played  # of the stem
-        there = (rows >= 0) & (rows < self.stem.shape[-1])
+        valid = (rows >= 0) & (rows < self.stem.shape[-1])
         frames = self._here(self.stem)[..., rows.clamp(0, max(0, self.stem.shape[-1] - 1))]
-        return Stem(frames, there[None], places, visible_stem(begin, v))
+        return Stem(frames, valid[None], places, visible_stem(begin, v))
 
 
 def stream_dit(
@@ -336,16 +348,16 @@ def stream_dit(
     outpainting: str = "mask",
     **how,
 ) -> DiTStream:
-    """The stream of a diffusion model: :func:`lmdm_mini.models.stream`.
+    """Returns the stream of a diffusion model. Arguments as :func:`lmdm_mini.models.stream`.
 
-    outpainting: "mask" or "replace", see the module. how: fields of :class:`Sampling`, where they are not as
-    usual.
+    outpainting: "mask" or "replace", see the module. how: fields of :class:`Sampling` that differ from the
+    defaults.
     """
-    how = {"steps": 16} | how
+    given: dict[str, Any] = {"steps": 16} | how
     playing = DiTStream(
-        model, Sampling(**how), seed=seed, context_latents=context_latents, outpainting=outpainting
+        model, Sampling(**given), seed=seed, context_latents=context_latents, outpainting=outpainting
     )
-    settings = {name: how[name] for name in ("steps", "cfg_scale") if name in how}
+    settings = {name: given[name] for name in ("steps", "cfg_scale") if name in given}
     playing.set(prompt=prompt, block_latents=block_latents, **settings)
     playing.start_from(context)
     return playing

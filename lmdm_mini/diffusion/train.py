@@ -1,10 +1,10 @@
 """Training models of latents: the loss, what a live model learns from the base, and one loop for every
 variant.
 
-The base learns the velocity of the data. A live variant starts from the base, and learns what the base itself
-says when it outpaints (`base_velocity`). For the velocity of the data is mostly chance, since nobody can know
-which music was under the noise; the base has learnt the mean of what could have been, and what is left to
-learn is the difference that the masks make.
+The base learns the velocity of the data. A live variant starts from the base and learns the base's own
+velocity when it outpaints (`base_velocity`). The velocity of the data is a noisy target, because many pieces
+of music fit the same noisy input. The base has learnt the mean over all of them, so only the difference that
+the masks make is left to learn.
 
 Notebooks: 02_rectified_flow, 04_reparameterization, 06_block_causal. Paper: sections 3.1 and 3.2.
 """
@@ -32,8 +32,8 @@ LEARN = ("distil", "from_data", "scratch")
 
 
 def flow_loss(model, batch: FlowBatch) -> Tensor:
-    """Mean squared error of the velocity where it weighs, item by item: (B,). Equation 1 of the paper, on
-    target frames."""
+    """Returns the weighted mean squared error of the velocity of each item: (B,). This is equation 1 of the
+    paper, on target frames."""
     sample = noised_sample(batch.x0, batch.levels, batch.noise)
     places = {"positions": batch.positions, "attention_mask": batch.attention_mask}
     with fast_autocast(batch.x0.device.type):
@@ -46,7 +46,7 @@ def flow_loss(model, batch: FlowBatch) -> Tensor:
 
 
 def find_base(out: Path) -> DiT:
-    """The base that was trained in folder `out`, if there is one, else the shipped one; says which."""
+    """Loads the base that was trained in folder `out`, else the shipped one, and prints which."""
     path = out / "bidirectional.safetensors"
     base = load_dit("bidirectional", path if path.is_file() else None)
     print(f"from the base in {path if path.is_file() else CHECKPOINTS}, {base.facts.get('steps')} steps")
@@ -65,12 +65,14 @@ def train_model(
     """Trains a variant, or goes on where it stopped; returns its weights' path.
 
     Trains on the latents of the corpus in folder `settings.corpus` if there are any, else on the set in
-    ``data/latents``. Every process draws the whole batch and takes its part, so that their number changes
-    nothing but the pace. learn: how live variants do, "distil": from the base (`find_base`), and its
-    velocities (:func:`base_velocity`); or to see what that is worth, "from_data": from the base, but the
-    velocity of the data; or "scratch": that from nothing. config: of a model that starts from nothing.
-    splices: whether live variants also practise contexts from another piece than the target, which is what a
-    change of the prompt sounds like. start: weights of this variant to go on from, with new optimisers.
+    ``data/latents``. Every process draws the whole batch and takes its part, so their number changes only
+    the speed.
+
+    learn: how a live variant is trained. "distil" starts from the base (`find_base`) and learns its
+    velocities (:func:`base_velocity`). Two others serve as comparisons: "from_data" starts from the base and
+    learns the velocity of the data, "scratch" does so from random weights. config: of a model that starts
+    from random weights. splices: whether some contexts come from another piece than the target, as after a
+    change of the prompt. start: weights of this variant to go on from, with new optimisers.
     Raises ValueError for another way to learn.
     """
     if learn not in LEARN:
@@ -109,10 +111,11 @@ def train_model(
     fixed = random.Random(7), torch.Generator().manual_seed(7)
     some = [DRAWS[variant](check_set, 16, model.config, *fixed) for _ in range(4)]
     checks = {"flow": [one.part(slice(None), fabric.to_device) for one in some]}
-    if distil:
-        base.to(fabric.device)
+    teacher = base if distil else None
+    if teacher is not None:
+        teacher.to(fabric.device)
         draw = partial(draw, count=DISTIL_BLOCKS) if model.variant.across_blocks else draw
-        checks["base"] = [replace(one, v=base_velocity(base, one)) for one in checks["flow"]]
+        checks["base"] = [replace(one, v=base_velocity(teacher, one)) for one in checks["flow"]]
     rng, generator = random.Random(seed + run.step), torch.Generator().manual_seed(seed + run.step)
 
     def validate() -> dict[str, Tensor]:
@@ -125,8 +128,8 @@ def train_model(
     rows = slice(fabric.global_rank, None, fabric.world_size)
     for _ in run.loop():
         mine = draw(data, batch, model.config, rng, generator).part(rows, fabric.to_device)
-        if distil:
-            mine.v = base_velocity(base, mine)
+        if teacher is not None:
+            mine.v = base_velocity(teacher, mine)
         run.update({"flow": flow_loss(run.forward, mine).mean()}, validate)
     path = run.folder.with_suffix(".safetensors")
     if fabric.global_rank == 0:

@@ -1,4 +1,4 @@
 """The discrete rival, a Live Music Model: quantiser, transformer, cache, stream, and training.
 
-Nothing here knows the diffusion models, and they know nothing of this package.
+Nothing here imports the diffusion models, and they import nothing from this package.
 """

@@ -1,10 +1,9 @@
-"""One frame after another, one code after another: the Live Music Model with everything remembered that can
-be.
+"""The cached Live Music Model: it makes one frame after another, and in each frame one code after another.
 
 For a block the context is encoded once, and its keys and values are computed for every temporal layer. Then,
 `o` times, one frame goes through the temporal transformer, and `n_q` times one code through the depth
-transformer: `s + o` temporal and `o * n_q` depth forwards, which cannot run side by side because each needs
-what the one before it has said. Guidance runs both branches as a batch of two; they share the context.
+transformer: `s + o` temporal and `o * n_q` depth forwards. They run in sequence, because each needs the code
+that was drawn before. Guidance runs both branches as a batch of two; they share the context.
 
 All memory is allocated once and written in place.
 
@@ -27,10 +26,12 @@ Pick = Callable[[Tensor], Tensor]
 
 
 class LMMCache:
-    """Keys and values of one stream of a model, for up to `branches` prompts at a time (two with guidance):
-    of the temporal layers for the context and one block, of the depth layers for the codes of one frame. And
-    what the weights alone decide, so that the inner loop has little left to do: it is made of many small
-    operations, and their number is what costs time. (A model that is trained on needs a new one.)"""
+    """Keys and values of one stream of a model, for up to `branches` prompts at a time (two with guidance).
+
+    Temporal layers keep those of the context and one block, depth layers those of the codes of one frame. The
+    cache also holds tensors that depend on weights alone, which keeps the inner loop short: it is made of
+    many small operations, and their number decides its time. After a training step a model needs a new cache.
+    """
 
     def __init__(self, model: LMM, branches: int = 2, window: int = WINDOW):
         c, like = model.config, model.start
@@ -45,20 +46,20 @@ class LMMCache:
 
 
 def _attend(keys: Tensor, values: Tensor, place: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Puts the newest key and value (B, H, 1, head_width) at `place` of those kept, and lets the query look
-    at all up to there."""
+    """Writes the newest key and value (B, H, 1, head_width) to slot `place` and returns the attention of the
+    query to all slots up to this one."""
     keys.narrow(2, place, 1).copy_(k)
     values.narrow(2, place, 1).copy_(v)
     return F.scaled_dot_product_attention(q, keys.narrow(2, 0, place + 1), values.narrow(2, 0, place + 1))
 
 
 class CachedBlock:
-    """The next `count` frames after `context`, codes (1, n_q, s), for prompts `text` (B), B at most the
-    cache's branches.
+    """Makes the next `count` frames after `context`, codes (1, n_q, s).
 
-    Call it with a function that picks a code (1,) from logits (B, codebook_size): it gives the codes of the
-    next frame, (n_q,). beats: where frames are, (B, count). What it computes equals the forward pass of the
-    model, see `tests/test_lmm.py`.
+    Each call returns the codes of the next frame, (n_q,). Its argument is a function that picks a code (1,)
+    from logits (B, codebook_size). text: B prompts, at most the cache's branches. beats: (B, count),
+    positions of the frames in beats. The result equals the forward pass of the model, see
+    `tests/test_lmm.py`.
     """
 
     def __init__(
@@ -77,7 +78,9 @@ class CachedBlock:
             )
         self.model, self.cache, self.size, self.count, self.made = model, cache, size, count, 0
         encoded, before = model.encode(context), model.rope(torch.arange(size, device=context.device))
-        self.kept, self.depth_kept = [], []
+        # keys and values of the layers
+        self.kept: list[tuple[Tensor, Tensor]] = []
+        self.depth_kept: list[tuple[Tensor, Tensor]] = []
         for i, keys in enumerate(model.context_keys):
             self.kept.append((cache.keys[i, :batch], cache.values[i, :batch]))
             for kept, new in zip(self.kept[i], keys(encoded, before)):
@@ -88,7 +91,7 @@ class CachedBlock:
         self.modulation, self.clock = model.modulation(text), model.clock(beats, text.bpm)
         self.table = model.rope(size + torch.arange(count, device=context.device))
         self.codes = context.new_zeros(c.n_q, count, dtype=torch.long)
-        # (1, 64), the frame before as latents
+        # (1, 64), the previous frame as latents
         self.last = model.embed_codes(context[..., -1:]).sum(2)[0] if size else None
 
     def __call__(self, pick: Pick) -> Tensor:
@@ -101,7 +104,7 @@ class CachedBlock:
         return codes
 
     def _temporal_step(self) -> Tensor:
-        """The frame before goes through the temporal transformer: (B, 1, W)."""
+        """Runs the previous frame through the temporal transformer: (B, 1, W)."""
         model, i = self.model, self.made
         h = model.start if self.last is None else model.frames_in(self.last)
         h = h + self.clock[:, i : i + 1]  # (B, 1, W)
@@ -116,14 +119,16 @@ class CachedBlock:
         return model.temporal_norm(h)
 
     def _depth_step(self, h: Tensor, pick: Pick, codes: Tensor) -> None:
-        """The depth transformer says the codes of a frame, given what the temporal one makes of it (B, 1, W);
-        they are written to `codes` (n_q,)."""
+        """Draws the codes of a frame with the depth transformer and writes them to `codes` (n_q,).
+
+        h: (B, 1, W), the output of the temporal transformer for this frame.
+        """
         starts = (self.model.frame_to_depth(h) + self.model.place).split(1, 1)  # n_q of (B, 1, depth_width)
-        said: Tensor | float = 0.0
+        previous: Tensor | float = 0.0  # sum of the vectors of the codes drawn so far
         for j, (x, (head, bias)) in enumerate(zip(starts, self.cache.heads)):
-            x = x + said
+            x = x + previous
             for layer, kept in zip(self.model.depth, self.depth_kept):
                 x = layer(x, partial(_attend, *kept, j))
             code = pick(F.linear(self.model.depth_norm(x[:, 0]), head, bias))
             codes[j : j + 1] = code
-            said = said + self.cache.added[j].index_select(0, code)
+            previous = previous + self.cache.added[j].index_select(0, code)

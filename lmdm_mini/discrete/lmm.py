@@ -1,20 +1,20 @@
-"""The discrete rival: a Live Music Model (LMM) that says one code after another, in the style of Magenta
+"""The discrete rival: a Live Music Model (LMM) that draws one code after another, in the style of Magenta
 RealTime.
 
 Frames are the `n_q` codes of `rvq.py`. An encoder reads the context, of which it is given the first 4 codes a
-frame. The decoder has two parts: the *temporal* transformer goes from frame to frame, and hears the encoded
-context, the frames of its block and the prompt; the *depth* transformer is small and says the codes of one
-frame, each knowing those before it.
+frame. The decoder has two parts. The *temporal* transformer goes from frame to frame; it attends to the
+encoded context, the frames of its block and the prompt. The *depth* transformer is small and predicts the
+codes of one frame, each given the codes before it.
 
 What it shares with our diffusion models, so that the two ways can be compared: the layers of encoder and
 temporal transformer, RoPE, cross-attention to the same words, tempo and sentence in the modulation, the
 clock, the number of parameters (:func:`parameters`), the window of 192 frames of context and blocks of up to
-48. Here, too, the context hears no prompt, so both branches of guidance share it.
+48. Here, too, the context does not depend on the prompt, so both branches of guidance share it.
 
-A code enters the network as its vector, at first that of the codebook, then what training makes of it.
-Codes of a frame are added up: what the temporal transformer takes in is the frame before as latents, and the
-depth transformer's steps take in what has been said of the frame so far (as in RQ-Transformer), so no table
-of embeddings as wide as the network is needed.
+A code enters the network as its vector, at first that of the codebook, then what training makes of it. The
+vectors of a frame's codes are added up. The temporal transformer's input is the previous frame as latents.
+The depth transformer's input is the sum over the codes drawn so far (as in RQ-Transformer). So no table of
+embeddings as wide as the network is needed.
 
 Notebook: 07_discrete_live_music_models. Paper: section 2 (Live Music Models). Sources: Lyria Team 2025, "Live
 Music Models", section 3; Lee et al. 2022, "Autoregressive image generation using residual quantization",
@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmdm_mini.checkpoints import how_to_restore, load_model, save_model
-from lmdm_mini.codec.codec import LATENT_CHANNELS, load_codec
+from lmdm_mini.codec.codec import LATENT_CHANNELS, Codec, load_codec
 from lmdm_mini.conditioning.clock import (
     CLOCK_PERIODS,
     TEMPO_CHANNELS,
@@ -61,8 +61,8 @@ class LMMConfig:
 
 
 class ContextKeys(nn.Module):
-    """Keys and values (B, H, S, head_width) of the encoded context (B, S, W): a temporal layer looks at them
-    beside those of its own frames, in one attention."""
+    """Computes keys and values (B, H, S, head_width) of the encoded context (B, S, W). A temporal layer
+    attends to them and to those of its own frames in one attention."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -76,9 +76,11 @@ class ContextKeys(nn.Module):
 
 
 class DepthLayer(nn.Module):
-    """Self-attention and a SwiGLU feed-forward, and nothing else: it runs for every code of every frame, for
-    one or two rows, and then the number of operations is what costs time. Places are told by a learned
-    vector, so there is no RoPE."""
+    """Self-attention and a SwiGLU feed-forward.
+
+    It runs for every code of every frame with one or two rows, so its time depends on the number of
+    operations. A learned vector marks the position of a code, so there is no RoPE.
+    """
 
     def __init__(self, width: int, heads: int, expansion: float):
         super().__init__()
@@ -100,16 +102,22 @@ class DepthLayer(nn.Module):
 
 
 class LMM(nn.Module):
-    """logits = model(codes, context_latents, text): of codes (B, n_q, S) the first `context_latents` frames
-    are context, and for the others the logits of every code come out, (B, S - context_latents, n_q,
-    codebook_size), each given all that is said before it."""
+    """Predicts codes: logits = model(codes, context_latents, text).
+
+    codes: (B, n_q, S), of which the first `context_latents` frames are context. logits: (B,
+    S - context_latents, n_q, codebook_size), each given all codes before it.
+    """
+
+    codec: Codec  # of a loaded model; not a submodule
+    rvq: RVQ  # whose codes it makes; not a submodule
 
     def __init__(self, config: LMMConfig | None = None):
         super().__init__()
         self.config = c = config or LMMConfig()
         if not 1 <= c.context_n_q <= c.n_q:
             raise ValueError(f"context_n_q is {c.context_n_q}; it must be from 1 to n_q, which is {c.n_q}.")
-        self.name, self.codec_fingerprint, self.facts = "untrained", "", {}
+        self.name, self.codec_fingerprint = "untrained", ""
+        self.facts: dict = {}
         self.code_embeddings = nn.Parameter(
             0.3 * torch.randn(c.n_q, c.codebook_size, LATENT_CHANNELS) / c.n_q**0.5
         )
@@ -117,7 +125,9 @@ class LMM(nn.Module):
         self.encoder = nn.ModuleList(Layer(c, cross=False) for _ in range(c.encoder_layers))
         self.encoder_norm = nn.LayerNorm(c.width)
         self.frames_in = nn.Linear(LATENT_CHANNELS, c.width)
-        self.start = nn.Parameter(0.02 * torch.randn(c.width))  # where there is no frame before
+        self.start = nn.Parameter(
+            0.02 * torch.randn(c.width)
+        )  # in place of the previous frame, where there is none
         self.tempo_in = nn.Linear(TEMPO_CHANNELS, c.width, bias=False)
         self.any_tempo = nn.Parameter(torch.zeros(c.width))
         self.sentence_in = nn.Linear(TEXT_CHANNELS, c.width, bias=False)
@@ -135,7 +145,7 @@ class LMM(nn.Module):
         self.depth_norm = nn.LayerNorm(c.depth_width)
         self.code_heads = nn.Parameter(torch.zeros(c.n_q, c.codebook_size, c.depth_width))
         self.head_bias = nn.Parameter(torch.zeros(c.n_q, c.codebook_size))
-        # what closes the layers of the diffusion models at first closes these, too
+        # as in the diffusion models, these start at zero
         for zero in (
             self.modulation_head,
             self.clock_in,
@@ -145,32 +155,36 @@ class LMM(nn.Module):
             for parameter in zero.parameters():
                 nn.init.zeros_(parameter)
 
-    # -- what both the forward pass and the cached one are made of ------------------------------------
+    # -- parts of both the forward pass and the cached one ---------------------------------------------
 
     def embed_codes(self, codes: Tensor) -> Tensor:
-        """Codes (B, n, S) of the first n codebooks to their vectors (B, S, n, 64)."""
+        """Returns the vectors (B, S, n, 64) of codes (B, n, S) of the first n codebooks."""
         n = codes.shape[1]
         rows = codes + self.config.codebook_size * torch.arange(n, device=codes.device)[:, None]
         return F.embedding(rows, self.code_embeddings.flatten(0, 1)).transpose(1, 2)
 
     def rope(self, positions: Tensor) -> Tensor:
-        """Angles of places in time (T,), for encoder and temporal transformer."""
+        """Returns the rotary table of `positions` (T,), for encoder and temporal transformer."""
         return rope_table(positions, self.config.width // self.config.heads)
 
     def modulation(self, text: Text) -> Tensor:
-        """What tempo and sentence make of the temporal layers: (B, 1, 6 W)."""
+        """Returns the modulation of the temporal layers by tempo and sentence: (B, 1, 6 W)."""
         named = (text.bpm > 0).to(text.sentence.dtype)[:, None]
         tempo = self.any_tempo + named * (self.tempo_in(tempo_features(text.bpm)) - self.any_tempo)
         return self.modulation_head(F.silu(tempo + self.sentence_in(text.sentence)))[:, None]
 
     def clock(self, beats: Tensor, bpm: Tensor) -> Tensor:
-        """What a clock adds to frames that are at `beats` (B or 1, T), (B, T, W): nothing where no tempo is
-        given, bpm (B,) 0."""
+        """Returns the embedding of the clock, which is added to frames: (B, T, W), 0 where no tempo is given.
+
+        beats: (B or 1, T), positions of frames in beats. bpm: (B,), tempi, 0 = none.
+        """
         return (bpm > 0).to(beats.dtype)[:, None, None] * self.clock_in(clock_features(beats))
 
     def encode(self, codes: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The context, codes (B, at least context_n_q, S), as the temporal transformer hears it: (B, S, W).
-        mask: True where a query may look, (B, 1, S, S)."""
+        """Returns the encoded context (B, S, W), which the temporal transformer attends to.
+
+        codes: (B, at least context_n_q, S). mask: (B, 1, S, S), True where a query may attend to a key.
+        """
         if not codes.shape[-1]:
             return self.place.new_zeros(len(codes), 0, self.config.width)
         x = self.context_in(self.embed_codes(codes[:, : self.config.context_n_q]).sum(2))
@@ -190,9 +204,9 @@ class LMM(nn.Module):
         beats: Tensor | None = None,
         present: Tensor | None = None,
     ) -> Tensor:
-        """Logits (B, S - context_latents, n_q, codebook_size) of every code of the frames after the context.
+        """Returns logits (B, S - context_latents, n_q, codebook_size) for the frames after the context.
 
-        codes: (B, n_q, S). context_latents: frames of context. beats: where frames are, (B, S); None: the
+        codes: (B, n_q, S). context_latents: frames of context. beats: (B, S), positions in beats; None: the
         clock starts with the first. present: (B, context_latents), False for context frames that are missing;
         None: all are present.
         """
@@ -222,14 +236,14 @@ class LMM(nn.Module):
         beats: Tensor | None,
         present: Tensor,
     ) -> Tensor:
-        """What the temporal transformer has to say of each frame, (B, T, W)."""
+        """Returns the output (B, T, W) of the temporal transformer for each frame after the context."""
         batch, size = codes.shape[0], codes.shape[-1]
         count, positions = size - context_latents, torch.arange(size, device=codes.device)
         alone = torch.eye(
             context_latents, dtype=torch.bool, device=codes.device
-        )  # a missing frame looks at itself, or it would be NaN
+        )  # a missing frame attends to itself, or it would be NaN
         context = self.encode(codes[..., :context_latents], present[:, None, None] | alone)
-        # a frame is told the one before it
+        # the input of a frame is the previous one
         last = (
             self.embed_codes(codes[..., context_latents - 1 : context_latents]).sum(2)
             if context_latents
@@ -265,10 +279,12 @@ class LMM(nn.Module):
         return self.temporal_norm(h)
 
     def _depth(self, h: Tensor, made: Tensor) -> Tensor:
-        """Logits of the codes of frames h (B, T, W), each given the vectors (B, T, n_q, 64) of those before
-        it."""
-        said = F.pad(made.cumsum(2)[:, :, :-1], (0, 0, 1, 0))  # (B, T, n_q, 64)
-        x = self.frame_to_depth(h)[:, :, None] + self.place + self.code_in(said)
+        """Returns the logits of the codes of frames h (B, T, W).
+
+        made: (B, T, n_q, 64), vectors of the codes; each code is predicted from those before it.
+        """
+        previous = F.pad(made.cumsum(2)[:, :, :-1], (0, 0, 1, 0))  # (B, T, n_q, 64)
+        x = self.frame_to_depth(h)[:, :, None] + self.place + self.code_in(previous)
         x = x.flatten(0, 1)  # (B * T, n_q, depth_width)
         for layer in self.depth:
             x = layer(x, partial(F.scaled_dot_product_attention, is_causal=True))
@@ -279,14 +295,14 @@ class LMM(nn.Module):
 
 
 def parameters(model: nn.Module) -> int:
-    """Parameters of the transformers and what conditions them: of an LMM, vectors and heads of the codes are
-    left out, for they depend on the codebooks; of a diffusion model, all count."""
+    """Counts the parameters of transformers and conditioning. Vectors and heads of an LMM's codes are left
+    out, because their number depends on the codebooks. Of a diffusion model, all parameters count."""
     of_codes = ("code_embeddings", "code_heads", "head_bias")
     return sum(p.numel() for name, p in model.named_parameters() if name not in of_codes)
 
 
 def start_from(rvq: RVQ, config: LMMConfig | None = None) -> LMM:
-    """An untrained model for the codes of a quantiser, whose codebooks its vectors start from.
+    """Returns an untrained model for the codes of a quantiser. Its vectors start as the codebooks.
 
     Raises ValueError for more codes than the quantiser has, or codebooks of another size.
     """
@@ -309,13 +325,13 @@ def _check_fits(config: LMMConfig, rvq: RVQ) -> None:
 
 
 def save_lmm(model: LMM, path, codec_fingerprint: str, **facts) -> None:
-    """Writes the weights in half precision, with configuration, fingerprints of codec and quantiser, and
-    facts inside."""
+    """Writes the weights in half precision, with the configuration, the fingerprints of codec and quantiser,
+    and facts about the training."""
     save_model(model, path, "lmm", codec_fingerprint=codec_fingerprint, rvq=model.rvq.fingerprint, **facts)
 
 
 def load_lmm(path=None, rvq: Path | None = None) -> LMM:
-    """The trained model, in evaluation mode, with its quantiser as `model.rvq` and its codec as
+    """Loads the trained model in evaluation mode, with its quantiser as `model.rvq` and its codec as
     `model.codec`.
 
     path, rvq: checkpoints of the model and the quantiser; None are the shipped ones.

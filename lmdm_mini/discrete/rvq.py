@@ -1,11 +1,10 @@
-"""Latents as codes: a residual vector quantiser (RVQ) on the codec's frames, what a discrete model needs and
-ours does not.
+"""Latents as codes: a residual vector quantiser (RVQ) on the codec's frames. The discrete model needs it, the
+diffusion models do not.
 
 A codebook is 1,024 vectors; a frame of 64 numbers becomes the number of the nearest one. The next codebook
-does the same with what is left, and so on, `n_q` times: a frame is then `n_q` codes of 10 bits. Every
-codebook learns on what those before it leave over, so the first 1, 2 or 4 codes of a frame are the best
-coarse picture that so few codes can give, and any number of first codes can be decoded. How codebooks are
-learnt is in `train_rvq.py`.
+does the same with the remainder, and so on, `n_q` times: a frame is then `n_q` codes of 10 bits. Every
+codebook is trained on the remainder of those before it. So the first 1, 2 or 4 codes of a frame are a coarse
+picture of it, and any number of first codes can be decoded. Codebooks are trained in `train_rvq.py`.
 
 The encoder is the codec's, already frozen, so latents do not move towards the codes as they do where both are
 trained together (SoundStream, EnCodec). Its decoder did move: half of what it was last trained on were codes
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from lmdm_mini.checkpoints import check_codec, explained, fingerprint, read, write
 from lmdm_mini.codec.codec import LATENT_CHANNELS, check_latents, load_codec
 
-FRAMES_AT_ONCE = 4096  # that are compared with a codebook together: 16 MB of distances
+FRAMES_AT_ONCE = 4096  # compared with a codebook together: 16 MB of distances
 
 
 @dataclass
@@ -99,8 +98,10 @@ class RVQ(nn.Module):
 
 
 def round_trip_error(rvq: RVQ, latents: Tensor) -> Tensor:
-    """What is lost of latents (B, 64, T) when only their first 1, 2, ... n_q codes are kept: (n_q,), mean
-    square error as a share of the latents' variance. 1 is as bad as saying nothing, 0 is perfect."""
+    """Returns the error of latents (B, 64, T) when only their first 1, 2, ... n_q codes are kept: (n_q,).
+
+    It is the mean square error as a share of the latents' variance: 0 is perfect, 1 is as bad as the mean.
+    """
     codes = rvq.encode(latents)
     errors = [(rvq.decode(codes[:, : n + 1]) - latents).square().mean() for n in range(rvq.n_q)]
     return torch.stack(errors) / latents.float().var((0, 2), correction=0).mean()
@@ -122,7 +123,8 @@ def save_rvq(rvq: RVQ, path, codec_fingerprint: str, **facts) -> None:
 
 
 def load_rvq(path=None) -> RVQ:
-    """The trained quantiser, in evaluation mode; None loads the shipped ``data/checkpoints/rvq.safetensors``.
+    """Loads the trained quantiser in evaluation mode; None loads the shipped
+    ``data/checkpoints/rvq.safetensors``.
 
     Raises FileNotFoundError, or ValueError for a damaged file or one made for latents of another codec,
     saying what to do.

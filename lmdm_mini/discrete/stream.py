@@ -1,7 +1,7 @@
 """The Live Music Model block after block, with the surface of the diffusion models' streams.
 
-A block is made frame by frame, decoded as a whole, and becomes context. There are no denoising steps; what is
-chosen instead is how codes are drawn: `temperature` and `top_k`, and guidance, here on logits.
+A block is made frame by frame, decoded as a whole, and becomes context. There are no denoising steps. The
+settings are those of drawing codes: `temperature`, `top_k`, and guidance, here on logits.
 
 Notebook: 07_discrete_live_music_models. Paper: table 1; Magenta RealTime draws with a temperature of 1.1 to
 1.3 and the 40 likeliest codes.
@@ -92,17 +92,17 @@ class LMMStream(Stream):
     made: Tensor | None = None  # codes of the block that was just made
 
     def begin_block(self) -> CachedBlock:
-        """The next block, with its context and prompts read, and no frame yet."""
+        """Returns the next block with context and prompts computed, before its first frame."""
         text = with_no_text(self.text) if is_guided(self.text, self.cfg_scale) else self.text
         context = self.codes[..., max(0, self.codes.shape[-1] - self.context_latents) :]
-        count = int(self.block_latents)
+        count = self.block_latents
         beats = beats_from(self.beat, text.bpm, count)
         return CachedBlock(self.model, self.memory, context, count, text=text, beats=beats)
 
     def make(self, times: PartTimes) -> Tensor:
         with times.part("context"):
             block = self.begin_block()
-        draw = {"temperature": self.temperature, "top_k": int(self.top_k), "generator": self.generator}
+        draw = {"temperature": self.temperature, "top_k": self.top_k, "generator": self.generator}
         pick = partial(sample_code, cfg_scale=self.cfg_scale, **draw)
         frame = times.timed("network", block)
         for _ in range(block.count):
@@ -123,9 +123,9 @@ def stream_lmm(
     context_latents: int | None = None,
     **how,
 ) -> LMMStream:
-    """The stream of the discrete model: :func:`lmdm_mini.models.stream`.
+    """Returns the stream of the discrete model. Arguments as :func:`lmdm_mini.models.stream`.
 
-    how: fields of :class:`CodeSampling`, where they are not as usual.
+    how: fields of :class:`CodeSampling` that differ from the defaults.
     """
     size = WINDOW if context_latents is None else context_latents
     playing = LMMStream(model, CodeSampling(**how), seed=seed, context_latents=size)

@@ -1,11 +1,11 @@
-"""Training the discrete rival: what is drawn for a step, the loss, and its loop.
+"""Training the discrete rival: its batches, its loss and its loop.
 
-A context of 192 frames and the 48 after it, as codes; all codes of the 48 frames are learned at once, each
-given the right ones before it (teacher forcing). A causal decoder learns every shorter block with the longest
-one. Captions, context dropout and splices are those of the diffusion models (`latents/windows.py`).
+An item is a context of 192 frames and the 48 frames after it, as codes. All codes of the 48 frames are
+learned at once, each given the true codes before it (teacher forcing). The decoder is causal, so it learns
+shorter blocks together with the longest. Captions, context dropout and splices are those of the diffusion
+models (`latents/windows.py`).
 
-The loss is the plain mean of the cross-entropies of all codebooks, in nats a code; saying nothing costs log
-1024 = 6.93.
+The loss is the mean cross-entropy of all codebooks, in nats per code. A uniform guess costs log 1024 = 6.93.
 
 Notebook: 07_discrete_live_music_models. Source: Lyria Team 2025, "Live Music Models", section 3.
 """
@@ -42,16 +42,16 @@ def as_codes(pieces: list[LatentPiece], rvq: RVQ, n_q: int) -> list[LatentPiece]
 
 @dataclass
 class CodeBatch:
-    """What a step learns from: B items of S frames, of which the first `context_latents` are context."""
+    """A training batch of B items with S frames each, of which the first `context_latents` are context."""
 
     codes: Tensor  # (B, n_q, S) int64
     context_latents: int
     conditions: Conditions  # prompts, tempi, and beats (B, S)
     present: Tensor  # (B, context_latents), False where context is missing
-    weight: Tensor  # (B, S - context_latents) 0 where a piece is over
+    weight: Tensor  # (B, S - context_latents), 0 after the end of a piece
 
     def part(self, rows: slice, place: Callable) -> "CodeBatch":
-        """Some of its items, every tensor put where it belongs by `place`."""
+        """Returns the items `rows`, with every tensor moved by the function `place`."""
         moved = {name: place(getattr(self, name)[rows]) for name in ("codes", "present", "weight")}
         return replace(self, conditions=self.conditions[rows].map(place), **moved)
 
@@ -59,7 +59,7 @@ class CodeBatch:
 def draw_codes(
     data: LatentSet, batch: int, window: int, *, rng: random.Random, splices: float = SPLICES
 ) -> CodeBatch:
-    """`batch` windows of context and one block."""
+    """Draws `batch` windows of a context and one block."""
     size = window - BLOCKS[-1]  # of the context
     music = data.batch(batch, window)
     windows, _ = splice(music.latents, size, rng, share=splices)
@@ -68,7 +68,7 @@ def draw_codes(
 
 
 def code_loss(model: Callable, batch: CodeBatch) -> Tensor:
-    """Cross-entropy in nats a code, codebook by codebook: (n_q,)."""
+    """Returns the cross-entropy of each codebook in nats per code: (n_q,)."""
     size, given = batch.context_latents, batch.conditions
     with fast_autocast(batch.codes.device.type):
         logits = model(
@@ -82,8 +82,8 @@ def code_loss(model: Callable, batch: CodeBatch) -> Tensor:
 
 
 def by_group(loss: Tensor) -> dict[str, Tensor]:
-    """Losses of codebooks (n_q,) as what a log shows: of all, of the first, and of the second to fourth,
-    fifth to eighth, and so on."""
+    """Returns the losses of codebooks (n_q,) in groups for the log: of all, of the first, and of the second
+    to fourth, fifth to eighth, and so on."""
     groups = {"all": loss.mean(), "code_1": loss[0]}
     first = 1
     while first < len(loss):
@@ -94,8 +94,8 @@ def by_group(loss: Tensor) -> dict[str, Tensor]:
 
 
 def find_rvq(out: Path, path: Path | None = None) -> RVQ:
-    """The quantiser at `path`, else the one that was trained in folder `out`, else the shipped one; says
-    which."""
+    """Loads the quantiser at `path`, else the one that was trained in folder `out`, else the shipped one, and
+    prints which."""
     path = path or (out / "rvq.safetensors" if (out / "rvq.safetensors").is_file() else None)
     rvq = load_rvq(path)
     print(
@@ -156,6 +156,6 @@ def train_lmm(
     path = run.folder.with_suffix(".safetensors")
     if fabric.global_rank == 0:
         facts = {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed}
-        facts["nats"] = round(float(validate()["all"]), 3)
-        save_lmm(run.average, path, codec.fingerprint, **facts)
+        nats = round(float(validate()["all"]), 3)
+        save_lmm(run.average, path, codec.fingerprint, **facts, nats=nats)
     return path

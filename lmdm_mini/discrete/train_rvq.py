@@ -1,7 +1,7 @@
-"""How codebooks are learnt: k-means first, then steps on frames of the corpus, by the quantiser of
-`vector-quantize-pytorch`.
+"""Training of the codebooks: k-means first, then optimiser steps on frames of the corpus, with the quantiser
+of `vector-quantize-pytorch`.
 
-The encoder is frozen, so only the codebooks move; each learns on what those before it leave over.
+The encoder is frozen, so only the codebooks change. Each is trained on the remainder of those before it.
 
 Notebook: 07_discrete_live_music_models. Source: Zeghidour et al. 2021, "SoundStream", section III-C (RVQ and
 quantiser dropout).
@@ -20,18 +20,17 @@ from lmdm_mini.training.run import Run, Schedule, TrainSettings
 
 
 class RVQLearner(nn.Module):
-    """Codebooks that learn; :meth:`rvq` gives them as they are.
+    """Codebooks in training; :meth:`rvq` returns the quantiser they make.
 
-    dropout: quantiser dropout, in training only a random number of the first codebooks learns in a step.
-    Where an encoder is trained, too, it is what makes few codes sound well; on frozen latents they do
-    without, and deep codebooks learn less.
+    dropout: quantiser dropout: in each step, only a random number of the first codebooks is trained. Where an
+    encoder is trained, too, it makes few codes sound good. On frozen latents they sound good without it, and
+    deep codebooks learn less with it.
     """
 
     def __init__(self, config: RVQConfig | None = None, dropout: bool = False):
         super().__init__()
         self.config = c = RVQ(config).config
-        # a code that is hardly used gives way to a frame of the step. (Its threshold is compared with uses a
-        # step, on average)
+        # a hardly used code is replaced by a frame of the batch; the threshold is in mean uses per step
         self.quantiser = ResidualVQ(
             dim=LATENT_CHANNELS,
             num_quantizers=c.n_q,
@@ -45,18 +44,19 @@ class RVQLearner(nn.Module):
         )
 
     def rvq(self) -> RVQ:
-        """The quantiser with the codebooks of now, in evaluation mode."""
+        """Returns the quantiser with the current codebooks, in evaluation mode."""
         made = RVQ(self.config)
         made.codebooks.copy_(self.quantiser.codebooks.detach())
         return made.eval()
 
     @torch.no_grad()
     def init_from(self, frames: Tensor) -> None:
-        """Codebooks by k-means on frames (N, 64), one after another: where training starts from."""
+        """Initialises the codebooks by k-means on frames (N, 64), one after another."""
         self.quantiser.train()(frames[None])
 
     def forward(self, frames: Tensor) -> Tensor:
-        """What each codebook leaves over of frames (N, 64), as a mean square, for training: (n_q,)."""
+        """Returns the training loss of each codebook on frames (N, 64), the mean square of its remainder:
+        (n_q,)."""
         _, _, losses = self.quantiser(frames[None])
         return losses.flatten()
 

@@ -1,7 +1,7 @@
 """The codec judged, clip by clip against the original, in one table next to Opus and MP3.
 
-The metrics are in `metrics.py`, the reference codecs in `other_codecs.py`, what is asked of latents in
-`latent_health.py`; here are the clips, the table and the command. How a model is judged is in `text.py`.
+The metrics are in `metrics.py`, the other codecs in `other_codecs.py`, what is asked of latents in
+`latent_health.py`; here are the clips and the table. How a model is judged is in `text.py`.
 
 Notebook: 01_sound_to_latents draws the table from `data/results/codec.json`.
 """
@@ -14,7 +14,9 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +30,7 @@ from lmdm_mini.codec.codec import LATENT_RATE
 from lmdm_mini.codec.spectrum import HOP, N_FFT, overlap_add, spectral_features, stft, synthesise
 from lmdm_mini.evaluation.latent_health import latent_health
 from lmdm_mini.evaluation.metrics import all_scores, as_long_as, check_pair
-from lmdm_mini.evaluation.other_codecs import REFERENCE_CODECS, through_ffmpeg
+from lmdm_mini.evaluation.other_codecs import OTHER_CODECS, through_ffmpeg
 from lmdm_mini.files import write_text
 
 # --- the table ----------------------------------------------------------------------------------------------
@@ -56,7 +58,7 @@ def test_clips(
         for style in sorted({entry["style"] for entry in entries}):
             alike = sorted((e for e in entries if e["style"] == style), key=lambda e: e["id"])
             for entry in alike[:per_style]:
-                start = max(0.0, (entry["frames"] / SAMPLE_RATE - seconds) / 2)
+                start = max(0.0, (entry["samples"] / SAMPLE_RATE - seconds) / 2)
                 clips["test"].append((entry["id"], read_piece(entry, start, seconds)["mix"]))
         sources.append(f"test: {per_style} pieces of each style of the corpus' test split")
     if not clips["test"]:
@@ -87,29 +89,31 @@ def test_clips(
 
 
 def tell_features(audio: Tensor) -> Tensor:
-    """The features (1, F, FEATURES) of audio (1, 2, N), as they are: with :func:`draw_features`, what a codec
-    would do whose networks made no error at all (copy synthesis). What is lost then is lost for want of
-    phases."""
+    """Returns the true features (1, F, FEATURES) of audio (1, 2, N).
+
+    With :func:`draw_features`, this is copy synthesis: a codec whose networks make no error. What is lost
+    then is lost because phases are not coded.
+    """
     rest = -audio.shape[-1] % HOP
     spectrum = stft(F.pad(audio, (N_FFT, N_FFT + rest)))
     return spectral_features(spectrum.real, spectrum.imag)
 
 
 def draw_features(features: Tensor) -> Tensor:
-    """The sound of :func:`tell_features`, (1, 2, N), and up to a frame more."""
+    """Returns the sound (1, 2, N) of the features of :func:`tell_features`, up to a frame longer."""
     return overlap_add(synthesise(features, {})[0], None)[0][
         ..., N_FFT - HOP :
     ]  # the first frame has no features
 
 
 def _score(job: tuple) -> dict:
-    """One job of the pool: (reference, degraded or name of a reference codec, cache folder), as numpy
-    arrays."""
-    audio, other, cache = job
-    audio = torch.from_numpy(audio)
+    """Scores one job of the pool: (original, degraded or the name of another codec, cache folder). Sounds are
+    numpy arrays."""
+    samples, other, cache = job
+    audio = torch.from_numpy(samples)
     if not isinstance(other, str):
         return all_scores(audio, torch.from_numpy(other))
-    content = audio.numpy().tobytes() + f"{REFERENCE_CODECS[other]} {DEFINITION}".encode()
+    content = audio.numpy().tobytes() + f"{OTHER_CODECS[other]} {DEFINITION}".encode()
     path = Path(cache) / f"{hashlib.sha256(content).hexdigest()[:32]}.json"
     if path.is_file():
         return json.loads(path.read_text())
@@ -126,7 +130,8 @@ def _start_worker() -> None:
 
 
 def _score_all(jobs: list[tuple], workers: int, progress: bool) -> list[dict]:
-    bar = dict(total=len(jobs), desc="scoring", unit="clip", disable=not progress, file=sys.stderr)
+    bar: dict[str, Any] = {"total": len(jobs), "desc": "scoring", "unit": "clip"}
+    bar |= {"disable": not progress, "file": sys.stderr}
     if workers <= 1:
         return list(tqdm(map(_score, jobs), **bar))
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
@@ -148,28 +153,40 @@ def _row(name: str, scores: list[dict], **facts) -> dict:
     return row
 
 
+@dataclass
+class Scoring:
+    """How clips are scored.
+
+    other_codecs: names out of `OTHER_CODECS` that get a row, too. cache: the folder that keeps their scores,
+    by the content of the clip, since they never change. workers: processes that score; 1 stays in this one.
+    progress: whether a bar is shown.
+    """
+
+    other_codecs: tuple[str, ...] = tuple(OTHER_CODECS)
+    cache: str | Path = "runs/codec_references"
+    workers: int = 2
+    progress: bool = True
+
+
 def evaluate_codec(
     codec,
     clips_by_set: dict[str, list[tuple[str, Tensor]]],
     out=None,
     *,
-    references: bool | tuple = True,
+    scoring: Scoring | None = None,
     source: str = "",
-    cache="runs/codec_references",
-    workers: int = 2,
     health: bool = True,
-    progress: bool = True,
     rvq=None,
 ) -> dict:
     """Judges a codec on sets of clips, next to Opus and MP3; returns the table as a dict that JSON can hold.
 
-    codec: `lmdm_mini.codec.codec.Codec`. rvq: `lmdm_mini.discrete.rvq.RVQ`: a row more, of the same codec
-        with latents told in codes. A row "features alone" says how much of the distance no network could
-        avoid, see `tell_features`. clips_by_set: ``{"test": [(name, audio (2, N) of about 10 s), ...],
-        "real": ...}``. out: where to write it (``codec.json``; the same as Markdown goes next to it); None
-        writes nothing. references: all of `REFERENCE_CODECS`, none (False) or a tuple of names. Their scores
-        never change and are kept in folder `cache`, by the content of the clip. workers: processes that
-        score; 1 stays in this one. health: look at the latents, too (`latent_health`).
+    codec: `lmdm_mini.codec.codec.Codec`. clips_by_set: ``{"test": [(name, audio (2, N) of about 10 s), ...],
+        "real": ...}``. out: where the table is written (``codec.json``; the same as Markdown goes next to
+        it); None writes nothing. scoring: see :class:`Scoring`; None is its defaults. source: a sentence
+        about the clips. health: whether the latents are judged, too (`latent_health`). rvq:
+        `lmdm_mini.discrete.rvq.RVQ`, for a row of the same codec with quantised latents.
+
+    The row "features alone" says how much of the distance no network could avoid, see `tell_features`.
 
     ``table["sets"][set]["rows"]`` holds per codec ``{"name", metric: {"mean", "median", "worst"}, "clips",
     "kbps", "parameters", "encode_times_real_time", "decode_times_real_time"}``.
@@ -179,8 +196,9 @@ def evaluate_codec(
 
     if not clips_by_set or not all(clips_by_set.values()):
         raise ValueError("every set needs at least one clip to be judged on; test_clips() gives some.")
-    names = tuple(REFERENCE_CODECS) if references is True else tuple(references or ())
-    # ways: from audio (1, 2, N) to what is told of it, and back
+    scoring = scoring or Scoring()
+    names = scoring.other_codecs
+    # ways: from audio (1, 2, N) to what is coded of it, and back
     ways, kbps = {"ours": (codec.encode, codec.decode)}, {}
     if rvq is not None:
         in_codes = f"ours, {rvq.n_q} codes"
@@ -193,21 +211,21 @@ def evaluate_codec(
     jobs, labels, speeds = [], [], {way: {name: [] for name in ways} for way in ("encode", "decode")}
     with threads(2):
         for set_name, clips in clips_by_set.items():
-            for clip, audio in clips:
+            for _, audio in clips:
                 seconds = audio.shape[1] / SAMPLE_RATE
                 for name, (encode, decode) in ways.items():
                     start = time.perf_counter()
-                    told = encode(audio[None])
+                    coded = encode(audio[None])
                     middle = time.perf_counter()
-                    decoded = as_long_as(audio, decode(told)[0])
+                    decoded = as_long_as(audio, decode(coded)[0])
                     speeds["encode"][name].append(rtf(middle - start, seconds))
                     speeds["decode"][name].append(rtf(time.perf_counter() - middle, seconds))
                     check_pair(audio, decoded)
-                    jobs.append((audio.numpy(), decoded.numpy(), str(cache)))
+                    jobs.append((audio.numpy(), decoded.numpy(), str(scoring.cache)))
                     labels.append((set_name, name, seconds))
-                jobs += [(audio.numpy(), name, str(cache)) for name in names]
+                jobs += [(audio.numpy(), name, str(scoring.cache)) for name in names]
                 labels += [(set_name, name, seconds) for name in names]
-    scores = _score_all(jobs, workers, progress)
+    scores = _score_all(jobs, scoring.workers, scoring.progress)
 
     table = {"title": "The codec next to Opus and MP3", "source": source, "sets": {}}
     for set_name, clips in clips_by_set.items():

@@ -1,9 +1,9 @@
-"""Is the player really heard? Recordings play along with the model in a session; what it plays is compared
-with what it was given.
+"""Does the model follow the player? Recordings play along with it in a session, and its part is compared with
+them.
 
-Nothing tells the model what to play but its ears: the prompt is empty. For every recording, chroma (which of
-the twelve notes sound how much) and tempo of the model's own part are compared with those of the recording it
-heard, and of all the others. A model that hears nothing agrees with all of them alike.
+The prompt is empty, so the recording is the model's only input. For every recording, chroma (how strong each
+of the twelve notes is) and tempo of the model's part are compared with those of the recording it was given,
+and with those of all others. A model that ignores its input agrees equally with all of them.
 
 Notebook: 14_jam_session.
 """
@@ -26,7 +26,8 @@ JUDGED = 10.0  # seconds at the end of a session that are compared
 
 
 def recordings(count: int, seconds: float) -> list[Tensor]:
-    """Sounds (2, N) from the middle of pieces of the test split, `count` of them as far apart as possible."""
+    """Returns `count` sounds (2, N) from the middle of pieces of the test split, evenly spread over the
+    split."""
     codec = load_codec()
     pieces = read_packed(LATENTS / "test.safetensors", codec.fingerprint)
     chosen = [
@@ -42,7 +43,8 @@ def recordings(count: int, seconds: float) -> list[Tensor]:
 
 
 def play_along(model: DiT, sound: Tensor, seed: int = 0, **settings) -> Tensor:
-    """What the model plays, (2, N), while it hears `sound` (2, N) piece by piece, BEHIND seconds late."""
+    """Returns the model's part, (2, N), of a session in which it is given `sound` (2, N) piece by piece,
+    BEHIND seconds late."""
     engine, made, sent = Engine(model, seed=seed, **settings), [], 0
     while engine.samples < sound.shape[1]:
         while sent + PIECE <= engine.samples - BEHIND * SAMPLE_RATE:
@@ -53,9 +55,11 @@ def play_along(model: DiT, sound: Tensor, seed: int = 0, **settings) -> Tensor:
 
 
 def judge_hearing(model: DiT, sounds: list[Tensor], seed: int = 0, **settings) -> dict:
-    """Agreement with the recording that was heard, and with the others: correlation of chroma, and share of
-    equal tempi (octaves aside). effect: mean difference of the two over its deviation (Cohen's d), over
-    recordings."""
+    """Returns the agreement with the recording that was given, and with the others, for chroma and tempo.
+
+    Chroma is compared by correlation, tempo by the share of equal tempi (up to octaves). effect: the mean
+    difference of the two divided by its standard deviation over recordings (Cohen's d).
+    """
     settings = {"block_latents": 12, "steps": 8, "cfg_scale": 1.0, "mic_level": 1.5} | settings
     made = [
         play_along(model, sound, seed + i, **settings)
@@ -65,14 +69,15 @@ def judge_hearing(model: DiT, sounds: list[Tensor], seed: int = 0, **settings) -
     given, own = ([part[:, -judged:] for part in parts] for parts in (sounds, made))
     notes = torch.corrcoef(torch.stack([chroma(part) for part in own + given]))[
         : len(own), len(own) :
-    ]  # (made, heard)
+    ]  # (made, given)
     bpm = [[tempo(part)[0] for part in parts] for parts in (own, given)]
     beats = torch.tensor([[float(same_tempo(a, b)) for b in bpm[1]] for a in bpm[0]])
     return {name: _agreement(table) for name, table in (("chroma", notes), ("tempo", beats))}
 
 
 def _agreement(table: Tensor) -> dict[str, float]:
-    """table (n, n): agreement of what was made (row) with what was heard (its diagonal) or was not."""
+    """table: (n, n), agreement of the model's parts (rows) with recordings (columns); the diagonal has those
+    it was given."""
     same = table.diagonal()
     others = (table.sum(1) - same) / (len(table) - 1)
     gain = same - others

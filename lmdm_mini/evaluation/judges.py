@@ -1,4 +1,4 @@
-"""A judge of our own: a small CLAP (contrastive language-audio pretraining) that knows the styles of this
+"""A judge of our own: a small CLAP (contrastive language-audio pretraining), trained on the styles of this
 corpus.
 
 Two towers, one for sound (log-mel frames through convolutions) and one for sentences (on the frozen sentence
@@ -12,6 +12,7 @@ Notebook: 02_rectified_flow. Paper: section 4 (metrics).
 
 import json
 import random
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,11 +25,11 @@ from tqdm.auto import tqdm
 from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.checkpoints import explained, read, write
 from lmdm_mini.conditioning.text import TEXT_CHANNELS, embed_sentences
-from lmdm_mini.corpus.captions import STYLE_WORDS
 from lmdm_mini.corpus.data import load_manifest, pieces, read_piece
 from lmdm_mini.training.run import Run, Schedule, TrainSettings
 
-STYLES = tuple(sorted(STYLE_WORDS))
+# the styles of the judge that is shipped, and of files that do not name theirs
+STYLES = ("ambient", "chiptune", "chorale", "folk", "funk", "house", "jazz", "lofi")
 EMBEDDING = 128
 MELS, MEL_FFT, MEL_HOP = 64, 2048, 1024  # 43 frames a second
 WINDOW = 478  # mel frames of one latent window, 11.1 s
@@ -52,7 +53,7 @@ def log_mel(audio: Tensor) -> Tensor:
     return (torch.log(power + 1e-6) / 7).reshape(*mid.shape[:-1], MELS, -1)
 
 
-class Block(nn.Module):
+class ConvBlock(nn.Module):
     """Convolution over time, then over channels, residual."""
 
     def __init__(self, width: int):
@@ -66,22 +67,24 @@ class Block(nn.Module):
 
 
 class Clap(nn.Module):
-    """Sound and sentences to one space of EMBEDDING dimensions, on the unit sphere."""
+    """Sound and sentences to one space of EMBEDDING dimensions, on the unit sphere. `styles`: those that it
+    tells apart, in the order of their numbers."""
 
-    def __init__(self, width: int = 192):
+    def __init__(self, width: int = 192, styles: Sequence[str] = STYLES):
         super().__init__()
         stages = [
             nn.Conv1d(MELS, width, 5, stride=2, padding=2),
-            Block(width),
-            Block(width),
+            ConvBlock(width),
+            ConvBlock(width),
             nn.Conv1d(width, width, 4, stride=4),
-            Block(width),
-            Block(width),
+            ConvBlock(width),
+            ConvBlock(width),
         ]
         self.frames = nn.Sequential(*stages)
         self.sound_head = nn.Linear(3 * width, EMBEDDING)
         self.words_head = nn.Sequential(nn.Linear(TEXT_CHANNELS, 256), nn.GELU(), nn.Linear(256, EMBEDDING))
-        self.style_head = nn.Linear(EMBEDDING, len(STYLES))
+        self.styles = tuple(styles)
+        self.style_head = nn.Linear(EMBEDDING, len(self.styles))
         self.log_scale = nn.Parameter(torch.tensor(2.5))
 
     def sound(self, mel: Tensor) -> Tensor:
@@ -120,8 +123,12 @@ def embed_prompts(clap: Clap, prompts: list[str]) -> Tensor:
 class MelSet:
     """The mixes of one split as log-mel frames in memory, and their captions embedded."""
 
-    def __init__(self, corpus: Path, split: str, seed: int = 0):
-        self.rng, self.entries = random.Random(seed), pieces(load_manifest(corpus), split)
+    def __init__(self, corpus: Path, split: str, seed: int = 0, *, styles: Sequence[str] = STYLES):
+        self.styles = tuple(styles)
+        self.rng, self.entries = (
+            random.Random(seed),
+            [entry for entry in pieces(load_manifest(corpus), split) if entry["style"] in styles],
+        )
         if not self.entries:
             raise ValueError(
                 f"{corpus} has no pieces in split {split!r}: run 'python -m lmdm_mini corpus build'."
@@ -144,7 +151,7 @@ class MelSet:
             start = self.rng.randint(0, self.mels[row].shape[-1] - WINDOW)
             windows.append(self.mels[row][:, start : start + WINDOW].float())
         captions = torch.stack([self.rng.choice(self.captions[row]) for row in rows])
-        styles = torch.tensor([STYLES.index(self.entries[row]["style"]) for row in rows])
+        styles = torch.tensor([self.styles.index(self.entries[row]["style"]) for row in rows])
         return torch.stack(windows), captions, styles, torch.tensor(rows)
 
 
@@ -188,10 +195,14 @@ def train_clap(settings: TrainSettings) -> Path:
     its weights' path."""
     batch, seed, corpus = settings.batch, settings.seed, settings.corpus
     torch.manual_seed(seed)
-    clap, about = Clap(), {"batch": str(batch), "seed": str(seed)}
+    styles = sorted({entry["style"] for entry in pieces(load_manifest(corpus), "train")})
+    clap, about = Clap(styles=styles), {"batch": str(batch), "seed": str(seed), "styles": json.dumps(styles)}
     run = Run(settings.out / "clap", clap, Schedule(settings.steps, settings.lr, ema=0.99), about=about)
     torch.manual_seed(seed + run.step)
-    data, check = MelSet(corpus, "train", seed + run.step), MelSet(corpus, "valid", 1)
+    data, check = (
+        MelSet(corpus, split, number, styles=styles)
+        for split, number in (("train", seed + run.step), ("valid", 1))
+    )
     fixed = [check.batch(len(check.entries)) for _ in range(4)]
 
     def validate() -> dict[str, Tensor]:
@@ -200,18 +211,17 @@ def train_clap(settings: TrainSettings) -> Path:
         return {name: torch.stack([each[name] for each in losses]).mean() for name in losses[0]}
 
     for _ in run.loop():
-        mel, captions, styles, _ = data.batch(batch)
-        run.update(run.forward(augment(mel), captions, styles), validate)
-    facts = retrieval(run.average, MelSet(corpus, "test", 2)) | {
+        mel, captions, wanted, _ = data.batch(batch)
+        run.update(run.forward(augment(mel), captions, wanted), validate)
+    facts = retrieval(run.average, MelSet(corpus, "test", 2, styles=styles)) | {
         "steps": run.step,
         "minutes": round(run.seconds / 60),
         "seed": seed,
     }
     print("on the test split: " + ", ".join(f"{name} {value:.3g}" for name, value in facts.items()))
     path = settings.out / "clap.safetensors"
-    write(
-        path, {name: value.half() for name, value in run.average.state_dict().items()}, "judge", facts=facts
-    )
+    state = {name: value.half() for name, value in run.average.state_dict().items()}
+    write(path, state, "judge", facts=facts, styles=styles)
     return path
 
 
@@ -223,7 +233,7 @@ def load_clap(path=None) -> Clap:
     """
     path, tensors, about = read(path, "judge", "clap")
     with explained(path, "judge"):
-        clap = Clap()
+        clap = Clap(styles=json.loads(about.get("styles", "null")) or STYLES)
         clap.load_state_dict({name: value.float() for name, value in tensors.items()})
         clap.facts = json.loads(about["facts"])
     return clap.eval().requires_grad_(False)

@@ -9,6 +9,7 @@ Notebook: 08_complexity_lab.
 import json
 import statistics
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -18,7 +19,7 @@ from lmdm_mini.codec.codec import load_codec
 from lmdm_mini.complexity.timing import rtf, time_to_first_audio
 from lmdm_mini.evaluation.judges import load_clap
 from lmdm_mini.evaluation.real_music import load_reference
-from lmdm_mini.evaluation.rollouts import floor, judge_rollouts, primes
+from lmdm_mini.evaluation.rollouts import floor, judge_rollouts, prefixes
 from lmdm_mini.files import write_text
 from lmdm_mini.latents.packed import read_packed
 from lmdm_mini.models import generate, load, stream
@@ -41,7 +42,7 @@ LMM_SAMPLING = {
     "temperature": 0.9,
     "top_k": 1024,
     "cfg_scale": 1.5,
-}  # chosen among ten by a noisy look at 16 roll-outs of each
+}  # the best of ten by 16 roll-outs of each, a noisy measure
 
 
 def time_stream(begin, repeats: int = 5) -> dict[str, float]:
@@ -50,9 +51,7 @@ def time_stream(begin, repeats: int = 5) -> dict[str, float]:
     next(begin())
     first = statistics.median(time_to_first_audio(begin) for _ in range(repeats))
     playing = begin()
-    while (
-        playing.context.shape[-1] < playing.context_latents
-    ):  # until there is as much to hear as there can be
+    while playing.context.shape[-1] < playing.context_latents:  # until the context is full
         next(playing)
     blocks = [next(playing) for _ in range(repeats)]
     return {
@@ -75,11 +74,11 @@ def evaluate_lab(
     """Judges all `points`, writes the table to `out` and a sound of each into `sounds`; returns the rows."""
     codec, clap = load_codec(), load_clap()
     reference = load_reference(clap, codec)
-    given = primes(read_packed(LATENTS / "test.safetensors", codec.fingerprint), rollouts)
+    given = prefixes(read_packed(LATENTS / "test.safetensors", codec.fingerprint), rollouts)
     rows = []
     for name, block, steps in tqdm(points, desc="points"):
         model = load(name)
-        settings = {"block_latents": block} | (
+        settings: dict[str, Any] = {"block_latents": block} | (
             LMM_SAMPLING if name == "lmm" else {"steps": steps, "cfg_scale": cfg_scale}
         )
         key = f"{name}-{block}" + (f"-{steps}" if steps else "")
@@ -109,10 +108,10 @@ def read_points(table: Path = RESULTS / "lab.json", sounds: Path = SOUNDS) -> li
         raise FileNotFoundError(
             f"no table at {table}: `python -m lmdm_mini evaluate lab` makes it. {how_to_restore()}"
         )
-    told = json.loads(table.read_text())
+    content = json.loads(table.read_text())
     rows = [
-        row | {"floor": told["floor"]["fd_clap"], "sound": sounds / f"{row['key']}.mp3"}
-        for row in told["points"]
+        row | {"floor": content["floor"]["fd_clap"], "sound": sounds / f"{row['key']}.mp3"}
+        for row in content["points"]
     ]
     missing = [row["sound"].name for row in rows if not row["sound"].is_file()]
     if missing:

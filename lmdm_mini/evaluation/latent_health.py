@@ -1,5 +1,5 @@
-"""What is asked of latents that a model is to make: their spread, how much noise they bear, how far ahead the
-codec hears.
+"""Properties that make latents easy to generate: their spread, their robustness to noise, and the codec's
+look-ahead.
 
 Notebook: 01_sound_to_latents.
 """
@@ -13,8 +13,8 @@ from lmdm_mini.evaluation.metrics import as_long_as, visqol
 
 
 def latent_health(codec, clips: list[Tensor]) -> dict:
-    """Are the latents good to diffuse? Per-channel mean and standard deviation over `clips`, each ``(2, N)``,
-    `robustness` on up to 6 of them, `look_ahead`."""
+    """Measures the latents of `clips`, each ``(2, N)``: mean and standard deviation of each channel,
+    :func:`robustness` on up to 6 clips, and :func:`look_ahead`."""
     latents = torch.cat([codec.encode(audio[None])[0] for audio in clips], dim=1)  # (64, frames of all clips)
     return {
         "mean": latents.mean(1).tolist(),
@@ -25,7 +25,8 @@ def latent_health(codec, clips: list[Tensor]) -> dict:
 
 
 def robustness(codec, clips: list[Tensor], amount: float = 0.1, *, seed: int = 0) -> dict[str, float]:
-    """ViSQOL lost by decoding ``z + amount * noise``, mean over clips: ``{"drop", "clean", "noisy"}``."""
+    """Returns the ViSQOL lost by decoding ``z + amount * noise``, mean over clips: ``{"drop", "clean",
+    "noisy"}``."""
     generator = torch.Generator().manual_seed(seed)
     clean, noisy = [], []
     for audio in clips:
@@ -38,10 +39,11 @@ def robustness(codec, clips: list[Tensor], amount: float = 0.1, *, seed: int = 0
 
 
 def look_ahead(codec, frames: int = 24) -> dict[str, float]:
-    """How far the codec hears into the future, in latent frames: ``{"encoder": ..., "decoder": ...}``.
+    """Returns the codec's look-ahead in latent frames: ``{"encoder": ..., "decoder": ...}``; 0 is strictly
+    causal.
 
-    The future is changed from the middle on, and the first output that differs is found. 0 is strictly
-    causal; the encoder's is a whole number, the decoder's is counted in samples.
+    The second half of the input is changed, and the first output that differs is found. The encoder's value
+    is a whole number of frames, the decoder's is exact to a sample.
     """
     generator = torch.Generator().manual_seed(0)
     middle = frames // 2

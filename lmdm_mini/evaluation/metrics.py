@@ -1,6 +1,6 @@
 """How good does it sound, in numbers: pure functions of two audios.
 
-All metrics compare `reference` with `degraded`, both ``(2, N)`` at 44.1 kHz, time-aligned (see `align`) and
+All metrics compare `original` with `degraded`, both ``(2, N)`` at 44.1 kHz, time-aligned (see `align`) and
 equally long:
 
 - `visqol`: perceived quality, 1 (bad) to 4.73 (identical), ViSQOL in audio mode. It hears mono: the mean of
@@ -8,7 +8,7 @@ equally long:
 - `stereo_error`: what that fold-down cannot hear, the width and the place of things between the speakers.
 - `stft_distance`, `mel_distance`: spectral convergence plus log-magnitude distance, auraloss's definitions.
 
-Notebook: 01_sound_to_latents hears what they hear.
+Notebook: 01_sound_to_latents plays examples of what they measure.
 """
 
 from functools import lru_cache
@@ -29,10 +29,10 @@ VISQOL_TOP = 4.7321  # what audio mode gives to two identical signals
 SILENCE = 1e-5  # peak below which a clip counts as silent (-100 dBFS)
 
 
-def check_pair(reference: Tensor, degraded: Tensor) -> tuple[Tensor, Tensor]:
+def check_pair(original: Tensor, degraded: Tensor) -> tuple[Tensor, Tensor]:
     """Both as float32 on the CPU; raises ValueError on wrong shapes, unequal lengths, NaN or infinity."""
     pair = []
-    for name, audio in (("reference", reference), ("degraded", degraded)):
+    for name, audio in (("original", original), ("degraded", degraded)):
         audio = torch.as_tensor(audio).detach().float().cpu()
         if audio.ndim != 2 or audio.shape[0] != 2 or audio.shape[1] == 0:
             raise ValueError(
@@ -43,30 +43,30 @@ def check_pair(reference: Tensor, degraded: Tensor) -> tuple[Tensor, Tensor]:
         pair.append(audio)
     if pair[0].shape != pair[1].shape:
         raise ValueError(
-            f"reference has {pair[0].shape[1]} samples, degraded {pair[1].shape[1]}; align them first "
+            f"original has {pair[0].shape[1]} samples, degraded {pair[1].shape[1]}; align them first "
             "(`align`)."
         )
     return pair[0], pair[1]
 
 
-def align(reference: Tensor, decoded: Tensor, max_delay: int = 8192) -> tuple[Tensor, int]:
-    """`decoded` ``(2, M)`` moved in time and cut or padded with zeros to match `reference` ``(2, N)``.
+def align(original: Tensor, decoded: Tensor, max_delay: int = 8192) -> tuple[Tensor, int]:
+    """`decoded` ``(2, M)`` moved in time and cut or padded with zeros to match `original` ``(2, N)``.
 
     The delay, in samples, is where the cross-correlation of the two (all channels summed) is largest;
     positive means that `decoded` came late. Returns (aligned, delay). Raises ValueError if the two have
     little in common at any delay up to `max_delay`: then a score would compare different sounds.
     """
-    length = reference.shape[1]
+    length = original.shape[1]
     size = 2 ** int(np.ceil(np.log2(max(length, decoded.shape[1]) + max_delay)))
-    a, b = (scipy.fft.rfft(np.asarray(x, dtype=np.float32), size, axis=-1) for x in (reference, decoded))
+    a, b = (scipy.fft.rfft(np.asarray(x, dtype=np.float32), size, axis=-1) for x in (original, decoded))
     correlation = scipy.fft.irfft((b * a.conj()).sum(0), size)
     around = np.concatenate([correlation[-max_delay:], correlation[: max_delay + 1]])  # delays -max .. max
     delay = int(around.argmax()) - max_delay
     moved = decoded[:, delay:] if delay >= 0 else torch.nn.functional.pad(decoded, (-delay, 0))
     moved = torch.nn.functional.pad(moved[:, :length], (0, max(0, length - moved.shape[1])))
-    if float(reference.abs().max()) < SILENCE:
+    if float(original.abs().max()) < SILENCE:
         return torch.nn.functional.pad(decoded[:, :length], (0, max(0, length - decoded.shape[1]))), 0
-    alike = float((reference * moved).sum() / (reference.norm() * moved.norm()).clamp(min=1e-12))
+    alike = float((original * moved).sum() / (original.norm() * moved.norm()).clamp(min=1e-12))
     if alike < 0.1:  # at 16 kbit/s a hiss may come back as quite another hiss
         raise ValueError(
             f"the decoded audio correlates by only {alike:.2f} with the original at its best delay "
@@ -110,6 +110,7 @@ def _visqol_tool():
                 columns[:, first : first + 8] = np.sqrt(np.einsum("cbs,cbs->bc", filtered, filtered) / size)
             return columns
 
+        # pyrefly: ignore[bad-override]  # the tool calls either on an object
         _build_numba = _build_scipy
 
     tool = VisqolApi()
@@ -120,20 +121,20 @@ def _visqol_tool():
     return tool
 
 
-def visqol(reference: Tensor, degraded: Tensor) -> float:
+def visqol(original: Tensor, degraded: Tensor) -> float:
     """ViSQOL (audio mode) MOS-LQO of two ``(2, N)`` clips of at least 2 s: 1 (bad) to 4.73 (identical).
 
     Silence: 4.73 if both clips are silent, 1 if only one is. Raises ValueError on NaN, shapes and short
     clips.
     """
-    reference, degraded = check_pair(reference, degraded)
-    if reference.shape[1] < 2 * SAMPLE_RATE:
-        seconds = reference.shape[1] / SAMPLE_RATE
+    original, degraded = check_pair(original, degraded)
+    if original.shape[1] < 2 * SAMPLE_RATE:
+        seconds = original.shape[1] / SAMPLE_RATE
         raise ValueError(f"ViSQOL needs at least 2 s of audio; this clip has {seconds:.2f} s.")
-    silent = [float(audio.mean(0).abs().max()) < SILENCE for audio in (reference, degraded)]
+    silent = [float(audio.mean(0).abs().max()) < SILENCE for audio in (original, degraded)]
     if any(silent):
         return VISQOL_TOP if all(silent) else 1.0
-    mono = [AF.resample(a.mean(0).double(), SAMPLE_RATE, VISQOL_RATE).numpy() for a in (reference, degraded)]
+    mono = [AF.resample(a.mean(0).double(), SAMPLE_RATE, VISQOL_RATE).numpy() for a in (original, degraded)]
     return float(_visqol_tool().measure_from_arrays(mono[0], mono[1], VISQOL_RATE).moslqo)
 
 
@@ -143,12 +144,12 @@ def _magnitude(audio: Tensor, n_fft: int, hop: int, window: int) -> Tensor:
     return (spectrum.real**2 + spectrum.imag**2).clamp(min=1e-8).sqrt()  # (2, bins, frames); auraloss's floor
 
 
-def _spectral_distance(reference: Tensor, degraded: Tensor) -> float:
-    convergence = torch.linalg.vector_norm(reference - degraded) / torch.linalg.vector_norm(reference)
-    return float(convergence + (reference.log() - degraded.log()).abs().mean())
+def _spectral_distance(original: Tensor, degraded: Tensor) -> float:
+    convergence = torch.linalg.vector_norm(original - degraded) / torch.linalg.vector_norm(original)
+    return float(convergence + (original.log() - degraded.log()).abs().mean())
 
 
-def mel_distance(reference: Tensor, degraded: Tensor, n_mels: int = 128) -> float:
+def mel_distance(original: Tensor, degraded: Tensor, n_mels: int = 128) -> float:
     """auraloss `MelSTFTLoss` (FFT 1,024, hop 256, 128 mel bands) of two ``(2, N)`` clips; 0 for identical
     ones.
 
@@ -156,15 +157,15 @@ def mel_distance(reference: Tensor, degraded: Tensor, n_mels: int = 128) -> floa
     magnitude keeps the value finite when one of them is silent. Raises ValueError on NaN and shapes.
     """
     bands = mel_bands(1024, n_mels)
-    pair = check_pair(reference, degraded)
+    pair = check_pair(original, degraded)
     return _spectral_distance(*(bands @ _magnitude(audio, 1024, 256, window=1024) for audio in pair))
 
 
-def stft_distance(reference: Tensor, degraded: Tensor) -> float:
+def stft_distance(original: Tensor, degraded: Tensor) -> float:
     """auraloss `MultiResolutionSTFTLoss` with its defaults (FFT 1,024, 2,048, 512); silence as above."""
-    reference, degraded = check_pair(reference, degraded)
+    original, degraded = check_pair(original, degraded)
     sizes = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
-    distances = [_spectral_distance(_magnitude(reference, *s), _magnitude(degraded, *s)) for s in sizes]
+    distances = [_spectral_distance(_magnitude(original, *s), _magnitude(degraded, *s)) for s in sizes]
     return sum(distances) / len(distances)
 
 
@@ -181,17 +182,17 @@ def _erb_bands(n_fft: int = 2048, count: int = 24) -> Tensor:
     return torch.stack([((place >= band) & (place < band + 1)).float() for band in range(count)])
 
 
-def stereo_error(reference: Tensor, degraded: Tensor) -> dict[str, float]:
+def stereo_error(original: Tensor, degraded: Tensor) -> dict[str, float]:
     """Error of the stereo image: ``{"level_db": ..., "correlation": ...}``, both 0 for a perfect image.
 
     In 24 ERB-like bands and stretches of about 0.2 s: the level difference left against right in dB (limited
     to +-30 dB), and the correlation of left and right (1: a point source, 0: wide, -1: out of phase). The
-    mean absolute error is weighted by the reference's energy to the power 0.3, roughly its loudness; with the
-    energy itself, the bass would decide alone. A silent reference has no image to get wrong: both errors are
+    mean absolute error is weighted by the original's energy to the power 0.3, roughly its loudness; with the
+    energy itself, the bass would decide alone. A silent original has no image to get wrong: both errors are
     0.
     """
     weights, images = None, []
-    for audio in check_pair(reference, degraded):
+    for audio in check_pair(original, degraded):
         window = torch.hann_window(2048)
         left, right = torch.stft(audio, 2048, 1024, window=window, return_complex=True)  # (bins, frames) each
         power = torch.stack(
@@ -213,25 +214,25 @@ def stereo_error(reference: Tensor, degraded: Tensor) -> dict[str, float]:
     return {"level_db": errors[0], "correlation": errors[1]}
 
 
-def quick_scores(reference: Tensor, degraded: Tensor) -> dict[str, float]:
+def quick_scores(original: Tensor, degraded: Tensor) -> dict[str, float]:
     """`visqol`, `mel` and the two stereo errors of one clip ``(2, N)``: light enough for a training loop."""
-    stereo = stereo_error(reference, degraded)
+    stereo = stereo_error(original, degraded)
     return {
-        "visqol": visqol(reference, degraded),
-        "mel": mel_distance(reference, degraded),
+        "visqol": visqol(original, degraded),
+        "mel": mel_distance(original, degraded),
         "stereo_level_db": stereo["level_db"],
         "stereo_correlation": stereo["correlation"],
     }
 
 
-def all_scores(reference: Tensor, degraded: Tensor) -> dict[str, float]:
+def all_scores(original: Tensor, degraded: Tensor) -> dict[str, float]:
     """`quick_scores` and the multi-resolution STFT distance of one clip ``(2, N)``."""
-    return {**quick_scores(reference, degraded), "stft": stft_distance(reference, degraded)}
+    return {**quick_scores(original, degraded), "stft": stft_distance(original, degraded)}
 
 
 def seam_ratio(audio: Tensor, block_samples: int, first: int = 0) -> float:
-    """How much the spectrum jumps where blocks join, against elsewhere: 1 = joins cannot be told, above =
-    they stand out.
+    """Returns how much the spectrum jumps where blocks join, relative to elsewhere: 1 = joins do not differ
+    from other places, above 1 = they stand out.
 
     audio: (2, N). block_samples: distance of the joins; the first one is at sample `first` + `block_samples`.
     The jump at a place is the mean absolute change of log-magnitudes from the 1,024 samples before it to the

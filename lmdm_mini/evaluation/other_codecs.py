@@ -1,4 +1,4 @@
-"""Reference points that every reader knows: Opus and MP3, through ffmpeg.
+"""Other codecs, which every reader knows: Opus and MP3, through ffmpeg.
 
 Notebook: 01_sound_to_latents draws them next to the codec.
 """
@@ -17,14 +17,14 @@ from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.evaluation.metrics import align
 from lmdm_mini.lazy import loaded_once
 
-REFERENCE_CODECS = {  # row name -> (encoder and its options, container)
+OTHER_CODECS = {  # row name -> (encoder and its options, container)
     "Opus 16 kbit/s": (("libopus", "-b:a", "16k"), "opus"),
     "Opus 24 kbit/s": (("libopus", "-b:a", "24k"), "opus"),
     "Opus 32 kbit/s": (("libopus", "-b:a", "32k"), "opus"),
     "Opus 64 kbit/s": (("libopus", "-b:a", "64k"), "opus"),
     "MP3 128 kbit/s": (("libmp3lame", "-b:a", "128k"), "mp3"),
 }
-QUICK_REFERENCES = ("Opus 16 kbit/s", "Opus 24 kbit/s")  # the two that the bars are measured against
+QUICK_CODECS = ("Opus 16 kbit/s", "Opus 24 kbit/s")  # the two that the bars are measured against
 
 
 @loaded_once
@@ -47,17 +47,17 @@ def find_ffmpeg() -> str:
             return path
     raise FileNotFoundError(
         "no ffmpeg with libopus and libmp3lame found. Install one with `pip install imageio-ffmpeg` "
-        "or your system's packages, or leave the reference rows out (--no-references)."
+        "or your system's packages, or leave their rows out (--no-other-codecs)."
     )
 
 
 def through_ffmpeg(audio: Tensor, name: str) -> tuple[Tensor, dict[str, float]]:
-    """`audio` ``(2, N)`` through a codec of `REFERENCE_CODECS` and back, aligned in time, same length.
+    """`audio` ``(2, N)`` through a codec of `OTHER_CODECS` and back, aligned in time, same length.
 
     Also returns ``{"kbps", "delay", "encode_seconds", "decode_seconds"}``: the bit rate that was really used
     and wall times, program start included.
     """
-    (encoder, *options), container = REFERENCE_CODECS[name]
+    (encoder, *options), container = OTHER_CODECS[name]
     ffmpeg = [find_ffmpeg(), "-hide_banner", "-loglevel", "error", "-y", "-threads", "1"]
     raw = ["-f", "f32le", "-ar", str(SAMPLE_RATE), "-ac", "2"]
     with tempfile.TemporaryDirectory() as folder:

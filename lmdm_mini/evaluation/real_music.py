@@ -1,5 +1,5 @@
-"""Real music as the judges hear it: what a model's clips are compared with, computed once from the corpus and
-shipped.
+"""The reference: scores and embeddings of real music, which a model's clips are compared with. It is computed
+once from the corpus and shipped.
 
 Clips of the train split give the distribution that Fréchet distances are measured to; clips of valid and test
 give the prompts, and the rows of the table that need no model: real music (the floor), the same through the
@@ -14,6 +14,7 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -82,10 +83,13 @@ def embed_seconds(clap: Clap, batches: Iterable[Tensor]) -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def hear(clap: Clap, batches: Iterable[Tensor]) -> dict[str, Tensor]:
-    """What is measured of clips, given as batches (B, 2, N): both embeddings and the tagger's log-posteriors
-    (n, D), and tempo, beat, key clarity, level and silence (n,), see `musical.py`."""
-    heard: dict[str, list] = {}
+def measure(clap: Clap, batches: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Measures clips, given as batches (B, 2, N).
+
+    Returns both embeddings and the tagger's log-posteriors (n, D), and tempo, beat, key clarity, level and
+    silence (n,), see `musical.py`.
+    """
+    found: dict[str, list] = {}
     for audio in batches:
         measured = embed(clap, audio)
         measured["style"] = clap.style_head(measured["clap"]).log_softmax(-1)
@@ -94,8 +98,8 @@ def hear(clap: Clap, batches: Iterable[Tensor]) -> dict[str, Tensor]:
         for name in ("key_clarity", "loudness_db", "silence_ratio"):
             measured[name] = torch.tensor([getattr(musical, name)(clip) for clip in audio])
         for name, values in measured.items():
-            heard.setdefault(name, []).append(values)
-    return {name: torch.cat(values) for name, values in heard.items()}
+            found.setdefault(name, []).append(values)
+    return {name: torch.cat(values) for name, values in found.items()}
 
 
 def shuffle_time(audio: Tensor, seed: int = 0) -> Tensor:
@@ -135,7 +139,7 @@ def novelty(latents: Tensor, train: list[LatentPiece], size: int = 48, step: int
 
 @dataclass
 class Reference:
-    """See the module. Embeddings are (n, D); styles are numbers in the order of `STYLES`."""
+    """What real music scores. Embeddings are (n, D); styles are indices into `STYLES`."""
 
     train: dict[str, Tensor]  # clap, crepe
     train_seconds: dict[str, Tensor]  # the same of single seconds, four a clip (n, 4, D), of train ...
@@ -148,27 +152,26 @@ class Reference:
     rows: dict[str, dict]  # of the table: real, codec, shuffled
     facts: dict
 
-    def row(self, clap: Clap, heard: dict[str, Tensor]) -> dict:
-        """One row of the table: clips that were made for the prompts, one each, as :func:`hear` measured
-        them."""
+    def row(self, clap: Clap, measured: dict[str, Tensor]) -> dict:
+        """Returns one row of the table. measured: results of :func:`measure` on one clip for each prompt."""
         words = embed_prompts(clap, self.prompts)
         asked = [
             (float(found), parse_bpm(p))
-            for found, p, s in zip(heard["tempo"], self.prompts, self.wanted)
+            for found, p, s in zip(measured["tempo"], self.prompts, self.wanted)
             if parse_bpm(p) and STYLES[s] in RHYTHMIC
         ]
-        found = heard["style"].argmax(-1)
-        row = {f"fd_{name}": frechet_distance(heard[name], self.train[name]) for name in self.train}
+        found = measured["style"].argmax(-1)
+        row = {f"fd_{name}": frechet_distance(measured[name], self.train[name]) for name in self.train}
         row |= {
-            "kl": float((self.style.exp() * (self.style - heard["style"])).sum(-1).mean()),
-            "clap_score": float((F.normalize(heard["clap"], dim=-1) * words).sum(-1).mean()),
+            "kl": float((self.style.exp() * (self.style - measured["style"])).sum(-1).mean()),
+            "clap_score": float((F.normalize(measured["clap"], dim=-1) * words).sum(-1).mean()),
             "style_right": float((found == self.wanted).float().mean()),
             "styles_missing": [STYLES[i] for i in range(len(STYLES)) if not (found == i).any()],
             "tempo_asked": len(asked),
             "tempo_right": sum(musical.same_tempo(*pair) for pair in asked) / len(asked) if asked else None,
         }
         return row | {
-            name: float(heard[name].mean())
+            name: float(measured[name].mean())
             for name in ("beat", "key_clarity", "loudness_db", "silence_ratio")
         }
 
@@ -176,24 +179,24 @@ class Reference:
 def real_windows(
     corpus, splits: tuple[str, ...], each: int, *, seed: int = 0
 ) -> tuple[list[dict], Iterator[Tensor]]:
-    """`each` windows of every style, endings left out: the corpus entries they are cut from, and their audio
-    (B, 2, N) in batches."""
+    """Draws `each` windows of every style, endings left out. Returns the corpus entries they are cut from,
+    and their audio (B, 2, N) in batches."""
     rng, manifest, cuts = random.Random(seed), load_manifest(corpus), []
     for style in STYLES:
-        there = [entry for split in splits for entry in pieces(manifest, split, style)]
-        if not there:
+        found = [entry for split in splits for entry in pieces(manifest, split, style)]
+        if not found:
             raise ValueError(
                 f"the corpus in {corpus} has no piece of {style!r} in {' or '.join(splits)}: build "
                 "more hours."
             )
         for i in range(each):
-            entry = there[i % len(there)]
-            room = entry["frames"] // FRAME_SAMPLES - FRAMES
+            entry = found[i % len(found)]
+            room = entry["samples"] // FRAME_SAMPLES - FRAMES
             cuts.append((entry, rng.randrange(max(1, room - ENDING))))
     seconds = FRAME_SAMPLES / SAMPLE_RATE
 
     def audio() -> Iterator[Tensor]:
-        for i in tqdm(range(0, len(cuts), 16), desc=f"hearing {' and '.join(splits)}"):
+        for i in tqdm(range(0, len(cuts), 16), desc=f"measuring {' and '.join(splits)}"):
             sounds = [
                 read_piece(entry, start * seconds, FRAMES * seconds)["mix"]
                 for entry, start in cuts[i : i + 16]
@@ -220,8 +223,9 @@ def styles_of(entries: list[dict]) -> Tensor:
 def build_reference(
     clap: Clap, codec: Codec, corpus, *, train: list[LatentPiece], clips: int = 256, seed: int = 0
 ) -> Reference:
-    """Hears the corpus: three times `clips` windows of train, `clips` of valid and test. train: the latents
-    models learn from.
+    """Computes the reference from three times `clips` windows of train, and `clips` of valid and test.
+
+    train: the latents that models are trained on.
 
     Raises ValueError if `clips` is less than one a style or the corpus lacks one.
     """
@@ -230,17 +234,17 @@ def build_reference(
     each = clips // len(STYLES)
     entries, audio = real_windows(corpus, ("train",), 3 * each, seed=seed)
     parts = [(embed(clap, batch), embed_seconds(clap, [batch])) for batch in audio]
-    known, train_seconds = (
+    embedded, train_seconds = (
         {name: torch.cat([part[name] for part in some]) for name in some[0]} for some in zip(*parts)
     )
-    scale = {name: style_scale(known[name], styles_of(entries)) for name in known}
+    scale = {name: style_scale(embedded[name], styles_of(entries)) for name in embedded}
     entries, audio = real_windows(corpus, ("test", "valid"), each, seed=seed)
     rng, batches = random.Random(seed), list(audio)
     latents = [codec.encode(batch) for batch in tqdm(batches, desc="encoding")]
-    heard = {
-        "real": hear(clap, batches),
-        "codec": hear(clap, (codec.decode(z) for z in latents)),
-        "real, shuffled in time": hear(clap, (shuffle_time(batch) for batch in batches)),
+    sets = {
+        "real": measure(clap, batches),
+        "codec": measure(clap, (codec.decode(z) for z in latents)),
+        "real, shuffled in time": measure(clap, (shuffle_time(batch) for batch in batches)),
     }
     prompts = [rng.choice(entry["captions"]["mix"]) for entry in entries]
     facts = {
@@ -250,18 +254,18 @@ def build_reference(
         "judge": judge_fingerprint(clap),
     }
     reference = Reference(
-        known,
+        embedded,
         train_seconds,
         embed_seconds(clap, batches),
         scale,
         prompts,
         styles_of(entries),
-        heard["real"]["style"],
+        sets["real"]["style"],
         novelty(torch.cat(latents), train),
         {},
         facts,
     )
-    reference.rows = {name: reference.row(clap, measured) for name, measured in heard.items()}
+    reference.rows = {name: reference.row(clap, measured) for name, measured in sets.items()}
     return reference
 
 
@@ -271,7 +275,7 @@ def judge_fingerprint(clap: Clap) -> str:
 
 
 def save_reference(reference: Reference, path=REFERENCE) -> None:
-    """Writes it, embeddings in half precision."""
+    """Writes a reference, with embeddings in half precision."""
     tensors = {
         f"{group}.{name}": value.half()
         for group in EMBEDDED
@@ -283,17 +287,19 @@ def save_reference(reference: Reference, path=REFERENCE) -> None:
 
 
 def load_reference(clap: Clap, codec: Codec, path=REFERENCE) -> Reference:
-    """The shipped reference. Raises FileNotFoundError or ValueError for a missing or damaged file, or one
+    """Loads the reference. Raises FileNotFoundError or ValueError for a missing or damaged file, or one
     that another judge or codec made."""
     path, tensors, about = read(path, "reference")
     with explained(path, "reference"):
-        said = {name: json.loads(about[name]) for name in ("scale", "prompts", "rows", "facts")}
-        groups = {
+        facts: dict[str, Any] = {
+            name: json.loads(about[name]) for name in ("scale", "prompts", "rows", "facts")
+        }
+        groups: dict[str, Any] = {
             group: {name: tensors[f"{group}.{name}"].float() for name in ("clap", "crepe")}
             for group in EMBEDDED
         }
         reference = Reference(
-            **groups, **said, wanted=tensors["wanted"], style=tensors["style"], novelty=tensors["novelty"]
+            **groups, **facts, wanted=tensors["wanted"], style=tensors["style"], novelty=tensors["novelty"]
         )
     made_by = {"codec": codec.fingerprint, "judge": judge_fingerprint(clap)}
     for name, own in made_by.items():

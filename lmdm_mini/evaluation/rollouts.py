@@ -38,9 +38,9 @@ CONTEXT_LATENTS = 192
 BIN = 10  # seconds of the drift curve that are looked at together
 
 
-def primes(test: list[LatentPiece], count: int) -> list[tuple[Tensor, str, str]]:
-    """What roll-outs are primed with, styles in turn: latents (1, 64, CONTEXT_LATENTS) from the middle of
-    pieces, a caption, the style."""
+def prefixes(test: list[LatentPiece], count: int) -> list[tuple[Tensor, str, str]]:
+    """Returns `count` prefixes for roll-outs, styles in turn. Each has latents (1, 64, CONTEXT_LATENTS) from
+    the middle of a piece, a caption and the style."""
     by_style = [[piece for piece in test if piece.style == style] for style in STYLES]
     chosen = [
         by_style[i % len(STYLES)][i // len(STYLES) % len(by_style[i % len(STYLES)])] for i in range(count)
@@ -60,7 +60,8 @@ def primes(test: list[LatentPiece], count: int) -> list[tuple[Tensor, str, str]]
 
 
 def start(model: Model, prompt: str, seed: int, context: Tensor | None = None, **settings) -> Stream:
-    """A stream that goes on from context latents (1, 64, T); settings as :func:`lmdm_mini.models.stream`."""
+    """Returns a stream that continues context latents (1, 64, T); settings as
+    :func:`lmdm_mini.models.stream`."""
     playing = stream(model, prompt, seed=seed, context_latents=CONTEXT_LATENTS, **settings)
     if context is not None:
         playing.set_context(context)
@@ -68,13 +69,13 @@ def start(model: Model, prompt: str, seed: int, context: Tensor | None = None, *
 
 
 def perform(playing: Stream, seconds: float) -> Tensor:
-    """The next `seconds` of a stream, (2, N)."""
+    """Returns the next `seconds` of a stream, (2, N)."""
     blocks = math.ceil(seconds * LATENT_RATE / playing.block_latents)
     return torch.cat([next(playing).audio for _ in range(blocks)], -1)[:, : int(seconds * SAMPLE_RATE)]
 
 
 def split_seconds(audio: Tensor) -> Tensor:
-    """(2, N) -> its whole seconds (n, 2, SAMPLE_RATE)."""
+    """Splits audio (2, N) into its whole seconds, (n, 2, SAMPLE_RATE)."""
     return (
         audio[:, : audio.shape[1] // SAMPLE_RATE * SAMPLE_RATE]
         .unflatten(1, (-1, SAMPLE_RATE))
@@ -83,16 +84,18 @@ def split_seconds(audio: Tensor) -> Tensor:
 
 
 def distances(clap: Clap, reference: Reference, seconds: Tensor) -> dict[str, float]:
-    """FD of single seconds (n, 2, SAMPLE_RATE) to those of the train split, in both embeddings."""
+    """Returns the FD of single seconds (n, 2, SAMPLE_RATE) to those of the train split, in both
+    embeddings."""
     parts = [embed(clap, some) for some in seconds.split(32)]
     return {
-        f"fd_{name}": frechet_distance(torch.cat([part[name] for part in parts]), known.flatten(0, 1))
-        for name, known in reference.train_seconds.items()
+        f"fd_{name}": frechet_distance(torch.cat([part[name] for part in parts]), real.flatten(0, 1))
+        for name, real in reference.train_seconds.items()
     }
 
 
 def floor(reference: Reference, count: int, each: int = 4) -> dict[str, float]:
-    """The same of real music of valid and test: `each` seconds, at most 4, of `count` clips."""
+    """Returns the same distances for real music of valid and test: `each` seconds, at most 4, of `count`
+    clips."""
     found = {}
     for name, real in reference.real_seconds.items():
         rows = torch.linspace(0, len(real) - 1, min(count, len(real))).round().long()
@@ -115,7 +118,7 @@ def judge_rollouts(
     seed: int = 0,
     **settings,
 ) -> dict:
-    """One row of the table. given: as :func:`primes` gives them; settings as
+    """Returns one row of the table. given: of :func:`prefixes`. settings: as
     :func:`lmdm_mini.models.stream`."""
     made, seams = [], []
     for i, (context, prompt, _) in enumerate(
@@ -124,7 +127,7 @@ def judge_rollouts(
         playing = start(model, prompt, seed + i, context if primed else None, **settings)
         made.append(perform(playing, seconds))
         block = playing.block_latents * FRAME_SAMPLES
-        # a join is heard 512 samples late, and a decoder that goes on still owes 256
+        # a join sounds 512 samples late, and a decoder that continues a context holds back 256 more
         seams.append(
             seam_ratio(torch.cat([playing.heard[:, -block:], made[-1]], 1), block, 768 if primed else 512)
         )
@@ -164,7 +167,7 @@ def drift_curve(
     seed: int = 0,
     **settings,
 ) -> list[dict]:
-    """FD over single seconds of primed roll-outs, bin after bin."""
+    """Returns the FD over single seconds of primed roll-outs, for each bin of BIN seconds."""
     made = [
         split_seconds(perform(start(model, prompt, seed + i, context, **settings), seconds))
         for i, (context, prompt, _) in enumerate(tqdm(given, desc="drift", leave=False))
@@ -178,16 +181,19 @@ def drift_curve(
 def prompt_change(
     model: Model, clap: Clap, given: list, before: int = 4, after: int = 10, seed: int = 0, **settings
 ) -> dict:
-    """CLAP score with the new prompt over windows of 2 s, by seconds from the change on (window ends):
-    `before` blocks in one style, `after` in another. settled: the mean of the last four; blocks: until the
-    curve has risen by 80 % of the way there.
+    """Measures how fast a stream follows a new prompt: `before` blocks in one style, then `after` in another.
+
+    Returns the CLAP score with the new prompt over windows of 2 s, by seconds from the change to the end of
+    the window. settled: the mean of the last four scores. blocks: how many it takes until the score has risen
+    by 80 % of the difference to settled.
 
     Raises ValueError if all that is given has one style."""
-    curves = []
+    curves, size = [], 0
     if len({style for _, _, style in given}) < 2:
         raise ValueError("a change of the prompt needs prompts of at least two styles.")
     for i, (_, prompt, style) in enumerate(tqdm(given, desc="prompt changes", leave=False)):
         playing = start(model, prompt, seed + i, **settings)
+        size = playing.block_latents * FRAME_SAMPLES
         made = [next(playing).audio for _ in range(before)]
         new = next(words for _, words, other in given[i:] + given[:i] if other != style)
         playing.set(prompt=new)
@@ -204,9 +210,7 @@ def prompt_change(
         "seconds": [i * 0.5 for i in range(len(curve))],
         "clap_score": curve.tolist(),
         "settled": settled,
-        "blocks": None
-        if reached is None
-        else reached * SAMPLE_RATE / (playing.block_latents * FRAME_SAMPLES),
+        "blocks": None if reached is None else reached * SAMPLE_RATE / size,
     }
 
 
@@ -229,7 +233,7 @@ def evaluate_rollouts(
     prompt changes, with the first of them; with 0 there are no "drift" and no "change"."""
     codec, clap = load_codec(), load_clap()
     reference = reference or load_reference(clap, codec)
-    given = primes(read_packed(LATENTS / "test.safetensors", codec.fingerprint), rollouts)
+    given = prefixes(read_packed(LATENTS / "test.safetensors", codec.fingerprint), rollouts)
     judge = partial(judge_rollouts, model, clap, reference, given, cfg_scale=cfg_scale, seed=seed)
     rows = [
         {"primed": primed} | some | judge(primed=primed, **some)

@@ -39,8 +39,8 @@ from lmdm_mini.evaluation.judges import STYLES, embed_audio, load_clap
 from lmdm_mini.evaluation.real_music import (
     FRAMES,
     Reference,
-    hear,
     load_reference,
+    measure,
     novelty,
 )
 from lmdm_mini.files import write_text
@@ -53,8 +53,8 @@ from lmdm_mini.streaming import guided
 def make_clips(
     model: Model, prompts: list[str], cfg_scale: float, *, seed: int = 0, batch: int = 16, **settings
 ) -> Tensor:
-    """One window of latents a prompt, (B, 64, 240); all but the base play it block after block. settings: see
-    :func:`lmdm_mini.models.sampling`."""
+    """Returns one window of latents for each prompt, (B, 64, 240). All models but the base play it block
+    after block. settings: see :func:`lmdm_mini.models.sampling`."""
     generator, made = torch.Generator().manual_seed(seed), []
     if not isinstance(model, DiT) or model.variant.caches:
         for i, prompt in enumerate(tqdm(prompts, desc="playing", leave=False)):
@@ -96,7 +96,7 @@ def evaluate_text(
     prompts, rows = reference.prompts, dict(reference.rows)
 
     def score(latents: Tensor) -> dict:
-        return reference.row(clap, hear(clap, decode_clips(codec, latents)))
+        return reference.row(clap, measure(clap, decode_clips(codec, latents)))
 
     generator = torch.Generator().manual_seed(seed)
     rows["white-noise latents"] = score(
@@ -114,10 +114,10 @@ def evaluate_text(
         for words in HELD_OUT_WORDING[style]
         for _ in range(max(1, len(prompts) // 32))
     ]
-    heard = decode_clips(
+    sounds = decode_clips(
         codec, make_clips(model, [words for _, words in unseen], cfg_scale, seed=seed + 1, **settings)
     )
-    found = torch.cat([clap.style_head(embed_audio(clap, audio)).argmax(-1) for audio in heard])
+    found = torch.cat([clap.style_head(embed_audio(clap, audio)).argmax(-1) for audio in sounds])
     right = found == torch.tensor([STYLES.index(style) for style, _ in unseen])
     near = novelty(made, read_packed(LATENTS / "train.safetensors", codec.fingerprint))
     begin = partial(stream, model, prompts[0], 48, cfg_scale, **settings)

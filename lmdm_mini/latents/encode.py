@@ -22,12 +22,12 @@ VIEWS = ("mix", *STEMS, *(f"minus_{stem}" for stem in STEMS))
 
 
 def latent_path(entry: dict) -> Path:
-    """Where the latents of a piece (an entry of the manifest) are kept."""
+    """Returns the path of the latents of a piece (an entry of the manifest)."""
     return Path(entry["folder"]) / "latents" / f"{entry['id']}.safetensors"
 
 
 def views_of(stems: Tensor, names: list[str]) -> Tensor:
-    """Stems (4, 2, n) to the named views, (len(names), 2, n)."""
+    """Returns the named views, (len(names), 2, n), of stems (4, 2, n)."""
     mix = stems.sum(0)
     made = []
     for name in names:
@@ -37,7 +37,7 @@ def views_of(stems: Tensor, names: list[str]) -> Tensor:
 
 
 def _present(entry: dict, fingerprint: str) -> set[str]:
-    """The views of a piece that this encoder has made already."""
+    """Returns the names of the views that this encoder has encoded already."""
     path = latent_path(entry)
     if not path.is_file():
         return set()
@@ -46,7 +46,7 @@ def _present(entry: dict, fingerprint: str) -> set[str]:
 
 
 def encode_piece(entry: dict, codec: Codec, views: tuple[str, ...]) -> None:
-    """Encodes what is missing of the views of one piece and writes it beside what is there."""
+    """Encodes the missing views of one piece and adds them to its file."""
     path, present = latent_path(entry), _present(entry, codec.fingerprint)
     latents, stems = load_file(str(path)) if present else {}, read_stems(entry)
     for name in views:  # one by one: all views of a minute at once would fill the memory of a laptop
@@ -56,6 +56,9 @@ def encode_piece(entry: dict, codec: Codec, views: tuple[str, ...]) -> None:
     part = path.with_suffix(".part")
     save_file(latents, str(part), metadata={"codec": codec.fingerprint})
     part.replace(path)
+
+
+_codec: Codec  # of a worker
 
 
 def _start_worker(codec: Codec) -> None:
@@ -69,8 +72,7 @@ def _work(entry: dict, views: tuple[str, ...]) -> None:
 
 
 def encode_corpus(out, codec: Codec, views: tuple[str, ...] = VIEWS, *, workers: int = 1) -> int:
-    """Encodes what is missing of the named views of every piece in folder `out`; returns how many pieces were
-    done.
+    """Encodes the missing views of every piece in folder `out`; returns the number of pieces encoded.
 
     Latents are half precision, (64, T), one safetensors file a piece. workers: processes of one thread each,
     which is nearly twice as fast on two cores as one process of two threads; 1 is this process. Raises
@@ -97,7 +99,7 @@ def encode_corpus(out, codec: Codec, views: tuple[str, ...] = VIEWS, *, workers:
 
 
 def read_latents(entry: dict, view: str, fingerprint: str) -> Tensor:
-    """Latents of one view of a piece, (64, T) float32.
+    """Reads the latents of one view of a piece, (64, T) float32.
 
     Raises FileNotFoundError if they were not made, ValueError if another encoder made them.
     """

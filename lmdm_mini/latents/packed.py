@@ -1,9 +1,7 @@
-"""The corpus as latents: the mix, every stem, and the mix minus every stem, each encoded apart.
+"""Packed sets of latents: the mixes of a split in one file, with 8 bits per number.
 
-Sums do not commute with encoding, so what a later chapter wants to hear (a mix without its bass, say) is
-mixed first and encoded then. Every file carries the encoder's fingerprint and is refused by another codec.
-
-A set of mixes ships in ``data/latents``, 8 bits a number, so that every notebook can train without a corpus.
+Three sets ship in ``data/latents``, so every notebook can train without a corpus. Each file carries the
+fingerprint of its encoder, and reading it with another codec raises an error.
 
 Notebook: 01_sound_to_latents.
 """
@@ -22,16 +20,16 @@ from lmdm_mini.codec.codec import LATENT_RATE
 from lmdm_mini.corpus.data import SPLITS, load_manifest, pieces
 from lmdm_mini.latents.encode import read_latents
 
-# latent frames at the end of a piece, 8 s: last chords and their tails. No stream should learn to end
+# latent frames at the end of a piece, 8 s: last chords and their tails. Models should not learn to end
 ENDING = 172
 
 
-# -- what models are trained on --------------------------------------------------------------------
+# -- training data ---------------------------------------------------------------------------------
 
 
 @dataclass
 class LatentPiece:
-    """The latents of a piece's mix, (64, T) in half precision, and what is known about it."""
+    """The latents of a piece's mix, (64, T) in half precision, with its style, tempo and captions."""
 
     id: str
     style: str
@@ -50,10 +48,11 @@ def _about(entry: dict) -> dict:
 
 
 def pack_latents(entries: list[dict], path, fingerprint: str) -> float:
-    """Writes the mixes of corpus entries into one file, 8 bits a number and a scale a channel; returns their
-    hours.
+    """Writes the mixes of corpus entries into one file, with 8 bits per number and one scale per channel;
+    returns their length in hours.
 
-    A step is a 32nd of the usual standard deviation: a tenth of the noise that the codec was trained to bear.
+    A quantisation step is a 32nd of the usual standard deviation, a tenth of the noise that the codec was
+    trained with.
     """
     tensors, hours = {}, 0.0
     for entry in tqdm(entries, desc=f"packing {Path(path).stem}"):
@@ -67,8 +66,8 @@ def pack_latents(entries: list[dict], path, fingerprint: str) -> float:
 
 
 def pack_splits(corpus, fingerprint: str, hours: float, *, folder=LATENTS) -> str:
-    """Writes `hours` of the train split (styles in turn) and all of valid and test into `folder`; returns
-    what was written."""
+    """Writes `hours` of the train split (styles in turn) and all of valid and test into `folder`; returns a
+    summary."""
     manifest, sizes = load_manifest(corpus), []
     for split in SPLITS:
         chosen, total = [], 0.0
@@ -86,7 +85,7 @@ def pack_splits(corpus, fingerprint: str, hours: float, *, folder=LATENTS) -> st
 
 
 def read_packed(path, fingerprint: str) -> list[LatentPiece]:
-    """The pieces of a file of :func:`pack_latents`.
+    """Reads the pieces of a file that :func:`pack_latents` wrote.
 
     Raises FileNotFoundError, or ValueError if another encoder made them.
     """
@@ -100,8 +99,8 @@ def read_packed(path, fingerprint: str) -> list[LatentPiece]:
 
 
 def find_latents(corpus, split: str, fingerprint: str) -> list[LatentPiece]:
-    """Pieces of one split: all of the corpus in that folder if there is one, else the shipped set; says
-    which.
+    """Returns the pieces of one split, from the corpus in folder `corpus` if there is one, else from the
+    shipped set, and prints which.
 
     Raises FileNotFoundError if the corpus was built but not encoded.
     """

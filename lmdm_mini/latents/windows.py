@@ -1,7 +1,7 @@
-"""Random windows of latents with their captions: what every model of latents trains on.
+"""Random windows of latents with their captions, the training data of every model.
 
-For live models the context is sometimes missing, wholly or its older part, and sometimes it is from another
-piece than the target and its caption, so that a new prompt is followed quickly.
+For live models, the context is sometimes missing, as a whole or in its older part. Sometimes it comes from
+another piece than target and caption, so that models learn to follow a new prompt quickly.
 
 Notebook: 02_rectified_flow. Paper: section 3.2 (context dropout).
 """
@@ -27,7 +27,7 @@ from lmdm_mini.conditioning.text import (
 from lmdm_mini.corpus.captions import PARAPHRASES
 from lmdm_mini.latents.packed import ENDING, LatentPiece
 
-SHORTEST = 12  # latent frames of a piece that are learned even where it is all ending
+SHORTEST = 12  # latent frames that are used of every piece, even where all of it is ending
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Windows:
     """Windows of some pieces.
 
     latents: (B, 64, T), or codes (B, n_q, T). conditions: their captions, tempi and beats. present: (B, T), 1
-    where there is music: pieces may be shorter than the window.
+    on music and 0 after the end of a piece that is shorter than the window.
     """
 
     latents: Tensor
@@ -47,10 +47,10 @@ class LatentSet:
     """Latents and captions in memory: random windows, each with a random caption of its piece. Endings are
     left out.
 
-    Captions are embedded once. So that unseen wording works, too, a share `paraphrased` of them gives way to
-    a paraphrase of the style, and all are thinned out: words are left out at random, often all of them but
-    for the sentence as a whole, and that gets a little noise. A share `empty` of the items has no prompt at
-    all. A style without paraphrases trains on its captions alone.
+    Captions are embedded once. They are varied, so that models also follow wording they were not trained on.
+    A share `paraphrased` is replaced by a paraphrase of the style. A share `thin` of the words is dropped. A
+    share `sentence_only` keeps nothing but the embedding of the sentence, and that always gets a little
+    noise. A share `empty` has no prompt. A style without paraphrases trains on its captions alone.
     """
 
     def __init__(
@@ -77,8 +77,11 @@ class LatentSet:
         self.words = embedded_once(captions + [words for some in PARAPHRASES.values() for words in some])
 
     def draw_text(self, caption: str, bpm: float) -> Text:
-        """A caption of a piece at tempo bpm as training gives it, a batch of one. The tempo is given if the
-        caption names it, and mostly if not: a prompt without a tempo is played at a usual one."""
+        """Returns a varied caption of a piece at tempo bpm, as a batch of one.
+
+        The tempo is given if the caption names it, and in most other cases, because a prompt without a tempo
+        is played at a usual one.
+        """
         tokens = self.words[caption].float()
         noise = torch.randn(TEXT_CHANNELS, generator=self.generator)
         sentence = sentence_embedding(tokens) + self.sentence_noise * noise
@@ -93,7 +96,7 @@ class LatentSet:
         return Text(tokens[None], torch.zeros(1, len(tokens)), torch.tensor([bpm]), sentence[None])
 
     def batch(self, size: int, frames: int) -> Windows:
-        """`size` windows of `frames` latent frames. Pieces begin with a beat and keep their tempo."""
+        """Draws `size` windows of `frames` latent frames. Pieces begin on a beat and keep their tempo."""
         windows, texts, present, beats = [], [], torch.zeros(size, frames), []
         places = [max(1, length - frames) for length in self.lengths]  # where a window may begin
         for row in self.rng.choices(range(len(self.pieces)), places, k=size):
@@ -108,13 +111,12 @@ class LatentSet:
 
 
 def validation_set(pieces: list[LatentPiece]) -> LatentSet:
-    """What losses are compared on: captions as they are written, whole, or none."""
+    """Returns the data for validation losses, with captions that are not varied."""
     return LatentSet(pieces, 99, paraphrased=0.0, thin=0.0, sentence_only=0.0, sentence_noise=0.0)
 
 
 def draw_context_dropout(size: int, context_latents: int, rng: random.Random, *, granule: int = 12) -> Tensor:
-    """How many of the oldest context frames are missing, (size,): all of them (p .2), an older part (p .3),
-    none."""
+    """Draws how many of the oldest context frames are missing, (size,): all (p .2), some (p .3) or none."""
     draws = [rng.random() for _ in range(size)]
     part = [rng.randrange(0, context_latents + 1, granule) for _ in range(size)]
     return torch.tensor([context_latents if d < 0.2 else p if d < 0.5 else 0 for d, p in zip(draws, part)])
@@ -124,8 +126,8 @@ SPLICES = 0.1  # share of items whose context is from another piece
 
 
 def splice(x0: Tensor, cut: int, rng: random.Random, *, share: float) -> tuple[Tensor, Tensor]:
-    """Gives some items, a `share` of them, the first `cut` frames of another: (x0, which were spliced
-    (B,))."""
+    """Replaces the first `cut` frames of a `share` of the items by those of another item. Returns the latents
+    and which items were spliced, (B,)."""
     spliced = torch.tensor([rng.random() < share for _ in range(len(x0))])
     other = torch.cat([x0.roll(1, 0)[..., :cut], x0[..., cut:]], -1)
     return torch.where(spliced[:, None, None], other, x0), spliced

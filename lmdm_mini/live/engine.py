@@ -26,6 +26,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,7 +80,7 @@ class Settings:
 class JamBlock:
     """One block as it goes to the loudspeaker, and its page in the log."""
 
-    audio: Tensor  # (2, n) float32
+    audio: Tensor | np.ndarray  # (2, n) float32; an array from another process
     number: int
     start: int  # sample of the output where it begins
     samples: int
@@ -88,7 +89,7 @@ class JamBlock:
     seconds_of: dict[str, float]  # "encoder", and what :class:`lmdm_mini.streaming.Block` splits
     heard_until: int  # sample up to which the model has heard the player
     # (2, m) float32, what it has heard of the player since the block before: it ends at `heard_until`
-    player: Tensor
+    player: Tensor | np.ndarray
     turned: list[tuple[str, dict]]  # calls of `set` and `forget` since the block before, in their order
     lead: float  # seconds of sound ahead of the ear when it was ready; negative: too late
     bpm: float  # of the clock; 0 = none

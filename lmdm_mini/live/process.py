@@ -49,8 +49,7 @@ class EngineProcess:
         self, model: str | DiT = "block_causal", checkpoint: Path | None = None, context=None, **settings
     ):
         check_model(model, checkpoint)
-        if isinstance(model, DiT):
-            model = Weights.of(model)
+        sent = Weights.of(model) if isinstance(model, DiT) else model
         settings = clean_settings(settings)
         spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
         self.pipe, other = spawn.Pipe()
@@ -60,7 +59,7 @@ class EngineProcess:
         name = model if isinstance(model, str) else model.name
         self.process = spawn.Process(
             target=work,
-            args=(other, model, checkpoint, context, settings),
+            args=(other, sent, checkpoint, context, settings),
             daemon=True,
             name=f"lmdm_mini {name}",
         )

@@ -12,13 +12,13 @@ Notebook: 14_jam_session.
 """
 
 import json
-import math
 import os
 import shutil
 import tempfile
 import threading
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -122,7 +122,7 @@ class Recording:
             return
         try:
             for file, sound in zip(self.files, (block.audio, block.player)):
-                file.add(sound)
+                file.add(np.asarray(sound))
         except (OSError, ValueError) as error:  # ValueError: closed
             self.ended = (
                 f"The recording ended at {self.seconds:.0f} s, since its temporary file cannot grow "
@@ -253,7 +253,7 @@ def replay(page: str | Path, blocks: int | None = None, *, model: DiT | None = N
     Raises ValueError for a JSON that no session has written, or for another model than the one that played;
     FileNotFoundError if its WAV is not beside it.
     """
-    blocks = math.inf if blocks is None else whole_number(blocks, "blocks", 0)
+    most = None if blocks is None else whole_number(blocks, "blocks", 0)
     page = Path(page)
     try:
         told = json.loads(page.read_text(encoding="utf-8"))
@@ -276,7 +276,7 @@ def replay(page: str | Path, blocks: int | None = None, *, model: DiT | None = N
         past = None if context is None else torch.from_numpy(_read(page.with_name(context), "float32"))
         engine = Engine(model, seed=seed, context=past, **_as_settings(settings))
         parts, heard = [], 0
-        for block in made[: min(blocks, len(made))]:
+        for block in made[:most]:
             for call, change in block["turned"]:
                 getattr(engine, call)(**_as_settings(change))
             if block["heard_until"] > heard:
@@ -288,7 +288,7 @@ def replay(page: str | Path, blocks: int | None = None, *, model: DiT | None = N
     return torch.cat(parts, 1) if parts else torch.zeros(2, 0)
 
 
-def _read(path: Path, dtype: str) -> np.ndarray:
+def _read(path: Path, dtype: Literal["int16", "float32"]) -> np.ndarray:
     """The sound (channels, N) of a file that belongs to a session. Raises FileNotFoundError, ValueError."""
     if not path.is_file():
         raise FileNotFoundError(

@@ -37,6 +37,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "parts": 1})
 
     @torch.no_grad()
+    # pyrefly: ignore[bad-override]  # nobody calls it with a closure
     def step(self) -> None:
         for group in self.param_groups:
             for p in group["params"]:

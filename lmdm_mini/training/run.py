@@ -14,9 +14,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -27,6 +28,8 @@ from tqdm.auto import tqdm
 from lmdm_mini.checkpoints import read, write
 from lmdm_mini.training.muon import Muon
 
+M = TypeVar("M", bound=nn.Module)
+Tensors = list[Tensor] | tuple[Tensor, ...]
 STACKED = {"qkv": 3, "key_value": 2, "gate_up": 2}  # layers whose matrix is several matrices
 
 
@@ -110,12 +113,12 @@ class Interrupts:
             signal.signal(number, handler)
 
 
-def ema_average(most: float):
+def ema_average(most: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """For `AveragedModel`: weights move towards the new ones by 1 - decay; the decay grows to `most` with the
     steps, so that the average is not held back by where training began."""
 
     @torch.no_grad()
-    def update(average: list[Tensor], now: list[Tensor], steps) -> None:
+    def update(average: Tensors, now: Tensors, steps: Tensor | int) -> None:
         keep = min(most, (1 + int(steps)) / (10 + int(steps)))
         torch._foreach_lerp_(average, now, 1 - keep)
 
@@ -141,14 +144,15 @@ def make_optimizers(
         share = min(1.0, (256 / inputs) ** 0.5) * (0.1 if slow and slow in name else 1)
         adam.setdefault(share, []).append(parameter)
     groups = [{"params": some, "share": share} for share, some in adam.items()]
-    optimizers = [torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)]
+    adam_w = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    optimizers: list[torch.optim.Optimizer] = [adam_w]
     if muon:
         groups = [{"params": some, "parts": parts, "share": 1.0} for parts, some in muon.items()]
         optimizers.append(Muon(groups, lr=lr))
     return optimizers
 
 
-class Run:
+class Run(Generic[M]):
     """One training run in a folder, resumable: construct it, iterate `loop()`, call `update()` once a step.
 
     `average` is the model with averaged weights, in evaluation mode. `forward` is the model as Fabric wraps
@@ -161,7 +165,7 @@ class Run:
     def __init__(
         self,
         folder: Path,
-        model: nn.Module,
+        model: M,
         schedule: Schedule,
         *,
         slow: str | None = None,
@@ -172,7 +176,7 @@ class Run:
         self.folder, self.model, self.schedule, self.steps = Path(folder), model, schedule, schedule.steps
         optimizers = make_optimizers(model, schedule.lr, slow, matrices=matrices)
         self.averaged = AveragedModel(model, multi_avg_fn=ema_average(schedule.ema), use_buffers=True)
-        self.average = self.averaged.module.eval().requires_grad_(False)
+        self.average = cast(M, self.averaged.module.eval().requires_grad_(False))
         self.fabric = fabric or Fabric(accelerator="cpu", devices=1)
         self.forward, *self.optimizers = self.fabric.setup(model, *optimizers)
         self.averaged.to(self.fabric.device)

@@ -146,7 +146,7 @@ class Chart:
             at = self.x(x)
             self._stroke(at, self.y.start, at, y2=self.y.stop, color=color, width=1.2, opacity=0.7, dash=dash)
             self.words(at + 4, self.y.stop + 10, text, color, "start", 10, pixels=True)
-        else:
+        elif y is not None:
             at = self.y(y)
             self._stroke(self.x.start, at, self.x.stop, y2=at, color=color, width=1.2, opacity=0.7, dash=dash)
             self.words(self.x.stop - 2, at - 4, text, color, "end", 10, pixels=True)

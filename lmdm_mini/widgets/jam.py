@@ -74,13 +74,18 @@ class JamSession(anywidget.AnyWidget):
     settings = traitlets.Dict().tag(sync=True)
     state = traitlets.Unicode("loading").tag(sync=True)  # or "ready", or "error: what happened"
     has_sound = traitlets.Bool(False).tag(sync=True)
+    # pyrefly: ignore[no-matching-overload]  # ipywidgets' classes have no types
     microphone = traitlets.Instance(ipywidgets.Widget, allow_none=True).tag(
         sync=True, **ipywidgets.widget_serialization
     )
 
     _all = weakref.WeakValueDictionary()  # jam_id -> session, for messages from the browser
     _current = None  # weak reference to the newest
-    _process = _run = _starting = recording = None  # until __init__ has come so far
+    # until __init__ has come so far
+    _process: EngineProcess | None = None
+    _run: str | None = None
+    _starting: str | None = None
+    recording: Recording | None = None
 
     def __init__(
         self,
@@ -234,13 +239,13 @@ class JamSession(anywidget.AnyWidget):
         self.blocks.clear()
         if self.recording is not None:
             self.recording.close()
-        given = not isinstance(self.model, str)
+        loaded = None if isinstance(self.model, str) else self.model
         start = {
-            "model": self.model.name if given else self.model,
+            "model": self.model if loaded is None else loaded.name,
             "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
             "seed": self.seed,
             "settings": asdict(settings),
-        } | ({"weights": fingerprint_of(self.model)} if given else {})
+        } | ({} if loaded is None else {"weights": fingerprint_of(loaded)})
         self.recording = Recording(start, self.context)
         sys.setswitchinterval(SWITCH_SECONDS)
         self.send({"kind": "started", "run": self._run})

@@ -10,7 +10,9 @@ Notebook: 08_complexity_lab.
 import threading
 import uuid
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import anywidget
 import ipywidgets
@@ -20,14 +22,16 @@ from IPython import get_ipython
 from lmdm_mini.complexity.compare import measure_block
 from lmdm_mini.complexity.machines import MACHINES
 from lmdm_mini.complexity.roofline import Machine, measure_machine
+from lmdm_mini.discrete.lmm import LMM
 from lmdm_mini.evaluation.lab import read_points
 from lmdm_mini.live.threads import start_thread
 from lmdm_mini.models import load, untrained_like
 from lmdm_mini.transformer import WINDOW
+from lmdm_mini.widgets import lab_settings
 from lmdm_mini.widgets import lab_views as views
 from lmdm_mini.widgets.arguments import instance_of
 from lmdm_mini.widgets.browser import hear_pages, joined, styles
-from lmdm_mini.widgets.lab_views import SYSTEMS, Setting
+from lmdm_mini.widgets.lab_settings import SYSTEMS, Setting
 
 COMM_TARGET = "lmdm_mini.lab"
 VIEWS = {
@@ -99,7 +103,7 @@ class ComplexityLab(ipywidgets.VBox):
     """
 
     def __init__(
-        self, machine: Machine | None = None, agreement: list[dict] = (), points: list[dict] | None = None
+        self, machine: Machine | None = None, agreement: Sequence[dict] = (), points: list[dict] | None = None
     ):
         machine = instance_of(machine, "machine", Machine, what="what measure_machine() returns")
         self.agreement = _rows(agreement, "agreement", ("system", "setting", "predicted", "measured", "here"))
@@ -126,7 +130,7 @@ class ComplexityLab(ipywidgets.VBox):
             "block_latents": slider("block", start.block_latents, 12, 96, 12),
             "steps": slider("steps K", start.steps, 1, 50),
             "n_q": slider("codes n_q", start.n_q, 1, 24),
-            "size": menu("size", views.SIZES),
+            "size": menu("size", lab_settings.SIZES),
             "machine": menu("machine", [self.machine.name, *MACHINES]),
             "guided": ipywidgets.Checkbox(
                 start.guided, description="guidance", indent=False, layout=ipywidgets.Layout(width="120px")
@@ -148,7 +152,8 @@ class ComplexityLab(ipywidgets.VBox):
 
     @property
     def setting(self) -> Setting:
-        return Setting(**{name: control.value for name, control in self.controls.items()})
+        values: dict[str, Any] = {name: control.value for name, control in self.controls.items()}
+        return Setting(**values)
 
     def machine_of(self, setting: Setting) -> Machine:
         return self.machine if setting.machine == self.machine.name else MACHINES[setting.machine]
@@ -175,7 +180,9 @@ class ComplexityLab(ipywidgets.VBox):
 
     def why_not(self, setting: Setting) -> str:
         """Why this setting cannot be measured; "" if it can."""
-        return views.why_not_measured(setting, self.machine.name, WINDOW, n_q=views.SIZES[views.OURS][1].n_q)
+        return lab_settings.why_not_measured(
+            setting, self.machine.name, WINDOW, n_q=lab_settings.SIZES[lab_settings.OURS][1].n_q
+        )
 
     # -- what the page asks for ------------------------------------------------------------------------
 
@@ -221,7 +228,7 @@ class ComplexityLab(ipywidgets.VBox):
                     steps=setting.steps,
                     guided=setting.guided,
                 )
-                predicted = sum(views.seconds_of(setting, system, self.machine).values())
+                predicted = sum(lab_settings.seconds_of(setting, system, self.machine).values())
                 rows.append(
                     {
                         "system": system,
@@ -253,7 +260,7 @@ class ComplexityLab(ipywidgets.VBox):
         key = (system, n_q if system == "lmm" else 0)
         if key not in self._models:
             model = load(system)
-            if system == "lmm" and n_q != model.config.n_q:
+            if isinstance(model, LMM) and n_q != model.config.n_q:
                 model.config = replace(model.config, n_q=n_q, context_n_q=min(n_q, model.config.context_n_q))
                 model = untrained_like(model)
             self._models[key] = model

@@ -54,7 +54,7 @@ class _Run:
 
     name: str
     stopping: bool = False
-    thread: threading.Thread = None
+    thread: threading.Thread | None = None
     news: threading.Event = field(default_factory=threading.Event)
     sent_samples: int = 0
     played: float = 0.0  # seconds, by the browser's last report

@@ -1,7 +1,7 @@
 """The arrangers: each turns a score, or nothing but a seed, into a piece for four stems.
 
 `STYLES` is the one list of styles; the words they go by are in `words.py`. `theory.py` knows harmony,
-`patterns.py` rhythm, `form.py` form; an arranger uses these and nothing else.
+`motifs.py` melody, `patterns.py` rhythm, `form.py` form; an arranger uses these and nothing else.
 """
 
 from collections.abc import Callable

@@ -8,13 +8,8 @@ from dataclasses import replace
 
 from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Section, Track
 from lmdm_mini.corpus.styles.form import finish, wanted_seconds
-from lmdm_mini.corpus.styles.patterns import (
-    humanise,
-    make_motif,
-    new_ending,
-    play_motif,
-    sequence,
-)
+from lmdm_mini.corpus.styles.motifs import make_motif, new_ending, play_motif, sequence
+from lmdm_mini.corpus.styles.patterns import humanise
 from lmdm_mini.corpus.styles.theory import bass_note, chord_scale, nearest, progression, voicing
 
 # mode -> progressions in degrees of the major scale; four chords or two, each lasting `hold` beats

@@ -9,6 +9,7 @@ import random
 
 from lmdm_mini.corpus.piece import Note, Piece, Track
 from lmdm_mini.corpus.styles import form as fm
+from lmdm_mini.corpus.styles import motifs as mo
 from lmdm_mini.corpus.styles import patterns as pt
 from lmdm_mini.corpus.styles import theory as th
 
@@ -198,8 +199,8 @@ def breakbeat(rng: random.Random, index: int) -> Piece:
         kit["break"] = (*kit["break"][:2], rng.choice(BREAKS)[2])
     lines = rng.sample(table["bass"], 2)
     stab = rng.choice(STABS)
-    motif = pt.make_motif(rng, 8.0, [m + n for m in MELODIES for n in MELODIES[:3]], leap=0.3)
-    theme = pt.develop(motif, rng, 4)
+    motif = mo.make_motif(rng, 8.0, [m + n for m in MELODIES for n in MELODIES[:3]], leap=0.3)
+    theme = mo.develop(motif, rng, 4)
     low = rng.choice((64, 67, 69))
     scale = mode if kind == "liquid" else "minor pentatonic"
     rolling = rng.choice(("0-2-1-3-0-2-1-3-", "0.1.2.3.2.1.2.1.", "0--1--2--3--2-1-"))
@@ -217,7 +218,7 @@ def breakbeat(rng: random.Random, index: int) -> Piece:
         if name in ("drop", "B", "A") and kind != "liquid" or name == "drop":
             stems["chords"] += pt.comp(chords, stab, start, beats, 55, 78, 4, True, 86, "stab", gate=1.1)
         if name in ("drop", "B", "break") or (name == "A" and rng.random() < 0.5):
-            stems["lead"] += pt.play_phrase(
+            stems["lead"] += mo.play_phrase(
                 theme,
                 start,
                 beats,

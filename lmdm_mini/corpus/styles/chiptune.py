@@ -8,22 +8,8 @@ from dataclasses import replace
 
 from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Track
 from lmdm_mini.corpus.styles.form import choose_form, finish, lay_sections, vary_repeats
-from lmdm_mini.corpus.styles.patterns import (
-    CLOSED_HAT,
-    CRASH,
-    KICK,
-    OPEN_HAT,
-    SNARE,
-    Motif,
-    bass_riff,
-    fill,
-    hits,
-    make_motif,
-    new_ending,
-    play_motif,
-    sequence,
-    vary_rhythm,
-)
+from lmdm_mini.corpus.styles.motifs import Motif, make_motif, new_ending, play_motif, sequence, vary_rhythm
+from lmdm_mini.corpus.styles.patterns import CLOSED_HAT, CRASH, KICK, OPEN_HAT, SNARE, bass_riff, fill, hits
 from lmdm_mini.corpus.styles.theory import chord_at, loop_chords, nearest, scale_step, voice_lead
 
 _GAMES = [  # (mode, A, B, moods): four or eight chords for eight bars

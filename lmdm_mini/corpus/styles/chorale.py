@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass, replace
 
 from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Section, Track
-from lmdm_mini.corpus.scores import Event, Score
+from lmdm_mini.corpus.score import Event, Score
 from lmdm_mini.corpus.styles.form import finish, wanted_seconds
 
 # What a chord of a chorale may be, in semitones above the root.

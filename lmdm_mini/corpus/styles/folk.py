@@ -10,12 +10,10 @@ import random
 from dataclasses import dataclass
 
 from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Section, Track
-from lmdm_mini.corpus.scores import Score
+from lmdm_mini.corpus.score import Score
 from lmdm_mini.corpus.styles.folk_band import accompany, percussion
 from lmdm_mini.corpus.styles.form import finish, wanted_seconds
-from lmdm_mini.corpus.styles.patterns import (
-    humanise,
-)
+from lmdm_mini.corpus.styles.patterns import humanise
 from lmdm_mini.corpus.styles.theory import scale_step
 
 

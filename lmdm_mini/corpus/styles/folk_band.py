@@ -6,13 +6,7 @@ Notebook: 01_sound_to_latents.
 """
 
 from lmdm_mini.corpus.piece import Chord, Note, Track
-from lmdm_mini.corpus.styles.patterns import (
-    FLOOR_TOM,
-    LOW_CONGA,
-    MUTE_CONGA,
-    SHAKER,
-    TAMBOURINE,
-)
+from lmdm_mini.corpus.styles.patterns import FLOOR_TOM, LOW_CONGA, MUTE_CONGA, SHAKER, TAMBOURINE
 from lmdm_mini.corpus.styles.theory import bass_note, voicing
 
 _STRUMS = {  # feel -> patterns of (offset in beats, what, level) for one bar of two or three beats

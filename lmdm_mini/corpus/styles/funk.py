@@ -1,6 +1,6 @@
 """Funk: bands that lock sixteenths together, from tight and bare to horns over a clavinet.
 
-`funk` takes a `random.Random` and an index and writes one whole piece; the tables on top are its taste.
+`funk` takes a `random.Random` and an index and writes one whole piece; its taste is in `funk_tables.py`.
 
 Notebook: 01_sound_to_latents.
 """
@@ -10,193 +10,19 @@ from dataclasses import replace
 
 from lmdm_mini.corpus.piece import Chord, Note, Piece, Track
 from lmdm_mini.corpus.styles import form as fm
+from lmdm_mini.corpus.styles import motifs as mo
 from lmdm_mini.corpus.styles import patterns as pt
 from lmdm_mini.corpus.styles import theory as th
-
-TITLE_WORDS = (
-    ("Hot", "Greasy", "Tight", "Purple", "Rubber", "Double", "Sticky", "Loose", "Golden", "Backdoor", "Shoe"),
-    ("Biscuit", "Pocket", "Strut", "Chicken", "Traffic", "Shuffle", "Gravy", "Sneakers", "Thing", "Boogie"),
+from lmdm_mini.corpus.styles.funk_tables import (
+    FUNK_CLAVS,
+    FUNK_FORMS,
+    FUNK_GUITARS,
+    FUNK_HORNS,
+    FUNK_KINDS,
+    FUNK_ORGANS,
+    FUNK_SOLOS,
+    TITLE_WORDS,
 )
-
-# Two bars of sixteenths each: (kick, snare with ghosts, hat). "O" in a hat opens it.
-FUNK_KINDS = {
-    "vamp": dict(
-        bpm=(98, 116),
-        modes=("mixolydian", "dorian"),
-        loops={
-            "mixolydian": ("I9", "I9 I9 I9 IV9", "I9 bVII9:2 IV9:2"),
-            "dorian": ("i9", "i7 IV9", "i9 i9 i9 IV13", "i9:2 IV9:2"),
-        },
-        bridges={
-            "mixolydian": ("IV9", "IV9 IV9 V9 V9", "bVII9 IV9"),
-            "dorian": ("IV9", "iv9 bVII13", "bVImaj7 V7#9"),
-        },
-        grooves=(
-            (
-                "x-x-------x--x--|x-x---x---x-----",
-                "----X--o-o-oX--o|----X--o-o-oX-oo",
-                "xxxxxxxxxxxxxxxx|xxxxxxxxxxxxxxOx",
-            ),
-            (
-                "x-x-------xx----|--x---x---x--x--",
-                "----X--o-o--X--x|----X--o-o--X---",
-                "x-x-x-x-x-x-x-x-|x-x-x-x-x-xxx-O-",
-            ),
-            (
-                "x--x--x---x---x-|x-x---x---xx----",
-                "----X-oo-o--X-o-|-o--X-oo-o--Xo-o",
-                "x-x-x-O-x-x-x-x-|x-x-x-O-x-x-x-x-",
-            ),
-        ),
-        bass=(
-            "R-gR--8-R--57-8-|R-g---s-R-gb3-s-",
-            "R--R---g--s-R-8g|R--R---g5-7-8-a-",
-            "R-.-g-R-8--7--5-|R-.-g-R-b-3-5-a-",
-            "R-R---5-7---8-s-|R-R-----s-R-g-a-",
-            "RR-8--7-5--g-s-R|RR-8--7-5-3-b-s-",
-        ),
-        sounds=((33, "bass guitar"), (33, "bass guitar"), (34, "picked bass"), (36, "slap bass")),
-    ),
-    "slap": dict(
-        bpm=(94, 112),
-        modes=("dorian", "minor"),
-        loops={
-            "dorian": ("i7", "i9 i9 IV9 IV9", "i7 bVII9:2 IV9:2"),
-            "minor": ("i9", "i9 i9 bVImaj7 v7", "i7 iv7"),
-        },
-        bridges={
-            "dorian": ("bIIImaj9 IV9 i9 i9", "iv9 bVII13 bIIImaj9 V7#9"),
-            "minor": ("iv9 bVII9 bIIImaj7 bVImaj7", "bVImaj7 bVII9 i9 i9"),
-        },
-        grooves=(
-            (
-                "x--x----x-x-----|x--x--x---x--x--",
-                "----X-------X--o|----X--o----X-oo",
-                "x-xxx-xxx-xxx-xx|x-xxx-xxx-xxx-O-",
-            ),
-            (
-                "x-----xx--x-----|x-----x---x--x--",
-                "----X--o----X---|----X--o-o--X---",
-                "x-x-x-x-x-x-x-x-|x-x-x-x-x-x-x-O-",
-            ),
-            (
-                "x-xx------x-x---|x-x-----x-xx----",
-                "----X----o--X--o|----X----o--X-o-",
-                "xxxxxxxxxxxxxxxx|xxxxOxxxxxxxxxOx",
-            ),
-        ),
-        bass=(
-            "R-g8--R-g8--s-R8|R-g8--R-g87-5-s-",
-            "RgR8-gRg8--7--5-|RgR8-gRg8-5-s-a-",
-            "R--8g-R8--s-R-8-|R--8g-R8-7-8-5b-",
-            "R-8-g8R--8R-s-8-|R-8-g8R--8-7-5-a",
-        ),
-        sounds=((36, "slap bass"), (37, "slap bass"), (36, "slap bass")),
-    ),
-    "synth": dict(
-        bpm=(90, 106),
-        modes=("dorian", "minor"),
-        loops={
-            "dorian": ("i7", "i9 i9 i9 IV9", "i9:6 bVII9:2"),
-            "minor": ("i7", "i9 bVImaj7:2 bVII9:2", "i9 i9 iv9 v7"),
-        },
-        bridges={"dorian": ("IV9 i9", "bIIImaj7 IV9"), "minor": ("iv9 iv9 bVII9 bVII9", "bVImaj7 bVII9")},
-        grooves=(
-            (
-                "x-------x-x-----|x-----x---x-----",
-                "----X-------X---|----X-------X-o-",
-                "x-x-x-x-x-x-x-x-|x-x-x-x-x-x-x-O-",
-            ),
-            (
-                "x--x------x-----|x--x----x-x--x--",
-                "----X-------X---|----X--o----X---",
-                "x-xxx-xxx-xxx-xx|x-xxx-xxx-xxx-xx",
-            ),
-        ),
-        bass=(
-            "R...--s.R-8-7-5-|R...--s.R-b-3-5-",
-            "R..R--5.7-8-----|R..R--s.R-------",
-            "R.....8-7.5.4.b.|R.....8-s.......",
-            "R-R-8.7.--5.s.--|R-R-8.7.5.4.b.a.",
-        ),
-        sounds=((38, "synth bass"), (39, "synth bass"), (38, "synth bass"), (87, "synth bass")),
-    ),
-    "disco": dict(
-        bpm=(108, 122),
-        modes=("minor", "dorian", "major"),
-        loops={
-            "minor": ("i9 iv9 bVII9 bIIImaj9", "i9 bVII9 bVImaj7 v7", "i9 i9 iv9 iv9"),
-            "dorian": ("i9 IV9", "i9 i9 IV9 v7"),
-            "major": ("ii9 V13 Imaj9 vi9", "IVmaj7 iii7 ii7 Imaj7", "Imaj7 vi7 ii7 V9sus4"),
-        },
-        bridges={
-            "minor": ("bVImaj7 bVII9 i9 i9", "iv9 v7 i9 i9"),
-            "dorian": ("bIIImaj7 IV9 i9 i9", "iv9 bVII9 i9 i9"),
-            "major": ("IVmaj9 V9sus4", "vi9 iii7 IVmaj7 V9sus4"),
-        },
-        grooves=(
-            (
-                "x---x---x---x---|x---x---x---x---",
-                "----X-------X---|----X-------X--o",
-                "x-O-x-O-x-O-x-O-|x-O-x-O-x-O-x-O-",
-            ),
-            (
-                "x---x---x---x-x-|x---x---x---x---",
-                "----X--o----X---|----X--o-o--X-o-",
-                "xxOxxxOxxxOxxxOx|xxOxxxOxxxOxxxOx",
-            ),
-        ),
-        bass=(
-            "R-8-R-8-R-8-5-8-|R-8-R-8-R-7-5-a-",
-            "R-R8-8R-R-R8-8a-|R-R8-8R-5-7-8-a-",
-            "R--R8-R-s-R-8-5-|R--R8-R-s-R-5-a-",
-        ),
-        sounds=((33, "bass guitar"), (34, "picked bass"), (33, "bass guitar")),
-    ),
-}
-FUNK_GUITARS = (
-    "--x---xox---x-x-",
-    "xoo-x-oox-oox-o-",
-    "--xo--x---xo--x-",
-    "oxoXoxoXoxoXoxoX",
-    "----x--x----x-xo",
-    "--Xo-oX-o-Xo-oX-",
-    "x--x--x---x-----",
-)
-FUNK_CLAVS = (
-    "x-xo-ox--xo-x-ox",
-    "x--xo-x-x--xo-xo",
-    "-oxo-xo-oxo-x-xo",
-    "x-oxx-ox-oxx-xo-",
-    "xo--xox--ox-xo--",
-)
-FUNK_ORGANS = ("--------x.......", "x.......--x.x...", "--x.----x...--x.", "w", "x...............")
-FUNK_HORNS = [
-    "x-x---xx--x-----xx--x...--------",
-    "--------x-xx--x.......----------",
-    "x---x-x--x-x----x...x-x---------",
-    "xx-x--x...------x-x---x.x...----",
-    "----x-xx-x------x.....x-x---x-x-",
-    "x.x---x-x-x-----x.x---x.......--",
-]
-FUNK_SOLOS = [
-    "x.x-x.xxx.x.x-x.x...----x.x.x...",
-    "--x-x-x.x...----x-xxx.x...x.----",
-    "x...x-x.x.x-x...----x-x-xxx.x...",
-    "xx-xx-x.....----x-x-x-xx-x......",
-]
-FUNK_FORMS = [
-    [("intro", 4), ("A", 8), ("B", 4), ("A", 4)],
-    [("intro", 2), ("A", 8), ("B", 4), ("break", 2), ("A", 4)],
-    [("A", 8), ("B", 4), ("break", 4), ("A", 4)],
-    [("intro", 4), ("A", 8), ("solo", 8), ("A", 4)],
-    [("intro", 4), ("A", 8), ("B", 4), ("solo", 8)],
-    [("break", 4), ("A", 8), ("B", 4), ("A", 8)],
-    [("intro", 4), ("A", 8), ("break", 4), ("solo", 8), ("A", 4)],
-    [("intro", 4), ("A", 8), ("B", 4), ("solo", 8), ("A", 8)],
-    [("intro", 4), ("A", 4), ("B", 4), ("A", 4)],
-    [("intro", 4), ("A", 8), ("B", 8), ("break", 4), ("A", 8)],
-]
 
 
 def funk_drums(
@@ -292,10 +118,10 @@ def funk(rng: random.Random, index: int) -> Piece:
     if kind == "synth":
         solo_sounds = ((81, "synth lead"), (80, "synth lead"), (29, "overdriven guitar"), (84, "synth lead"))
     solo_sound = rng.choice(solo_sounds)
-    horns_a = pt.make_motif(rng, 8.0, FUNK_HORNS, leap=0.35)
-    horn_phrase = [horns_a, rng.choice((horns_a, pt.new_ending(horns_a, rng), pt.sequence(horns_a, 1)))]
-    horn_bridge = pt.develop(pt.make_motif(rng, 8.0, FUNK_HORNS, leap=0.2), rng, 2)
-    solo_phrase = pt.develop(pt.make_motif(rng, 8.0, FUNK_SOLOS, leap=0.3), rng, 4)
+    horns_a = mo.make_motif(rng, 8.0, FUNK_HORNS, leap=0.35)
+    horn_phrase = [horns_a, rng.choice((horns_a, mo.new_ending(horns_a, rng), mo.sequence(horns_a, 1)))]
+    horn_bridge = mo.develop(mo.make_motif(rng, 8.0, FUNK_HORNS, leap=0.2), rng, 2)
+    solo_phrase = mo.develop(mo.make_motif(rng, 8.0, FUNK_SOLOS, leap=0.3), rng, 4)
     open_scale = rng.choice(("major pentatonic", "mixolydian"))
     scale = {"major": "major", "mixolydian": open_scale}.get(mode, "minor pentatonic")
     use_guitar, use_rhythm = rng.choice(((True, True), (True, False), (False, True), (True, True)))
@@ -350,14 +176,14 @@ def funk(rng: random.Random, index: int) -> Piece:
                 stems["chords"] += pt.comp(chords, organ, start, beats, 57, 77, 4, True, 66, "organ")
         if name in ("A", "B") and not (name == "A" and horns_wait and number <= 1):
             phrase = horn_bridge if name == "B" else horn_phrase
-            line = pt.play_phrase(phrase, start, beats, 69, chords, key, scale, 62, 81, 96, "horns")
+            line = mo.play_phrase(phrase, start, beats, 69, chords, key, scale, 62, 81, 96, "horns")
             stems["lead"] += line + harmonise(line, chords, key, mode, "low horns")
         elif name == "A":
-            stems["lead"] += pt.play_phrase(
+            stems["lead"] += mo.play_phrase(
                 horn_phrase, start + beats / 2, beats / 2, 69, chords, key, scale, 62, 81, 92, "horns"
             )
         elif name == "solo":
-            stems["lead"] += pt.play_phrase(
+            stems["lead"] += mo.play_phrase(
                 solo_phrase, start, beats, 70, chords, key, scale, 60, 84, 94, "solo"
             )
         elif what == "hits":

@@ -9,6 +9,7 @@ import random
 
 from lmdm_mini.corpus.piece import Note, Piece, Track
 from lmdm_mini.corpus.styles import form as fm
+from lmdm_mini.corpus.styles import motifs as mo
 from lmdm_mini.corpus.styles import patterns as pt
 from lmdm_mini.corpus.styles import theory as th
 
@@ -19,11 +20,11 @@ TITLE_WORDS = (
 
 # Each kind: tempo range, keys and modes, sounds, rhythms. "w" in a rhythm holds the chord.
 HOUSE_KINDS = {
-    "deep": dict(
-        bpm=(116, 124),
-        modes=("minor", "dorian"),
-        moods=("deep", "smooth", "nocturnal", "hypnotic", "warm", "sensual"),
-        loops=(
+    "deep": {
+        "bpm": (116, 124),
+        "modes": ("minor", "dorian"),
+        "moods": ("deep", "smooth", "nocturnal", "hypnotic", "warm", "sensual"),
+        "loops": (
             "i9 i9 iv9 iv9",
             "i9 bVImaj9 iv9 v7",
             "iv9 v7 i9 i9",
@@ -32,29 +33,29 @@ HOUSE_KINDS = {
             "i9:8 bIIImaj9:4 iv9:4",
             "i11 iv9 i11 bVII9sus4",
         ),
-        comps=(
+        "comps": (
             "x--x--x---x-x---",
             "--x---x---x---x-",
             "---x--x----x--x-",
             "x--x----x--x--x-",
             "--x--x----x--x--",
         ),
-        bass=(
+        "bass": (
             "--R---R---R---R-",
             "R--R--8---R--R5-",
             "R-----R---R-s---",
             "R--R--R---s-R-8-",
             "--R-R-8---R-R-5-",
         ),
-        keys=(
+        "keys": (
             (4, "electric piano"),
             (16, "organ"),
             (17, "organ"),
             (5, "electric piano"),
             (50, "synth strings"),
         ),
-        pads=((89, "warm pad"), (95, "synth pad"), (88, "synth pad"), (91, "choir pad")),
-        leads=(
+        "pads": ((89, "warm pad"), (95, "synth pad"), (88, "synth pad"), (91, "choir pad")),
+        "leads": (
             (11, "vibraphone"),
             (80, "synth lead"),
             (66, "saxophone"),
@@ -62,12 +63,12 @@ HOUSE_KINDS = {
             (54, "synth voice"),
             (12, "marimba"),
         ),
-    ),
-    "piano": dict(
-        bpm=(120, 128),
-        modes=("major",),
-        moods=("uplifting", "joyful", "bright", "euphoric", "energetic", "sunny"),
-        loops=(
+    },
+    "piano": {
+        "bpm": (120, 128),
+        "modes": ("major",),
+        "moods": ("uplifting", "joyful", "bright", "euphoric", "energetic", "sunny"),
+        "loops": (
             "IVmaj7 V vi7 iii7",
             "vi7 IVmaj7 Iadd9 V",
             "I V6 vi7 IVmaj7",
@@ -76,23 +77,23 @@ HOUSE_KINDS = {
             "vi9 V IVmaj9 IVmaj9",
             "I:6 bVII:2 IV:8",
         ),
-        comps=(
+        "comps": (
             "x--x--x--x--x-x-",
             "x-xx-xx-x-xx-x--",
             "x--x--xx--x-x-x-",
             "x--x--x---x--x--",
             "x-x--x--x-x--x--",
         ),
-        bass=(
+        "bass": (
             "--R---R---R---R-",
             "--R8--R8--R8--R8",
             "R--R--R---R-R-5-",
             "R-8-R-8-R-8-R-8-",
             "--R---R---R-5-8-",
         ),
-        keys=((1, "piano"), (0, "piano"), (2, "piano"), (1, "piano")),
-        pads=((48, "strings"), (50, "synth strings"), (52, "choir"), (90, "synth pad")),
-        leads=(
+        "keys": ((1, "piano"), (0, "piano"), (2, "piano"), (1, "piano")),
+        "pads": ((48, "strings"), (50, "synth strings"), (52, "choir"), (90, "synth pad")),
+        "leads": (
             (81, "saw lead"),
             (53, "voice"),
             (61, "brass section"),
@@ -100,70 +101,77 @@ HOUSE_KINDS = {
             (50, "synth strings"),
             (98, "synth bell"),
         ),
-    ),
-    "french": dict(
-        bpm=(118, 126),
-        modes=("minor", "dorian", "major"),
-        moods=("funky", "groovy", "glossy", "energetic", "playful", "filtered"),
-        loops=(
+    },
+    "french": {
+        "bpm": (118, 126),
+        "modes": ("minor", "dorian", "major"),
+        "moods": ("funky", "groovy", "glossy", "energetic", "playful", "filtered"),
+        "loops": (
             "IVmaj7 V7 iii7 vi7",
             "ii7 V7 Imaj7 VI7",
             "vi7 ii7 iii7 IVmaj7",
             "Imaj7 vi7 ii7 V9sus4",
             "IVmaj9 iii7 ii9 Imaj7",
         ),
-        comps=(
+        "comps": (
             "x.x-x.--x.x---x.",
             "x-x--xx-x-x--x--",
             "--x.--x.--x.--x.",
             "x..x..x.--x.x.--",
             "xx-xx-x-xx-xx-x-",
         ),
-        bass=(
+        "bass": (
             "R-8-R-8-R-8-R-8-",
             "R--R8-R-s-R-5-8-",
             "R-R8-R-8R-58-Rs-",
             "R-.-8-R-5-R-8-a-",
             "R--8R--8R--8R-58",
         ),
-        keys=(
+        "keys": (
             (4, "electric piano"),
             (28, "muted guitar"),
             (27, "clean guitar"),
             (62, "synth brass"),
             (7, "clavinet"),
         ),
-        pads=((50, "synth strings"), (48, "strings"), (51, "synth strings")),
-        leads=(
+        "pads": ((50, "synth strings"), (48, "strings"), (51, "synth strings")),
+        "leads": (
             (81, "saw lead"),
             (62, "synth brass"),
             (80, "synth lead"),
             (61, "brass section"),
             (54, "synth voice"),
         ),
-    ),
-    "tech": dict(
-        bpm=(122, 130),
-        modes=("minor", "phrygian", "dorian"),
-        moods=("driving", "dark", "hypnotic", "minimal", "tense", "mechanical"),
-        loops=("i7:16", "i9:8 bVIImaj7:8", "i7:12 bIImaj7:4", "i11:8 bVImaj7:8", "i7:8 iv7:8", "i9:12 v7:4"),
-        comps=(
+    },
+    "tech": {
+        "bpm": (122, 130),
+        "modes": ("minor", "phrygian", "dorian"),
+        "moods": ("driving", "dark", "hypnotic", "minimal", "tense", "mechanical"),
+        "loops": (
+            "i7:16",
+            "i9:8 bVIImaj7:8",
+            "i7:12 bIImaj7:4",
+            "i11:8 bVImaj7:8",
+            "i7:8 iv7:8",
+            "i9:12 v7:4",
+        ),
+        "comps": (
             "---x-----x------",
             "--x--x----------",
             "x--x--x---------",
             "------x--x------",
             "--x---x--x----x-",
         ),
-        bass=(
+        "bass": (
             "--RR--RR--RR--RR",
             "R-R-8-R-R-s-R-8-",
             "-RRR-RRR-RRR-RRs",
             "R--R-R--R--R-Rs-",
             "--R-bR----R-sR--",
         ),
-        keys=((81, "synth stab"), (90, "synth pad"), (16, "organ"), (62, "synth brass"), (12, "marimba")),
-        pads=((95, "synth pad"), (94, "synth pad"), (89, "warm pad"), (92, "glassy pad")),
-        leads=(
+        "keys": ((81, "synth stab"), (90, "synth pad"), (16, "organ"), (62, "synth brass"), (12, "marimba")),
+        "pads": ((95, "synth pad"), (94, "synth pad"), (89, "warm pad"), (92, "glassy pad")),
+        "leads": (
             (80, "square lead"),
             (81, "saw lead"),
             (98, "synth bell"),
@@ -171,7 +179,7 @@ HOUSE_KINDS = {
             (84, "synth lead"),
             (13, "xylophone"),
         ),
-    ),
+    },
 }
 SLOW_SOUNDS = {50, 52, 53, 54, 61, 62, 66, 73, 84}  # programs whose notes need time to speak
 HOUSE_HATS = ("--x---x---x---x-", "--X-o-X-o-X-o-Xo", "o-X-o-X-o-X-o-X-", "--x---x---x---xo")
@@ -258,25 +266,25 @@ def house(rng: random.Random, index: int) -> Piece:
     for section, (_, bars) in zip(sections, form):
         chords += th.loop_chords(loop, key, section.start, bars * 4)
 
-    kit = dict(
-        hat=rng.choice(HOUSE_HATS),
-        shake=rng.choice(HOUSE_SHAKES),
-        snare=rng.choice(HOUSE_SNARES),
-        percussion=rng.choice(HOUSE_PERCUSSION),
-        clap_key=rng.choice((pt.CLAP, pt.CLAP, pt.SNARE, pt.ELECTRIC_SNARE)),
-        shake_key=rng.choice((pt.SHAKER, pt.CABASA, pt.CLOSED_HAT, pt.TAMBOURINE)),
-        percussion_key=rng.choice(
+    kit = {
+        "hat": rng.choice(HOUSE_HATS),
+        "shake": rng.choice(HOUSE_SHAKES),
+        "snare": rng.choice(HOUSE_SNARES),
+        "percussion": rng.choice(HOUSE_PERCUSSION),
+        "clap_key": rng.choice((pt.CLAP, pt.CLAP, pt.SNARE, pt.ELECTRIC_SNARE)),
+        "shake_key": rng.choice((pt.SHAKER, pt.CABASA, pt.CLOSED_HAT, pt.TAMBOURINE)),
+        "percussion_key": rng.choice(
             (pt.HIGH_CONGA, pt.MUTE_CONGA, pt.HIGH_BONGO, pt.COWBELL, pt.SIDE_STICK, pt.CLAVES, pt.LOW_CONGA)
         ),
-        early=rng.random() < 0.5,
-    )
+        "early": rng.random() < 0.5,
+    }
     comps, bass_line = rng.sample(table["comps"], 2), rng.choice(table["bass"])
     gate = rng.choice((0.7, 0.95, 1.4))
-    motif = pt.make_motif(rng, 4.0, HOUSE_MELODIES, leap=0.3)
+    motif = mo.make_motif(rng, 4.0, HOUSE_MELODIES, leap=0.3)
     # A hook repeats: the cell twice, a variant, an answer.
-    hook = pt.develop(motif, rng, 4)
+    hook = mo.develop(motif, rng, 4)
     if rng.random() < 0.6:
-        hook = [motif, motif, pt.vary_rhythm(motif, rng), pt.new_ending(motif, rng)]
+        hook = [motif, motif, mo.vary_rhythm(motif, rng), mo.new_ending(motif, rng)]
     keys_sound, pad_sound = rng.choice(table["keys"]), rng.choice(table["pads"])
     lead_sound = rng.choice(table["leads"])
     bass_sounds = ((38, "synth bass"), (39, "synth bass"), (38, "synth bass"), (81, "synth bass"))
@@ -328,7 +336,7 @@ def house(rng: random.Random, index: int) -> Piece:
         elif name == "drop":
             stems["chords"] += pt.comp(chords, pumped, start, beats, 55, 79, 3, True, 64, "pad", gate=1.0)
         if name in ("drop", "B", "break") or (name == "A" and lead_in_a):
-            line = pt.play_phrase(
+            line = mo.play_phrase(
                 hook,
                 start,
                 beats,
@@ -344,7 +352,7 @@ def house(rng: random.Random, index: int) -> Piece:
             stems["lead"] += pt.legato(line, 0.75) if lead_sound[0] in SLOW_SOUNDS else line
         elif name == "A":  # a taste of the hook: its cell, once every four bars
             for bar in range(2, bars, 4):
-                line = pt.play_phrase(
+                line = mo.play_phrase(
                     [motif], start + 4 * bar, 4.0, low + 7, chords, key, scale, low, low + 17, 78, "hook"
                 )
                 stems["lead"] += pt.legato(line, 0.75) if lead_sound[0] in SLOW_SOUNDS else line

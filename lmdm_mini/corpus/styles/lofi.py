@@ -9,6 +9,7 @@ import random
 
 from lmdm_mini.corpus.piece import Note, Piece, Track
 from lmdm_mini.corpus.styles import form as fm
+from lmdm_mini.corpus.styles import motifs as mo
 from lmdm_mini.corpus.styles import patterns as pt
 from lmdm_mini.corpus.styles import theory as th
 
@@ -194,8 +195,8 @@ def lofi(rng: random.Random, index: int) -> Piece:
     lead_sound = rng.choice(LOFI_LEAD_SOUNDS)
     bass_sound = rng.choice(LOFI_BASS_SOUNDS)
     is_pad = second[0] >= 48
-    motif = pt.make_motif(rng, 4.0, LOFI_MELODIES)
-    themes = {"A": pt.develop(motif, rng, 4), "B": pt.develop(pt.sequence(pt.invert(motif), 2), rng, 4)}
+    motif = mo.make_motif(rng, 4.0, LOFI_MELODIES)
+    themes = {"A": mo.develop(motif, rng, 4), "B": mo.develop(mo.sequence(mo.invert(motif), 2), rng, 4)}
     lead_low = rng.choice((60, 64, 67)) if lead_sound[0] not in (26, 28, 66, 59) else 57
     scale = rng.choice((mode, mode, "major pentatonic" if mode == "major" else "minor pentatonic"))
     strum = rng.choice((0.0, 0.02, 0.045))
@@ -274,7 +275,7 @@ def lofi(rng: random.Random, index: int) -> Piece:
                 stems["chords"] += pt.arpeggio(chords, arps, start, beats, 52, 74, 4, 62, "guitar", ring=3.0)
         if "lead" in parts:
             theme = themes["B" if name == "B" else "A"]
-            stems["lead"] += pt.play_phrase(
+            stems["lead"] += mo.play_phrase(
                 theme,
                 start,
                 beats - (4 if last and name == "outro" else 0),

@@ -9,7 +9,7 @@ Notebook: 01_sound_to_latents.
 import random
 
 from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Section, Track
-from lmdm_mini.corpus.scores import Event, Score
+from lmdm_mini.corpus.score import Event, Score
 from lmdm_mini.corpus.styles.chorale import merge_chords, sounding_chords
 from lmdm_mini.corpus.styles.form import finish, wanted_seconds
 

@@ -10,6 +10,7 @@ import random
 
 from lmdm_mini.corpus.piece import Note, Piece, Track
 from lmdm_mini.corpus.styles import form as fm
+from lmdm_mini.corpus.styles import motifs as mo
 from lmdm_mini.corpus.styles import patterns as pt
 from lmdm_mini.corpus.styles import theory as th
 
@@ -142,12 +143,12 @@ def reggae(rng: random.Random, index: int) -> Piece:
     }
     skank, bubble, lines = rng.choice(SKANKS), rng.choice(BUBBLES), rng.sample(BASS, 2)
     with_organ = rng.random() < 0.75
-    motif = pt.make_motif(rng, 4.0, MELODIES, leap=0.2)
+    motif = mo.make_motif(rng, 4.0, MELODIES, leap=0.2)
     themes = {
-        "A": pt.develop(motif, rng, 4),
-        "B": pt.develop(pt.sequence(motif, rng.choice((2, 3, -2))), rng, 4),
+        "A": mo.develop(motif, rng, 4),
+        "B": mo.develop(mo.sequence(motif, rng.choice((2, 3, -2))), rng, 4),
     }
-    solo = pt.develop(pt.vary_rhythm(motif, rng), rng, 8)
+    solo = mo.develop(mo.vary_rhythm(motif, rng), rng, 8)
     lead = rng.choice(
         (
             (22, "melodica", 62),
@@ -184,12 +185,12 @@ def reggae(rng: random.Random, index: int) -> Piece:
                 )
         if name in ("A", "B", "solo", "outro"):
             cells = solo if name == "solo" else themes["B" if name == "B" else "A"]
-            stems["lead"] += pt.play_phrase(
+            stems["lead"] += mo.play_phrase(
                 cells, start, beats, low + 8, chords, key, scale, low, low + 19, 92, "main"
             )
         elif name == "dub":
             for bar in range(1, bars, 4):
-                stems["lead"] += pt.play_phrase(
+                stems["lead"] += mo.play_phrase(
                     [motif], start + 4 * bar, 4.0, low + 8, chords, key, scale, low, low + 19, 84, "main"
                 )
     amount = rng.uniform(0.08, 0.3)

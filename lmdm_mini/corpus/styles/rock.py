@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from lmdm_mini.corpus.piece import Chord, Note, Piece, Track
 from lmdm_mini.corpus.styles import form as fm
+from lmdm_mini.corpus.styles import motifs as mo
 from lmdm_mini.corpus.styles import patterns as pt
 from lmdm_mini.corpus.styles import theory as th
 
@@ -194,10 +195,10 @@ def rock(rng: random.Random, index: int) -> Piece:
         chords += th.loop_chords(line, key, section.start, bars * 4)
     beat = rng.choice(FAST_BEATS if kind == "garage" else BEATS)
     chug, open_chord = rng.choice(CHUGS), rng.choice(OPEN_CHORDS)
-    motif = pt.make_motif(rng, 4.0, RIFFS, leap=0.2)
-    riff = [motif, motif, motif, pt.new_ending(motif, rng)]
-    melody = pt.develop(pt.make_motif(rng, 4.0, MELODIES, leap=0.25), rng, 4)
-    solo = pt.develop(pt.make_motif(rng, 4.0, LICKS, leap=0.35), rng, 8)
+    motif = mo.make_motif(rng, 4.0, RIFFS, leap=0.2)
+    riff = [motif, motif, motif, mo.new_ending(motif, rng)]
+    melody = mo.develop(mo.make_motif(rng, 4.0, MELODIES, leap=0.25), rng, 4)
+    solo = mo.develop(mo.make_motif(rng, 4.0, LICKS, leap=0.35), rng, 8)
     scale = "blues" if kind == "blues" else "major pentatonic" if mode == "major" else "minor pentatonic"
     lead = rng.choice(
         (
@@ -227,7 +228,7 @@ def rock(rng: random.Random, index: int) -> Piece:
             shuffle = rng.choice(("R.R.3.3.5.5.6.5.", "R.3.5.6.7.6.5.3.", "R.R.5.5.6.6.5.5."))
             stems["bass"] += pt.bass_riff(chords, shuffle, start, beats, rng, 28, 43, 102)
         elif riffing:
-            line = pt.play_phrase(riff, start, beats, 47, chords, key, "minor pentatonic", 40, 57, 96, "left")
+            line = mo.play_phrase(riff, start, beats, 47, chords, key, "minor pentatonic", 40, 57, 96, "left")
             stems["chords"] += line + [replace(n, track="right") for n in line]
             if name != "intro" or bars > 4:
                 stems["bass"] += [replace(n, pitch=n.pitch - 12, track="main") for n in line]
@@ -239,11 +240,11 @@ def rock(rng: random.Random, index: int) -> Piece:
             stems["chords"] += power_chords(chords, pattern, start, beats, 1.02 if big else 0.9, 98)
             stems["bass"] += pt.bass_riff(chords, rooted, start, beats, rng, 28, 40, 104)
         if name == "solo":
-            stems["lead"] += pt.play_phrase(
+            stems["lead"] += mo.play_phrase(
                 solo, start, beats, low + 10, chords, key, scale, low, low + 24, 100
             )
         elif name in ("chorus",) or (name == "verse" and (kind in ("blues", "anthem") or rng.random() < 0.4)):
-            line = pt.play_phrase(melody, start, beats, low + 5, chords, key, scale, low, low + 19, 94)
+            line = mo.play_phrase(melody, start, beats, low + 5, chords, key, scale, low, low + 19, 94)
             stems["lead"] += pt.legato(line, 1.5)
     amount = rng.uniform(*table["swing"])
     for stem, timing in {"drums": 0.008, "bass": 0.01, "chords": 0.008, "lead": 0.016}.items():
