@@ -284,6 +284,7 @@ def test_predictions_are_near_on_a_quiet_machine():
     assert all(0.1 < row["predicted"] / row["measured"] < 10 for row in rows)
 
 
+@pytest.mark.long
 def test_systems_side_by_side():
     """Every system has a row a setting, the discrete one is what the others are compared with, and it speaks
     after a frame."""
@@ -351,6 +352,7 @@ def test_bench_codec_gives_a_table(capsys):
     assert table["encode, later blocks"]["threads"] == 1 and "times real time" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_models_are_compared_setting_by_setting(capsys):
     from lmdm_mini.diffusion.dit import live_model
 
@@ -375,6 +377,7 @@ def test_frame_forwards_are_what_is_counted(capsys):
         assert row["rtf"] == pytest.approx(row["seconds"] / (12 * 2048 / 44100))
 
 
+@pytest.mark.long
 def test_peak_memory_is_in_megabytes():
     before = bench.peak_memory()
     assert before > 50

@@ -32,6 +32,7 @@ def test_the_floor_is_lower_for_more_seconds_and_higher_for_other_music(referenc
     assert rollouts.floor(reference, 150)["fd_crepe"] > many + 32
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("variant", ["bidirectional", "block_causal", "lmm"])
 def test_the_table_of_a_small_model_is_complete(variant, reference, tmp_path, monkeypatch):
     model = small(variant)

@@ -2,6 +2,7 @@
 
 import csv
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+from lmdm_mini.checkpoints import how_to_restore
 from lmdm_mini.codec import load_codec
 from lmdm_mini.conditioning import Conditions, no_text
 from lmdm_mini.corpus.captions import PARAPHRASES
@@ -92,8 +94,10 @@ def test_no_latents_say_where_they_come_from(tmp_path):
         LatentSet([])
     with pytest.raises(ValueError, match="another|made by encoder"):
         read_packed(LATENTS / "test.safetensors", "another")
-    with pytest.raises(FileNotFoundError, match="restore"):
+    with pytest.raises(FileNotFoundError, match="none.safetensors is not there"):
         read_packed(tmp_path / "none.safetensors", "a")
+    with pytest.raises(FileNotFoundError, match=re.escape(how_to_restore())):  # one of the shipped ones
+        read_packed(LATENTS / "none.safetensors", "a")
     assert (
         len(find_latents(tmp_path, "test", load_codec().fingerprint)) > 8
     )  # no corpus there: the shipped ones
