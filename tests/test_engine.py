@@ -146,6 +146,7 @@ def test_the_clock_takes_up_the_players_beat_unless_the_prompt_names_another(qui
     assert engine.next_block().bpm == own
 
 
+@pytest.mark.long
 def test_who_has_no_beat_or_is_not_heard_is_not_followed(quick):
     for sound, settings in (
         (0.1 * torch.randn(2, 12 * SAMPLE_RATE), {}),
@@ -258,7 +259,7 @@ def test_a_quick_model_keeps_its_lead_and_its_steps(quick, monkeypatch):
     clock = Clock()
     slow(monkeypatch, clock, [0.1])
     engine = Engine(quick, clock=clock, prompt="house", lead_seconds=0.35, **FAST | {"steps": 8})
-    listen(engine, clock, 20)
+    listen(engine, clock, 8)
     assert engine.late_blocks == 0 and engine.steps == 8
     assert all(0.2 < block.lead < 0.35 for block in list(engine.log)[3:])
     assert all(block.ready - block.asked == pytest.approx(0.1) for block in engine.log)

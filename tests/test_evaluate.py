@@ -44,6 +44,7 @@ def noise():
     return torch.randn(2, LENGTH, generator=torch.Generator().manual_seed(2))
 
 
+@pytest.mark.long
 def test_identical_audio_scores_top(music):
     scores = metrics.all_scores(music, music.clone())
     assert scores.pop("visqol") > 4.7

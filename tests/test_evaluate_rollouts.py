@@ -69,6 +69,7 @@ def test_a_change_of_the_prompt_needs_two_styles():
         rollouts.prompt_change(None, None, [(None, "jazz", "jazz")] * 3)
 
 
+@pytest.mark.long
 def test_drift_is_counted_in_bins_of_ten_seconds(reference):
     clap, given = Clap().eval().requires_grad_(False), [(torch.randn(1, 64, 192), "x", "jazz")]
     curve = rollouts.drift_curve(

@@ -45,7 +45,9 @@ def greedy(logits):
 # ---------------------------------------------------------------- cached equals uncached
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize(
+    "block", [BLOCKS[0], *(pytest.param(block, marks=pytest.mark.long) for block in BLOCKS[1:])]
+)
 def test_cached_equals_uncached(model, block):
     """Many blocks, prompts changing in between, the context growing up to the window and then sliding: same
     logits, same tokens."""
@@ -448,6 +450,7 @@ def test_every_parameter_learns(model, few_words):
     assert not {name for name, p in trained.named_parameters() if p.grad is None or not p.grad.any()}
 
 
+@pytest.mark.long
 def test_training_learns_goes_on_and_is_loaded(model, few_words, tmp_path):
     codec = load_codec()
     save_rvq(model.rvq, tmp_path / "rvq.safetensors", codec.fingerprint)

@@ -151,6 +151,7 @@ def test_a_wheel_brings_checkpoints_along(tmp_path):
     assert not list((tmp_path / "site").rglob("*.ipynb"))
 
 
+@pytest.mark.long
 def test_importing_the_package_is_light():
     """`import lmdm_mini` brings nothing but itself; the first name that is used brings torch and little more.
 
