@@ -173,7 +173,8 @@ def read(path, kind: str, name: str | None = None) -> tuple[Path, dict[str, Tens
         there = "is a folder" if path.is_dir() else "is not there"
         make = f" `python -m lmdm_mini {MAKE[kind]}` makes one." if kind in MAKE else ""
         restore = f" {how_to_restore()}" if path.is_relative_to(DATA) else ""
-        raise FileNotFoundError(f"{path} {there}: a {kind} is expected.{restore}{make}")
+        wanted = {"latents": "a set of latents"}.get(kind, f"a {kind}")
+        raise FileNotFoundError(f"{path} {there}: {wanted} is expected.{restore}{make}")
     with explained(path, kind), safe_open(str(path), framework="pt") as file:
         about = file.metadata() or {}
         tensors = {key: file.get_tensor(key) for key in file.keys()}

@@ -144,7 +144,7 @@ def test_what_is_wrong_is_said_before_anything_is_loaded(
 
 def test_a_destination_is_tried_before_the_music_is_made(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(models, "load", lambda name: None)
-    monkeypatch.setattr(models, "sampling", lambda *args: {})
+    monkeypatch.setattr(models, "sampling", lambda *args, **more: {})
     monkeypatch.setattr(models, "generate", lambda *args, **settings: pytest.fail("made before"))
     for path, complaint in (
         (tmp_path / ("n" * 300 + ".wav"), "File name too long"),
@@ -160,7 +160,7 @@ def test_a_destination_is_tried_before_the_music_is_made(tmp_path, capsys, monke
 @pytest.mark.parametrize("name", ["x.raw", "none.wav", "text.mp3"])
 def test_a_recording_that_cannot_be_read_is_named(tmp_path, name, capsys, monkeypatch):
     monkeypatch.setattr(models, "load", lambda name: None)
-    monkeypatch.setattr(models, "sampling", lambda *args: {})
+    monkeypatch.setattr(models, "sampling", lambda *args, **more: {})
     monkeypatch.setattr(models, "generate", lambda *args, **settings: pytest.fail("made before"))
     if name != "none.wav":
         (tmp_path / name).write_bytes(b"no sound" * 100)

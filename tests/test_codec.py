@@ -117,7 +117,7 @@ def test_bad_latents_are_refused(codec):
 
 
 def test_missing_and_damaged_checkpoints(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is not there: a codec"):
+    with pytest.raises(FileNotFoundError, match="is not there: a codec is expected.*train codec"):
         load_codec(tmp_path / "none.safetensors")
     broken = tmp_path / "codec.safetensors"
     broken.write_bytes(b"not a checkpoint")

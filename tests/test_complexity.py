@@ -110,15 +110,15 @@ def counted_flops(run):
     return counter.get_total_flops()
 
 
-SETTINGS = [
-    (0, 48, 12, 2, True),
+SETTINGS = [  # the first four are the quick ones
     (0, 36, 7, 1, False),
     (1, 48, 12, 3, True),
-    (1, 192, 24, 1, False),
     (2, 48, 24, 2, True),
+    (3, 20, 13, 1, False),
+    (0, 48, 12, 2, True),
+    (1, 192, 24, 1, False),
     (2, 96, 12, 3, False),
     (3, 48, 7, 1, True),
-    (3, 20, 13, 1, False),
 ]
 LATENTS_SETTINGS = [(index, 192, 12, 2, guided) for index in range(4) for guided in (False, True)]
 
@@ -126,7 +126,8 @@ LATENTS_SETTINGS = [(index, 192, 12, 2, guided) for index in range(4) for guided
 @pytest.mark.parametrize(
     "setting",
     [
-        *SETTINGS,
+        *SETTINGS[:4],
+        *(pytest.param(setting, marks=pytest.mark.long) for setting in SETTINGS[4:]),
         *(pytest.param((*setting, "shipped"), marks=pytest.mark.long) for setting in LATENTS_SETTINGS),
     ],
     ids=str,
@@ -284,6 +285,7 @@ def test_predictions_are_near_on_a_quiet_machine():
     assert all(0.1 < row["predicted"] / row["measured"] < 10 for row in rows)
 
 
+@pytest.mark.long
 def test_systems_side_by_side():
     """Every system has a row a setting, the discrete one is what the others are compared with, and it speaks
     after a frame."""
@@ -351,6 +353,7 @@ def test_bench_codec_gives_a_table(capsys):
     assert table["encode, later blocks"]["threads"] == 1 and "times real time" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_models_are_compared_setting_by_setting(capsys):
     from lmdm_mini.diffusion.dit import live_model
 
@@ -375,6 +378,7 @@ def test_frame_forwards_are_what_is_counted(capsys):
         assert row["rtf"] == pytest.approx(row["seconds"] / (12 * 2048 / 44100))
 
 
+@pytest.mark.long
 def test_peak_memory_is_in_megabytes():
     before = bench.peak_memory()
     assert before > 50

@@ -114,6 +114,7 @@ def test_without_a_tempo_a_usual_one_is_taken(words, bpm):
     assert encode_text([words]).bpm.item() == bpm
 
 
+@pytest.mark.long
 def test_the_readout_in_its_file_is_what_the_words_give():
     kept, fitted = load_file(STYLE_READOUT)["weight"], fit_style_readout()
     assert torch.allclose(kept, fitted, atol=1e-3), (
@@ -274,6 +275,7 @@ def test_ordinary_english_is_not_warned_of():
         encode_text([*ENGLISH, *wording, ""])
 
 
+@pytest.mark.long
 def test_the_language_readout_in_its_file_is_what_the_sentences_give():
     kept, fitted = load_file(LANGUAGE_READOUT)["weight"], fit_language_readout(embed_sentences)
     assert torch.allclose(kept, fitted, atol=1e-3), "run `python -m lmdm_mini.conditioning.text`"

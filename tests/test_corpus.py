@@ -380,6 +380,7 @@ def test_build_resume_and_read(font, toy_styles, tmp_path, monkeypatch, capsys):
     assert "2 pieces" in text and "lofi" in text and "bpm" in text and "major" in text
 
 
+@pytest.mark.long
 def test_an_interrupted_build_leaves_a_manifest_of_what_is_done(font, toy_styles, tmp_path, monkeypatch):
     count, make = [], build._make
 

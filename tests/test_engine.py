@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small import small
 
 import lmdm_mini as lm
 from lmdm_mini.audio import SAMPLE_RATE
@@ -30,6 +31,12 @@ class Clock:
 @pytest.fixture(scope="module")
 def model():
     return lm.load("block_causal")
+
+
+@pytest.fixture(scope="module")
+def quick():
+    """A small model that has learnt nothing, where it does not matter what is played but when."""
+    return small("block_causal")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +73,10 @@ def test_silence_from_the_player_and_a_player_at_level_0_change_nothing(model, p
         assert all(torch.equal(block.audio, other) for block, other in zip(made, alone))
 
 
-@pytest.mark.parametrize("name", ["block_causal", "enc_dec", "bidirectional"])
+@pytest.mark.parametrize(
+    "name",
+    ["block_causal", *(pytest.param(name, marks=pytest.mark.long) for name in ("enc_dec", "bidirectional"))],
+)
 @pytest.mark.parametrize("primed", [False, True])
 def test_the_context_is_both_as_the_codec_hears_them(name, primed, player):
     model = lm.load(name)
@@ -115,14 +125,14 @@ def clicks(bpm: float, seconds: float) -> torch.Tensor:
     "prompt, own, expected",
     [
         ("", 0, 97),
-        ("house", 124, 97),
-        ("ambient pads", 64, 48.5),
-        ("house, 98 bpm", 98, 97),
+        pytest.param("house", 124, 97, marks=pytest.mark.long),
+        pytest.param("ambient pads", 64, 48.5, marks=pytest.mark.long),
+        pytest.param("house, 98 bpm", 98, 97, marks=pytest.mark.long),
         ("house, 130 bpm", 130, 130),
     ],
 )
-def test_the_clock_takes_up_the_players_beat_unless_the_prompt_names_another(model, prompt, own, expected):
-    engine = Engine(model, prompt=prompt, **FAST)
+def test_the_clock_takes_up_the_players_beat_unless_the_prompt_names_another(quick, prompt, own, expected):
+    engine = Engine(quick, prompt=prompt, **FAST)
     blocks = play_along(engine, clicks(97, 15), 24)
     assert blocks[7].bpm == own and not blocks[7].follows  # nothing can be told from so little
     made = blocks[-1]
@@ -136,18 +146,19 @@ def test_the_clock_takes_up_the_players_beat_unless_the_prompt_names_another(mod
     assert engine.next_block().bpm == own
 
 
-def test_who_has_no_beat_or_is_not_heard_is_not_followed(model):
+@pytest.mark.long
+def test_who_has_no_beat_or_is_not_heard_is_not_followed(quick):
     for sound, settings in (
         (0.1 * torch.randn(2, 12 * SAMPLE_RATE), {}),
         (clicks(97, 12), {"mic_level": 0.0}),
     ):
-        assert not any(block.follows for block in play_along(Engine(model, **settings, **FAST), sound, 20))
+        assert not any(block.follows for block in play_along(Engine(quick, **settings, **FAST), sound, 20))
 
 
-def test_a_microphone_that_stops_is_not_waited_for(model, player):
+def test_a_microphone_that_stops_is_not_waited_for(quick, player):
     """Context older than what the cache can take back becomes final, and pieces for it are dropped; nobody
     waits."""
-    engine = Engine(model, prompt="house", **FAST)
+    engine = Engine(quick, prompt="house", **FAST)
     play_along(engine, player[:, : SAMPLE_RATE // 2], 14)
     assert engine.frames - engine.final <= 36 + 2 * 12 and engine.mic.gaps == 0
     late = engine.mic.late
@@ -164,8 +175,8 @@ def test_blocks_of_48_with_a_player(model, player):
 # -- controls ----------------------------------------------------------------------------------------
 
 
-def test_what_is_wrong_is_refused_and_changes_nothing(model):
-    engine = Engine(model, prompt="house", **FAST)
+def test_what_is_wrong_is_refused_and_changes_nothing(quick):
+    engine = Engine(quick, prompt="house", **FAST)
     before = engine.settings
     for wrong in (
         {"volume": 1},
@@ -190,8 +201,8 @@ def test_a_seed_begins_anew_and_the_level_is_a_factor(model):
     assert torch.equal(0.5 * first.next_block().audio, second.next_block().audio)
 
 
-def test_freeze_repeats_whole_bars_and_lets_go(model):
-    engine = Engine(model, prompt="house, 120 bpm", **FAST)
+def test_freeze_repeats_whole_bars_and_lets_go(quick):
+    engine = Engine(quick, prompt="house, 120 bpm", **FAST)
     for _ in range(8):
         engine.next_block()
     engine.set(frozen=True)
@@ -244,20 +255,21 @@ def listen(engine: Engine, clock: Clock, seconds: float) -> None:
             engine.report(engine.played + (clock.now - engine.reported if engine.moving else 0.0), True)
 
 
-def test_a_quick_model_keeps_its_lead_and_its_steps(model, monkeypatch):
+def test_a_quick_model_keeps_its_lead_and_its_steps(quick, monkeypatch):
     clock = Clock()
     slow(monkeypatch, clock, [0.1])
-    engine = Engine(model, clock=clock, prompt="house", lead_seconds=0.35, **FAST | {"steps": 8})
-    listen(engine, clock, 20)
+    engine = Engine(quick, clock=clock, prompt="house", lead_seconds=0.35, **FAST | {"steps": 8})
+    listen(engine, clock, 8)
     assert engine.late_blocks == 0 and engine.steps == 8
     assert all(0.2 < block.lead < 0.35 for block in list(engine.log)[3:])
     assert all(block.ready - block.asked == pytest.approx(0.1) for block in engine.log)
 
 
-def test_steps_go_down_before_it_breaks_and_up_again(model, monkeypatch):
+@pytest.mark.long
+def test_steps_go_down_before_it_breaks_and_up_again(quick, monkeypatch):
     clock = Clock()
     slow(monkeypatch, clock, [0.1] * 10 + [0.5] * 20 + [0.1])
-    engine = Engine(model, clock=clock, prompt="house", lead_seconds=0.8, **FAST | {"steps": 8})
+    engine = Engine(quick, clock=clock, prompt="house", lead_seconds=0.8, **FAST | {"steps": 8})
     listen(engine, clock, 12)
     assert engine.late_blocks == 0
     assert [block.settings.steps for block in engine.log][:20] == [8] * 12 + [6] * 4 + [4] * 4
@@ -265,10 +277,10 @@ def test_steps_go_down_before_it_breaks_and_up_again(model, monkeypatch):
     assert engine.steps == 8
 
 
-def test_a_stall_is_counted_and_named(model, monkeypatch):
+def test_a_stall_is_counted_and_named(quick, monkeypatch):
     clock = Clock()
     slow(monkeypatch, clock, [0.1] * 8 + [2.0, 0.1])
-    engine = Engine(model, clock=clock, prompt="house", **FAST)
+    engine = Engine(quick, clock=clock, prompt="house", **FAST)
     listen(engine, clock, 10)
     late = [block for block in engine.log if block.lead < 0]
     assert engine.late_blocks == len(late) >= 1
@@ -317,8 +329,8 @@ def test_a_burst_after_a_stall_and_sound_that_is_none():
         mic.put(0, torch.zeros(PIECE))
 
 
-def test_the_model_is_not_harmed_by_a_player_who_sends_nonsense(model):
-    engine = Engine(model, prompt="house", **FAST)
+def test_the_model_is_not_harmed_by_a_player_who_sends_nonsense(quick):
+    engine = Engine(quick, prompt="house", **FAST)
     play_along(engine, 1e4 * torch.randn(2, 2 * SAMPLE_RATE), 4)
     engine.hear(engine.mic.until, torch.full((2, PIECE), float("inf")))
     assert torch.isfinite(engine.next_block().audio).all() and engine.mic.damaged == 1
@@ -342,6 +354,7 @@ def test_a_microphone_at_48_khz_is_heard_at_the_right_time():
         mic.put(0, torch.zeros(2, 10), 12)
 
 
+@pytest.mark.long
 def test_together_they_do_not_become_louder_and_louder(model, player):
     engine = Engine(model, prompt="house", **FAST | {"steps": 4, "mic_level": 2.0})
     made = torch.cat(
@@ -359,9 +372,9 @@ def test_the_limiter_leaves_what_is_not_loud():
     assert (limited.diff() >= 0).all()
 
 
-def test_lead_grows_when_it_was_not_enough_and_old_reports_count_as_old(model):
+def test_lead_grows_when_it_was_not_enough_and_old_reports_count_as_old(quick):
     clock = Clock()
-    engine = Engine(model, clock=clock, lead_seconds=0.3, **FAST)
+    engine = Engine(quick, clock=clock, lead_seconds=0.3, **FAST)
     engine.next_block()
     clock.now = 10.0
     engine.report(0.1, True, at=9.8)
@@ -380,8 +393,8 @@ def test_lead_grows_when_it_was_not_enough_and_old_reports_count_as_old(model):
     assert engine.lead_seconds == pytest.approx(0.3)
 
 
-def test_what_was_turned_stands_in_the_block(model):
-    engine = Engine(model, **FAST)
+def test_what_was_turned_stands_in_the_block(quick):
+    engine = Engine(quick, **FAST)
     engine.set(prompt="house")
     engine.forget()
     assert engine.next_block().turned == [("set", {"prompt": "house"}), ("forget", {})]
@@ -390,6 +403,7 @@ def test_what_was_turned_stands_in_the_block(model):
     assert engine.next_block().turned == []
 
 
+@pytest.mark.long
 def test_joins_do_not_click(model, player):
     """The peak of the second difference around the borders of blocks is what it is elsewhere."""
     engine = Engine(model, prompt="house", **FAST | {"steps": 4})

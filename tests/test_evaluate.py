@@ -44,12 +44,14 @@ def noise():
     return torch.randn(2, LENGTH, generator=torch.Generator().manual_seed(2))
 
 
+@pytest.mark.long
 def test_identical_audio_scores_top(music):
     scores = metrics.all_scores(music, music.clone())
     assert scores.pop("visqol") > 4.7
     assert max(scores.values()) < 1e-6
 
 
+@pytest.mark.long
 def test_scores_follow_the_damage(music, noise):
     ladder = [music, music + 1e-3 * noise, music + 1e-2 * noise, music + 1e-1 * noise]
     scores = [metrics.all_scores(music, rung) for rung in ladder]
@@ -141,6 +143,7 @@ def test_look_ahead_is_measured():
     assert look_ahead(PlainCodec()) == {"encoder": 1.0, "decoder": 0.0}
 
 
+@pytest.mark.long
 def test_table_is_made_written_and_cached(music, tmp_path, monkeypatch):
     if not _has_ffmpeg():
         pytest.skip("no ffmpeg with Opus and MP3 here")

@@ -12,6 +12,7 @@ from lmdm_mini.evaluation import lab as labs
 from lmdm_mini.evaluation.judges import STYLES, Clap
 
 
+@pytest.mark.long
 def test_points_of_small_models(reference, tmp_path, monkeypatch):
     clap = Clap().eval().requires_grad_(False)
     monkeypatch.setattr(labs, "load_clap", lambda: clap)

@@ -32,6 +32,7 @@ def test_the_floor_is_lower_for_more_seconds_and_higher_for_other_music(referenc
     assert rollouts.floor(reference, 150)["fd_crepe"] > many + 32
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("variant", ["bidirectional", "block_causal", "lmm"])
 def test_the_table_of_a_small_model_is_complete(variant, reference, tmp_path, monkeypatch):
     model = small(variant)
@@ -68,6 +69,7 @@ def test_a_change_of_the_prompt_needs_two_styles():
         rollouts.prompt_change(None, None, [(None, "jazz", "jazz")] * 3)
 
 
+@pytest.mark.long
 def test_drift_is_counted_in_bins_of_ten_seconds(reference):
     clap, given = Clap().eval().requires_grad_(False), [(torch.randn(1, 64, 192), "x", "jazz")]
     curve = rollouts.drift_curve(

@@ -52,7 +52,7 @@ def corpus(tmp_path, monkeypatch):
                     "style": style,
                     "split": split,
                     "bpm": 120.0,
-                    "frames": len(time),
+                    "samples": len(time),
                     "captions": {"mix": [f"{style} music, 120 bpm"]},
                 }
             )

@@ -29,7 +29,7 @@ def uncached(model, history, x, t, text):
     return model(window, t, text, context_mask, attention_mask=mask)[..., known:]
 
 
-@pytest.mark.parametrize("block", [12, 24, 48])
+@pytest.mark.parametrize("block", [pytest.param(12, marks=pytest.mark.long), 24, 48])
 def test_block_causal_cached_equals_the_whole_history(block):
     """Many blocks, longer than the window, prompts changing in between; the history is not cut anywhere."""
     model, generator = model_of("block_causal"), torch.Generator().manual_seed(1)

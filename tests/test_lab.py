@@ -167,7 +167,9 @@ def test_what_cannot_be_measured_is_explained(lab, name, value, says):
 
 
 def test_a_measurement_appears_next_to_its_prediction(lab, monkeypatch):
-    monkeypatch.setattr(labs, "measure_block", lambda model, *args: {"denoising": 0.25, "codec": 0.05})
+    monkeypatch.setattr(
+        labs, "measure_block", lambda model, *args, **more: {"denoising": 0.25, "codec": 0.05}
+    )
     monkeypatch.setattr(labs, "load", lambda name: name)
     monkeypatch.setattr(lab, "_model", lambda system, n_q: system)
     lab._on_page({"kind": "measure"})
@@ -179,18 +181,18 @@ def test_a_measurement_appears_next_to_its_prediction(lab, monkeypatch):
 
 
 def test_measuring_while_a_cell_runs_is_refused(lab, monkeypatch):
-    monkeypatch.setattr(labs, "measure_block", lambda *args: {"denoising": 1.0})
+    monkeypatch.setattr(labs, "measure_block", lambda *args, **more: {"denoising": 1.0})
     monkeypatch.setattr(lab, "_model", lambda system, n_q: system)
     lab._busy._begin()
     assert lab.measure() is None and "A cell is running" in lab.picture.note
     lab._busy._end()
-    monkeypatch.setattr(labs, "measure_block", lambda *args: lab._busy._begin() or {"denoising": 1.0})
+    monkeypatch.setattr(labs, "measure_block", lambda *args, **more: lab._busy._begin() or {"denoising": 1.0})
     lab.measure().join(20)
     assert "thrown away" in lab.picture.note and not lab.measured and not lab.picture.measuring
 
 
 def test_a_measurement_that_fails_says_why(lab, monkeypatch):
-    def fail(*args):
+    def fail(*args, **more):
         raise RuntimeError("no memory")
 
     monkeypatch.setattr(labs, "measure_block", fail)

@@ -45,7 +45,9 @@ def greedy(logits):
 # ---------------------------------------------------------------- cached equals uncached
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize(
+    "block", [BLOCKS[0], *(pytest.param(block, marks=pytest.mark.long) for block in BLOCKS[1:])]
+)
 def test_cached_equals_uncached(model, block):
     """Many blocks, prompts changing in between, the context growing up to the window and then sliding: same
     logits, same tokens."""
@@ -77,7 +79,7 @@ def test_sampled_tokens_are_those_of_a_model_without_any_cache(model):
 
     def picker():
         generator = torch.Generator().manual_seed(5)
-        return lambda logits: sample_code(logits, 1.7, 1.1, 10, generator)
+        return lambda logits: sample_code(logits, 1.7, 1.1, top_k=10, generator=generator)
 
     cached, _ = played(model, LMMCache(model), context, count, text, 0.5, picker())
     naive, pick = torch.zeros(1, CODES, count, dtype=torch.long), picker()
@@ -199,19 +201,21 @@ def test_memory_is_allocated_once(model):
 
 def test_codes_are_drawn_as_asked():
     logits, generator = torch.randn(1, ENTRIES), torch.Generator().manual_seed(0)
-    assert sample_code(logits, 1.0, 1.0, 1, generator) == logits.argmax()
-    drawn = torch.cat([sample_code(logits, 1.0, 1.5, 4, generator) for _ in range(4000)])
+    assert sample_code(logits, 1.0, 1.0, top_k=1, generator=generator) == logits.argmax()
+    drawn = torch.cat([sample_code(logits, 1.0, 1.5, top_k=4, generator=generator) for _ in range(4000)])
     best, which = logits[0].topk(4)
     assert set(drawn.tolist()) == set(which.tolist())
     share = torch.stack([(drawn == code).float().mean() for code in which])
     assert (share - (best / 1.5).softmax(0)).abs().max() < 0.03
-    cold = torch.cat([sample_code(logits, 1.0, 1e-3, ENTRIES, generator) for _ in range(50)])
+    cold = torch.cat([sample_code(logits, 1.0, 1e-3, top_k=ENTRIES, generator=generator) for _ in range(50)])
     assert (cold == logits.argmax()).all()
 
 
 def test_guidance_goes_beyond_the_prompt():
     logits, generator = torch.tensor([[0.0, 1.0, 1.1], [0.0, 0.0, 1.0]]), torch.Generator()
-    assert [int(sample_code(logits, scale, 1.0, 1, generator)) for scale in (0.0, 1.0, 3.0)] == [2, 2, 1]
+    assert [
+        int(sample_code(logits, scale, 1.0, top_k=1, generator=generator)) for scale in (0.0, 1.0, 3.0)
+    ] == [2, 2, 1]
 
 
 # ---------------------------------------------------------------- the stream
@@ -357,7 +361,7 @@ def test_bad_requests_are_refused(model):
     for context, count, batch in ((25, 12, 1), (24, 49, 1), (24, 12, 2)):
         with pytest.raises(ValueError, match="at most"):
             played(model, cache, codes_of(context), count, words(batch), 0.0, greedy)
-    block = CachedBlock(model, cache, codes_of(24), 1, words(1), torch.zeros(1, 1))
+    block = CachedBlock(model, cache, codes_of(24), 1, text=words(1), beats=torch.zeros(1, 1))
     block(greedy)
     with pytest.raises(ValueError, match="has its 1 frames"):
         block(greedy)
@@ -448,6 +452,7 @@ def test_every_parameter_learns(model, few_words):
     assert not {name for name, p in trained.named_parameters() if p.grad is None or not p.grad.any()}
 
 
+@pytest.mark.long
 def test_training_learns_goes_on_and_is_loaded(model, few_words, tmp_path):
     codec = load_codec()
     save_rvq(model.rvq, tmp_path / "rvq.safetensors", codec.fingerprint)

@@ -124,6 +124,7 @@ def places(folder: Path, **settings: str) -> list[str]:
     return [*done.stdout.splitlines()[0].split("|"), done.stdout.splitlines()[1]]
 
 
+@pytest.mark.long
 def test_a_setting_names_another_folder_of_data(tmp_path):
     folder, models, _, advice = places(ROOT, LMDM_MINI_DATA=str(tmp_path))
     assert folder == str(tmp_path) and models == "[]" and "LMDM_MINI_DATA is" in advice
@@ -150,6 +151,7 @@ def test_a_wheel_brings_checkpoints_along(tmp_path):
     assert not list((tmp_path / "site").rglob("*.ipynb"))
 
 
+@pytest.mark.long
 def test_importing_the_package_is_light():
     """`import lmdm_mini` brings nothing but itself; the first name that is used brings torch and little more.
 

@@ -88,6 +88,7 @@ def test_wav_has_both_and_mp3_is_the_mix(session):
     )
 
 
+@pytest.mark.long
 def test_a_replay_is_the_same_music(session):
     _, (_, _, page, _), made = session
     again = replay(page)

@@ -232,6 +232,7 @@ def test_bad_arguments():
         folk(random.Random(0), hymn(1))
 
 
+@pytest.mark.long
 def test_reading_real_scores():
     music21 = pytest.importorskip("music21")
     from lmdm_mini.corpus.score_reading import _chorale, _fiddle_tune

@@ -67,6 +67,7 @@ def test_settings_change_between_blocks(model):
     assert next(stream).latents.shape == (64, 24)
 
 
+@pytest.mark.long
 def test_an_empty_prompt_plays_and_memory_stays_flat(model):
     stream = lm.stream(model, "", **FAST)
     for _ in range(25):
@@ -228,6 +229,7 @@ def test_other_types_of_weights_are_refused_in_a_sentence(name, live):
         lm.stream(getattr(other, name)(), block_latents=12)
 
 
+@pytest.mark.long
 def test_a_compiled_model_plays(live):
     assert torch.equal(
         next(lm.stream(torch.compile(live), "jazz", block_latents=12, steps=1)).latents,

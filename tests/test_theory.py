@@ -135,6 +135,7 @@ def test_a_seed_decides_a_piece(style):
     assert style(random.Random("a"), 1).stems != style(random.Random("b"), 1).stems
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("style", STYLES, ids=lambda f: f.__name__)
 def test_bass_plays_roots_where_chords_start(style):
     on_root = []
@@ -149,6 +150,7 @@ def test_bass_plays_roots_where_chords_start(style):
     assert len(on_root) > 20 and sum(on_root) / len(on_root) > 0.85
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("style", STYLES, ids=lambda f: f.__name__)
 def test_melodies_agree_with_the_harmony(style):
     """Of the time the lead sounds, most is on chord tones and hardly any outside key and chord."""

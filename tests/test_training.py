@@ -2,6 +2,7 @@
 
 import csv
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -10,20 +11,28 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+from lmdm_mini.checkpoints import how_to_restore
 from lmdm_mini.codec import load_codec
 from lmdm_mini.conditioning import Conditions, no_text
+from lmdm_mini.corpus.captions import PARAPHRASES
 from lmdm_mini.diffusion import train as latent_training
 from lmdm_mini.diffusion.batches import DRAWS, FlowBatch, draw_context, draw_frames, draw_levels
 from lmdm_mini.diffusion.distil import base_velocity
 from lmdm_mini.diffusion.dit import DiT, DiTConfig, live_model
 from lmdm_mini.diffusion.flow import noised_sample
 from lmdm_mini.diffusion.train import flow_loss
-from lmdm_mini.latents import LATENTS, LatentPiece, LatentSet, find_latents, read_packed
+from lmdm_mini.latents import LATENTS, LatentPiece, LatentSet, find_latents, read_packed, windows
 from lmdm_mini.latents.windows import draw_context_dropout
 from lmdm_mini.training import Run, Schedule, TrainSettings
 from lmdm_mini.training.muon import Muon, orthogonalize
 
 SMALL = DiTConfig(width=48, depth=2, heads=2, window=48)
+
+
+@pytest.fixture(autouse=True)
+def few_paraphrases(monkeypatch):
+    """Of one style: all of them take seconds to embed, in each test that makes a set."""
+    monkeypatch.setattr(windows, "PARAPHRASES", {"house": PARAPHRASES["house"][:3]})
 
 
 def test_context_leaves_something_to_do():
@@ -85,8 +94,10 @@ def test_no_latents_say_where_they_come_from(tmp_path):
         LatentSet([])
     with pytest.raises(ValueError, match="another|made by encoder"):
         read_packed(LATENTS / "test.safetensors", "another")
-    with pytest.raises(FileNotFoundError, match="restore"):
+    with pytest.raises(FileNotFoundError, match="none.safetensors is not there"):
         read_packed(tmp_path / "none.safetensors", "a")
+    with pytest.raises(FileNotFoundError, match=re.escape(how_to_restore())):  # one of the shipped ones
+        read_packed(LATENTS / "none.safetensors", "a")
     assert (
         len(find_latents(tmp_path, "test", load_codec().fingerprint)) > 8
     )  # no corpus there: the shipped ones
@@ -319,7 +330,7 @@ import torch
 
 from lmdm_mini.diffusion import train
 from lmdm_mini.diffusion.dit import DiTConfig
-from lmdm_mini.latents import LatentPiece
+from lmdm_mini.latents import LatentPiece, windows
 from lmdm_mini.training import Schedule, TrainSettings
 
 
@@ -331,6 +342,7 @@ def pieces(corpus, split, fingerprint):
 
 
 train.find_latents = pieces
+windows.PARAPHRASES = {}
 train.Schedule = lambda steps, lr, warmup, **more: Schedule(steps, lr, 1, **more | {"check_every": 1})
 settings = TrainSettings(Path(sys.argv[1]), Path("none"), 3, 8, 1e-3, accelerator="cpu", compiled=False)
 train.train_model(settings, "bidirectional", config=DiTConfig(width=48, depth=2, heads=2, window=48))

@@ -119,6 +119,9 @@ def ema_average(most: float) -> Callable[[Tensors, Tensors, Tensor | int], None]
 
     @torch.no_grad()
     def update(average: Tensors, now: Tensors, steps: Tensor | int) -> None:
+        if not average[0].is_floating_point():  # flags and counts have no mean
+            torch._foreach_copy_(average, now)
+            return
         keep = min(most, (1 + int(steps)) / (10 + int(steps)))
         torch._foreach_lerp_(average, now, 1 - keep)
 
