@@ -267,9 +267,10 @@ class ComplexityLab(ipywidgets.VBox):
         return self._models[key]
 
     def close(self) -> None:
-        self._busy.close()
-        self.picture.close()
-        super().close()
+        if hasattr(self, "_busy"):  # the collector closes a lab that was refused, too
+            self._busy.close()
+            self.picture.close()
+            super().close()
 
 
 def _rows(rows, name: str, keys: tuple[str, ...]) -> list[dict]:
