@@ -69,7 +69,9 @@ def judge():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("variant", ["bidirectional", "block_causal", "lmm"])
+@pytest.mark.parametrize(
+    "variant", ["bidirectional", pytest.param("block_causal", marks=pytest.mark.slow), "lmm"]
+)
 def test_the_table_is_complete_and_its_controls_are_worse(variant, corpus, judge, tmp_path, monkeypatch):
     codec, model = load_codec(), small(variant)
     train = [LatentPiece("one", "jazz", 100.0, [], torch.randn(64, 400).half())]
