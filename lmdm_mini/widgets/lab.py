@@ -106,7 +106,7 @@ class ComplexityLab(ipywidgets.VBox):
         self, machine: Machine | None = None, agreement: Sequence[dict] = (), points: list[dict] | None = None
     ):
         machine = instance_of(machine, "machine", Machine, what="what measure_machine() returns")
-        self.agreement = _rows(agreement, "agreement", ("system", "setting", "predicted", "measured", "here"))
+        self.agreement = _rows(agreement, "agreement", ("system", "setting", "predicted", "measured"))
         points = read_points() if points is None else _rows(points, "points", ("key", "sound"))
         self.points = {p["key"]: p for p in points}
         self.machine = machine or measure_machine()
