@@ -243,11 +243,11 @@ class ComplexityLab(ipywidgets.VBox):
                 return
             self.measured[setting.played_as()] = found
             self.agreement += rows
+            self.draw()  # while `measuring` is set, which leaves the note alone
             self.picture.note = "measured / predicted: " + ", ".join(
                 f"{SYSTEMS[row['system']][0]} {1000 * row['measured']:.0f} / {1000 * row['predicted']:.0f} ms"
                 for row in rows
             )
-            self.draw()  # while `measuring` is set, which leaves the note alone
         finally:
             self.picture.measuring = False
 
