@@ -9,6 +9,7 @@ Notebook: 03_outpainting, 05_kv_caching. Paper: section 3.2.
 
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -106,7 +107,7 @@ def beats_from(beat: float, bpm: Tensor, count: int, before: int = 0) -> Tensor:
 # -- the stream ------------------------------------------------------------------------------------------
 
 
-class Stream:
+class Stream(ABC):
     """An endless iterator of :class:`Block`; `set()` changes what the next block is made with.
 
     A subclass for a kind of model defines `settings` (the names that `set` takes), `check` and `make`.
@@ -135,14 +136,14 @@ class Stream:
 
     # -- for subclasses --------------------------------------------------------------------------
 
+    @abstractmethod
     def check(self, changes: dict) -> dict:
         """Returns the checked changes of settings. Raises ValueError or TypeError for values that cannot be
         played."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make(self, times: PartTimes) -> Tensor:
         """Returns the latents of the next block, (1, 64, block_latents)."""
-        raise NotImplementedError
 
     def context_changed(self) -> None:
         """Called after the whole context was replaced."""

@@ -377,19 +377,19 @@ def house(rng: random.Random, index: int) -> Piece:
     }
     piece = fm.finish(
         Piece(
-            "house",
-            f"house/{index:06d}",
-            fm.title(rng, TITLE_WORDS),
-            bpm,
-            4,
-            key,
-            mode,
-            length,
-            stems,
-            tracks,
-            chords,
-            sections,
-            rng.sample(table["moods"], rng.randint(2, 4)),
+            style="house",
+            tune_id=f"house/{index:06d}",
+            title=fm.title(rng, TITLE_WORDS),
+            bpm=bpm,
+            beats_per_bar=4,
+            key_root=key,
+            key_mode=mode,
+            length=length,
+            stems=stems,
+            tracks=tracks,
+            chords=chords,
+            sections=sections,
+            moods=rng.sample(table["moods"], rng.randint(2, 4)),
         )
     )
     return fm.vary_repeats(piece, rng)

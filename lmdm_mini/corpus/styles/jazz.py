@@ -361,18 +361,18 @@ def jazz(rng: random.Random, index: int) -> Piece:
     words = moods.get(kind, ("swinging", "smoky", "cool", "elegant", "late-night", "playful", "relaxed"))
     return fm.finish(
         Piece(
-            "jazz",
-            f"jazz/{index:06d}",
-            fm.title(rng, TITLE_WORDS),
-            bpm,
-            metre,
-            key,
-            mode,
-            length,
-            stems,
-            tracks,
-            chords,
-            sections,
-            rng.sample(words, rng.randint(2, 4)),
+            style="jazz",
+            tune_id=f"jazz/{index:06d}",
+            title=fm.title(rng, TITLE_WORDS),
+            bpm=bpm,
+            beats_per_bar=metre,
+            key_root=key,
+            key_mode=mode,
+            length=length,
+            stems=stems,
+            tracks=tracks,
+            chords=chords,
+            sections=sections,
+            moods=rng.sample(words, rng.randint(2, 4)),
         )
     )

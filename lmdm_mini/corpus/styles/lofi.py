@@ -311,19 +311,19 @@ def lofi(rng: random.Random, index: int) -> Piece:
     )
     piece = fm.finish(
         Piece(
-            "lofi",
-            f"lofi/{index:06d}",
-            fm.title(rng, TITLE_WORDS),
-            bpm,
-            4,
-            key,
-            mode,
-            length,
-            stems,
-            tracks,
-            chords,
-            sections,
-            moods,
+            style="lofi",
+            tune_id=f"lofi/{index:06d}",
+            title=fm.title(rng, TITLE_WORDS),
+            bpm=bpm,
+            beats_per_bar=4,
+            key_root=key,
+            key_mode=mode,
+            length=length,
+            stems=stems,
+            tracks=tracks,
+            chords=chords,
+            sections=sections,
+            moods=moods,
         )
     )
     return fm.vary_repeats(piece, rng)

@@ -220,19 +220,19 @@ def reggae(rng: random.Random, index: int) -> Piece:
     }
     piece = fm.finish(
         Piece(
-            "reggae",
-            f"reggae/{index:06d}",
-            fm.title(rng, TITLE_WORDS),
-            bpm,
-            4,
-            key,
-            mode,
-            length,
-            stems,
-            tracks,
-            chords,
-            sections,
-            rng.sample(table["moods"], rng.randint(2, 4)),
+            style="reggae",
+            tune_id=f"reggae/{index:06d}",
+            title=fm.title(rng, TITLE_WORDS),
+            bpm=bpm,
+            beats_per_bar=4,
+            key_root=key,
+            key_mode=mode,
+            length=length,
+            stems=stems,
+            tracks=tracks,
+            chords=chords,
+            sections=sections,
+            moods=rng.sample(table["moods"], rng.randint(2, 4)),
         )
     )
     return fm.vary_repeats(piece, rng)

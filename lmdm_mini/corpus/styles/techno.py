@@ -190,19 +190,19 @@ def techno(rng: random.Random, index: int) -> Piece:
     }
     piece = fm.finish(
         Piece(
-            "techno",
-            f"techno/{index:06d}",
-            fm.title(rng, TITLE_WORDS),
-            bpm,
-            4,
-            key,
-            mode,
-            length,
-            stems,
-            tracks,
-            chords,
-            sections,
-            rng.sample(table["moods"], rng.randint(2, 4)),
+            style="techno",
+            tune_id=f"techno/{index:06d}",
+            title=fm.title(rng, TITLE_WORDS),
+            bpm=bpm,
+            beats_per_bar=4,
+            key_root=key,
+            key_mode=mode,
+            length=length,
+            stems=stems,
+            tracks=tracks,
+            chords=chords,
+            sections=sections,
+            moods=rng.sample(table["moods"], rng.randint(2, 4)),
         )
     )
     return fm.vary_repeats(piece, rng)
