@@ -178,4 +178,18 @@ def run_layers(
 def attend_with(mask: Tensor | None) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
     """Returns an attention function for :func:`run_layers`, in which queries attend where `mask`, (T, T) or
     (B, 1, T, T), is True. None: everywhere."""
-    return lambda layer, q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return lambda layer, q, k, v: attention(q, k, v, mask)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention, (B, H, T, C), where `mask` is True.
+
+    Training in bfloat16 on a processor writes it out as two products and a softmax: torch's fused kernel
+    takes twice as long there, most of it in the backward pass.
+    """
+    if not (q.requires_grad and q.dtype == torch.bfloat16 and q.device.type == "cpu"):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(-1) @ v

@@ -36,17 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     encode = actions.add_parser("encode", help="encode the built corpus to latents")
     encode.add_argument(
-        "--views", nargs="+", metavar="VIEW", help="mix, a stem, or minus_ and a stem (default: all nine)"
-    )
-    encode.add_argument(
         "--workers", type=int, default=os.cpu_count() or 2, help="processes (default: one a core)"
     )
     pack = actions.add_parser(
         "pack", help="write the latents of data/latents, 8 bits a number, from an encoded corpus"
     )
-    pack.add_argument(
-        "--hours", type=float, default=6.4, help="hours of training music (default: %(default)s)"
-    )
+    for split, hours in (("train", 2.0), ("valid", 0.3), ("test", 0.5)):
+        pack.add_argument(
+            f"--{split}-hours",
+            type=float,
+            default=hours,
+            help=f"hours of {split} at most (default: %(default)s)",
+        )
+    pack.add_argument("--to", type=Path, help="folder to write (default: data/latents)")
     show = actions.add_parser("show", help="hours by style and split, tempo and key histograms")
     clips = actions.add_parser("clips", help="write the short clips of data/clips from the test split")
     for action in (build, produce, encode, pack, show, clips):
@@ -82,16 +84,18 @@ def run(args: argparse.Namespace) -> None:
         print(*write_clips(args.out), sep="\n")
     elif args.action == "encode":
         from lmdm_mini.codec.codec import load_codec
-        from lmdm_mini.latents.encode import VIEWS, encode_corpus
+        from lmdm_mini.latents.encode import encode_corpus
 
-        done = encode_corpus(args.out, load_codec(), tuple(args.views or VIEWS), workers=args.workers)
+        done = encode_corpus(args.out, load_codec(), workers=args.workers)
         print(f"{done} pieces encoded in {args.out / 'latents'}")
     elif args.action == "pack":
         from lmdm_mini.checkpoints import LATENTS
         from lmdm_mini.codec.codec import load_codec
         from lmdm_mini.latents.packed import pack_splits
 
-        print(pack_splits(args.out, load_codec().fingerprint, args.hours), "are in", LATENTS)
+        hours = {split: getattr(args, f"{split}_hours") for split in ("train", "valid", "test")}
+        folder = args.to or LATENTS
+        print(pack_splits(args.out, load_codec().fingerprint, hours, folder=folder), "are in", folder)
     else:
         from lmdm_mini.corpus.recordings import SPLITS, fetch_recordings, write_listening_set
 

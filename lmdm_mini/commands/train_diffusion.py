@@ -24,9 +24,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_accelerator(parser)
     add_eager(parser)
     parser.add_argument("--start", type=Path, help="weights of this model to go on from, with new optimisers")
-    if what != "base":
+    if what == "base":
+        _add_shape(parser)
+    else:
         _add_live(parser)
     add_training(parser, *DEFAULTS[what])
+
+
+def _add_shape(parser: argparse.ArgumentParser) -> None:
+    """Size and controls of a base that starts from random weights; live variants have those of their base."""
+    parser.add_argument("--width", type=int, help="channels of a layer, a multiple of 64 (default: 320)")
+    parser.add_argument("--depth", type=int, help="layers (default: 8)")
+    parser.add_argument("--no-controls", action="store_true", help="neither stem nor sketch, to compare")
+
+
+def _shape(args: argparse.Namespace):
+    """The configuration that the options ask for. Raises ValueError."""
+    from dataclasses import replace
+
+    from lmdm_mini.diffusion.dit import BASE
+
+    width, depth = args.width or BASE.width, args.depth or BASE.depth
+    if width < 64 or width % 64 or depth < 1:
+        raise ValueError(
+            f"--width is {width} and --depth is {depth}; width must be a multiple of 64, depth at least 1."
+        )
+    controls = () if args.no_controls else BASE.controls
+    return replace(BASE, width=width, depth=depth, heads=width // 64, controls=controls)
 
 
 def _add_live(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
 
     settings = training_settings(args)
     if args.what == "base":
-        path = train_model(settings, "bidirectional", start=args.start)
+        path = train_model(settings, "bidirectional", start=args.start, config=_shape(args))
     else:
         splices = not args.no_splices
         path = train_model(settings, args.what, learn=args.learn, splices=splices, start=args.start)

@@ -171,3 +171,17 @@ def captions(piece: Piece, rng: random.Random) -> dict[str, list[str]]:
         if piece.stems[stem]:
             found[stem] = list(dict.fromkeys(_stem_caption(piece, stem, kind, rng) for kind in range(3)))
     return found
+
+
+def rest_captions(entry: dict, taken: tuple[str, ...], rng: random.Random) -> list[str]:
+    """Captions of a piece without the stems `taken`, for a model that plays the rest: 3 that name the style
+    and what is left, and the stem's own if one stem is left.
+
+    entry: of the manifest.
+    """
+    style, left = rng.choice(STYLE_WORDS[entry["style"]]), entry["instruments"]
+    names = [stem for stem in ("lead", "chords", "bass", "drums") if stem in left and stem not in taken]
+    sounds = list(dict.fromkeys(word for stem in names for word in left[stem]))
+    tempo = f"{round(entry['bpm'])} bpm"
+    found = [f"{style} with {_joined(sounds)}", f"{_joined(sounds)}, {tempo}", f"{style}, {tempo}"]
+    return found + (entry["captions"].get(names[0], []) if len(names) == 1 else [])

@@ -11,16 +11,26 @@ Notebooks: 02_rectified_flow, 04_reparameterization, 06_block_causal. Paper: sec
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lmdm_mini.conditioning.conditions import Conditions
+from lmdm_mini.conditioning.sketch import LOUDNESSES, SEMITONES, Sketch
+from lmdm_mini.conditioning.stem import MAX_VISIBILITY, STEM_LOOK_BACK, Stem, visible_stem
 from lmdm_mini.diffusion.dit import DiTConfig
 from lmdm_mini.diffusion.masks import copies_mask, enc_dec_mask
-from lmdm_mini.latents.windows import SPLICES, LatentSet, draw_context_dropout, splice
+from lmdm_mini.latents.windows import SPLICES, LatentSet, Windows, draw_context_dropout, splice
 from lmdm_mini.transformer import WINDOW
+
+STEM_SHARE = 0.5  # of batches whose items play to a stem, where a model can
+STEM_PAST = 48  # frames of stem before the first that a target attends to: what stem frames themselves know
+SKETCH_SHARE = 0.4  # of items with a sketch
+# how far back a frame attends in a layer, in latent frames, drawn for each batch; by the granule
+LOOK_BACKS = {12: (48, 96, WINDOW, WINDOW), 4: (24, 48, 48, 96, WINDOW)}
+SKETCH_MISSING = 12  # up to so many of the newest frames of a sketch are missing, as when it is made live
 
 
 @dataclass
@@ -102,15 +112,115 @@ def draw_frames(batch: int, window: int, rng: random.Random, *, granule: int = 1
     return max(1, batch // share), rng.randrange(least + granule, most + 1, granule)
 
 
+# -- controls ---------------------------------------------------------------------------------------------
+
+
+def draw_music(
+    data: LatentSet, size: int, frames: int, config: DiTConfig, rng: random.Random, *, controls: bool = True
+) -> Windows:
+    """Draws windows, of half of the batches with an input stem. Those have fewer items, because the stem's
+    frames go through the network, too.
+
+    controls: False leaves stem and sketch out, as a comparison.
+    """
+    given = config.controls if controls else ()
+    with_stem = "stem" in given and rng.random() < STEM_SHARE and any(piece.pairs for piece in data.pieces)
+    before, after = STEM_PAST + STEM_LOOK_BACK + MAX_VISIBILITY, MAX_VISIBILITY
+    size = max(1, size * 3 // 5) if with_stem else size
+    return data.batch(size, frames, stem=(before, after) if with_stem else None, sketch="sketch" in given)
+
+
+def controlled(
+    music: Windows, begins: Tensor, lengths: Tensor, *, config: DiTConfig, rng: random.Random
+) -> Conditions:
+    """Returns the conditions of windows with what a player might give: a stem of drawn visibility, a sketch
+    of drawn accuracy.
+
+    begins, lengths: (B, T), where the target of each frame begins, and how many frames it has.
+    """
+    conditions, size = music.conditions, len(begins)
+    if music.stem is not None and music.stem_present is not None:
+        most = lengths.amax(1)
+        v = torch.tensor([rng.randint(-MAX_VISIBILITY, int(n) + MAX_VISIBILITY) for n in most])
+        v = torch.where(torch.tensor([rng.random() < 0.1 for _ in range(size)]), torch.zeros_like(v), v)
+        visible = visible_stem(begins, v)
+        visible = visible[:, :1] if (begins == begins[:, :1]).all() else visible
+        first = -(STEM_PAST + STEM_LOOK_BACK + MAX_VISIBILITY)  # position of the first frame there is
+        low = max(first, int(visible[..., 0].min()) - STEM_PAST) // config.granule * config.granule
+        low, high = max(low, first), max(low + 1, int(visible[..., 1].max()))
+        rows = slice(low - first, high - first)
+        latents, present = music.stem[..., rows], music.stem_present[:, rows]
+        positions = torch.arange(low, low + present.shape[1])
+        conditions = replace(conditions, stem=Stem(latents, present, positions, visible))
+    if music.sketch is not None:
+        sketch = Sketch(
+            blurred(music.sketch, rng), draw_presence(begins, lengths, rng) * music.present[:, None]
+        )
+        conditions = replace(conditions, sketch=sketch)
+    return conditions
+
+
+def blurred(values: Tensor, rng: random.Random) -> Tensor:
+    """Sketches (B, 88, T), each smoothed in time by a median of drawn length, pitch and loudness apart: what
+    is drawn by hand, or hummed, is not as detailed as what is measured. Source: Garcia et al. 2024,
+    "Sketch2Sound"."""
+    pitch, loudness = values.split((SEMITONES, LOUDNESSES), 1)
+    loudness = loudness.transpose(1, 2).flatten(1)  # (B, 4 T), in the order of time
+    made = []
+    for one, level in zip(pitch, loudness, strict=True):
+        level = _median(level[None], rng.choice((1, 1, 5, 9, 17)))
+        made.append(torch.cat([_median(one, rng.choice((1, 1, 3, 5))), level.view(-1, LOUDNESSES).T]))
+    return torch.stack(made)
+
+
+def _median(x: Tensor, width: int) -> Tensor:
+    """The median of `width` neighbours, (C, T) to the same."""
+    if width == 1:
+        return x
+    padded = F.pad(x[None], (width // 2, width // 2), mode="replicate")[0]
+    return padded.unfold(-1, width, 1).median(-1).values
+
+
+def draw_presence(begins: Tensor, lengths: Tensor, rng: random.Random) -> Tensor:
+    """Draws where pitch and loudness are given, (B, 2, T): to a share of the items, both or one of them, and
+    of half of those without the newest frames of every target.
+
+    begins, lengths: (B, T), where the target of each frame begins, and how many frames it has.
+    """
+    to_the_end = lengths - (torch.arange(begins.shape[1]) - begins)  # (B, T), frames until the target ends
+    kept = []
+    for frames in to_the_end:
+        draw, which = rng.random(), rng.random()
+        missing = rng.randint(1, SKETCH_MISSING) if rng.random() < 0.5 else 0
+        flags = torch.tensor([[which < 0.75], [which < 0.5 or which > 0.75]]) * (draw < SKETCH_SHARE)
+        kept.append(flags * (frames > missing))
+    return torch.stack(kept).float()
+
+
+# -- batches of each variant ------------------------------------------------------------------------------
+
+
 def draw_base(
-    data: LatentSet, batch: int, config: DiTConfig, rng: random.Random, generator: torch.Generator
+    data: LatentSet,
+    batch: int,
+    config: DiTConfig,
+    rng: random.Random,
+    generator: torch.Generator,
+    *,
+    controls: bool = True,
 ) -> FlowBatch:
     """Draws about `batch` windows for the base."""
     size, frames = draw_frames(batch, config.window, rng, granule=config.granule)
-    music = data.batch(size, frames)
+    music = draw_music(data, size, frames, config, rng, controls=controls)
+    size = len(music.latents)
     context = draw_context(size, frames, rng, config=config)
+    # the target of a window is one stretch
+    begins, lengths = context.argmin(1, keepdim=True), (1 - context).sum(1, keepdim=True).long()
+    conditions = controlled(
+        music, begins.expand(-1, frames), lengths.expand(-1, frames), config=config, rng=rng
+    )
     t, noise = draw_levels((size,), generator), torch.randn(music.latents.shape, generator=generator)
-    return FlowBatch(music.latents, music.conditions, t, noise, context, (1 - context) * music.present)
+    return FlowBatch(music.latents, conditions, t, noise, context, (1 - context) * music.present)
 
 
 def draw_enc_dec(
@@ -121,19 +231,22 @@ def draw_enc_dec(
     generator: torch.Generator,
     *,
     splices: bool = True,
+    controls: bool = True,
 ) -> FlowBatch:
-    """Draws `batch` windows of a context and one block for `enc_dec`."""
+    """Draws about `batch` windows of a context and one block for `enc_dec`."""
     block = rng.choice(config.blocks)
     size = min(WINDOW, config.window - block)  # of the context
-    music = data.batch(batch, size + block)
+    music = draw_music(data, batch, size + block, config, rng, controls=controls)
+    batch = len(music.latents)
     x0, spliced = splice(music.latents, size, rng, share=SPLICES * splices)
     context = torch.cat([torch.ones(batch, size), torch.zeros(batch, block)], 1)
     places = torch.arange(size + block)
     present = places >= draw_context_dropout(batch, size, rng, granule=config.granule)[:, None]  # (B, S)
     mask = enc_dec_mask(context) & present[:, None, None, :] | torch.eye(len(places), dtype=torch.bool)
+    begins = torch.full_like(context, size, dtype=torch.long)
     return FlowBatch(
         x0,
-        music.conditions,
+        controlled(music, begins, torch.full_like(begins, block), config=config, rng=rng),
         draw_levels((batch,), generator),
         torch.randn(x0.shape, generator=generator),
         context,
@@ -154,14 +267,16 @@ def draw_block_causal(
     *,
     splices: bool = True,
     count: int | None = None,
+    controls: bool = True,
 ) -> FlowBatch:
     """Draws stretches of twice the window for `block_causal`, clean and noisy copies side by side.
 
     Together they have about as many frames as `batch` windows. count: how many blocks get a noisy copy;
     None: all of them.
     """
-    block, size, frames = rng.choice(config.blocks), max(1, batch // 4), 2 * config.window
-    music = data.batch(size, frames)
+    block, frames = rng.choice(config.blocks), 2 * config.window
+    music = draw_music(data, max(1, batch // 4), frames, config, rng, controls=controls)
+    size = len(music.latents)
     cut = rng.randrange(block, frames, block)
     # only the blocks after the cut have two pieces in their context
     x0, spliced = splice(music.latents, cut, rng, share=0.3 * splices)
@@ -177,15 +292,17 @@ def draw_block_causal(
     missing = draw_context_dropout(size, frames - block, rng, granule=config.granule)[:, None]  # (B, 1)
     both = torch.cat([place, noisy])
     present = torch.cat([place >= missing, torch.ones(size, len(noisy), dtype=torch.bool)], 1)  # (B, T + n)
-    look_back = rng.choice((48, 96, WINDOW, WINDOW))
+    look_back = rng.choice(LOOK_BACKS[config.granule])
     mask = copies_mask(place, noisy, noisy // block * block, window=look_back, granule=config.granule)
     mask = mask & present[:, None, None, :] | torch.eye(len(both), dtype=torch.bool)
     t = draw_levels((size, len(begins)), generator).repeat_interleave(block, 1)
     noise = torch.randn(size, 64, len(both), generator=generator)
     zeros = torch.zeros(size, frames)
+    blocks = (place // block * block).expand(size, -1)
+    conditions = controlled(music, blocks, torch.full_like(blocks, block), config=config, rng=rng)
     return FlowBatch(
         x0[..., both],
-        music.conditions.take(both),
+        conditions.take(both),
         torch.cat([zeros, t], 1),
         noise,
         torch.cat([zeros + 1, torch.zeros(size, len(noisy))], 1),

@@ -68,7 +68,7 @@ STRENGTHS = 2  # of guidance: text, sketch
 @dataclass
 class DiTConfig:
     """The shape of a model. Checkpoints that lack one of the last four fields were trained with its
-    default."""
+    default; `BASE` is what is trained now."""
 
     width: int = 224
     depth: int = 6
@@ -91,6 +91,12 @@ class DiTConfig:
             raise ValueError(f"no variant {self.variant!r}; there are: {', '.join(VARIANTS)}.")
         if unknown := set(self.controls) - set(CONTROLS):
             raise ValueError(f"no control {sorted(unknown)[0]!r}; there are: {', '.join(CONTROLS)}.")
+
+
+# what training from random weights makes, unless asked otherwise: short blocks, and every control
+BASE = DiTConfig(
+    width=320, depth=8, heads=5, granule=4, blocks=(4, 12, 24, 48), look_back=48, controls=("stem", "sketch")
+)
 
 
 @dataclass

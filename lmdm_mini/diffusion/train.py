@@ -21,7 +21,7 @@ from lmdm_mini.checkpoints import CHECKPOINTS, save_model
 from lmdm_mini.codec.codec import load_codec
 from lmdm_mini.diffusion.batches import DRAWS, FlowBatch
 from lmdm_mini.diffusion.distil import DISTIL_BLOCKS, base_velocity
-from lmdm_mini.diffusion.dit import DiT, DiTConfig, live_model, load_dit
+from lmdm_mini.diffusion.dit import BASE, DiT, DiTConfig, live_model, load_dit
 from lmdm_mini.diffusion.flow import noised_sample
 from lmdm_mini.latents.packed import find_latents
 from lmdm_mini.latents.windows import LatentSet, validation_set
@@ -95,7 +95,7 @@ def train_model(
     elif base:
         model = live_model(base, variant)
     else:
-        model = DiT(config or DiTConfig(variant=variant))
+        model = DiT(replace(config or BASE, variant=variant))
     model.train()
     model.requires_grad_(True)
     if settings.compiled:
@@ -109,13 +109,18 @@ def train_model(
     check_set = validation_set(find_latents(settings.corpus, "valid", codec.fingerprint))
     draw = partial(DRAWS[variant], splices=splices) if live else DRAWS[variant]
     fixed = random.Random(7), torch.Generator().manual_seed(7)
-    some = [DRAWS[variant](check_set, 16, model.config, *fixed) for _ in range(4)]
-    checks = {"flow": [one.part(slice(None), fabric.to_device) for one in some]}
+    some = {"flow": [DRAWS[variant](check_set, 16, model.config, *fixed, controls=False) for _ in range(4)]}
+    if model.config.controls:
+        some["controls"] = [DRAWS[variant](check_set, 16, model.config, *fixed) for _ in range(4)]
+    checks = {
+        name: [one.part(slice(None), fabric.to_device) for one in batches] for name, batches in some.items()
+    }
     teacher = base if distil else None
     if teacher is not None:
         teacher.to(fabric.device)
         draw = partial(draw, count=DISTIL_BLOCKS) if model.variant.across_blocks else draw
-        checks["base"] = [replace(one, v=base_velocity(teacher, one)) for one in checks["flow"]]
+        taught = checks.get("controls", checks["flow"])
+        checks["base"] = [replace(one, v=base_velocity(teacher, one)) for one in taught]
     rng, generator = random.Random(seed + run.step), torch.Generator().manual_seed(seed + run.step)
 
     def validate() -> dict[str, Tensor]:

@@ -6,8 +6,10 @@ another piece than target and caption, so that models learn to follow a new prom
 Notebook: 02_rectified_flow. Paper: section 3.2 (context dropout).
 """
 
+import bisect
 import random
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -35,12 +37,18 @@ class Windows:
     """Windows of some pieces.
 
     latents: (B, 64, T), or codes (B, n_q, T). conditions: their captions, tempi and beats. present: (B, T), 1
-    on music and 0 after the end of a piece that is shorter than the window.
+    on music and 0 after the end of a piece that is shorter than the window. sketch: of these latents, (B, 88,
+    T); None: of some there is none. stem: (B, 64, before + T + after), what another musician plays from
+    `before` frames before the window to `after` frames after it; None: not asked for. stem_present: (B,
+    before + T + after), where there is one.
     """
 
     latents: Tensor
     conditions: Conditions
     present: Tensor
+    sketch: Tensor | None = None
+    stem: Tensor | None = None
+    stem_present: Tensor | None = None
 
 
 class LatentSet:
@@ -72,8 +80,8 @@ class LatentSet:
         self.generator = torch.Generator().manual_seed(seed)
         self.empty, self.paraphrased, self.thin = empty, paraphrased, thin
         self.sentence_only, self.sentence_noise = sentence_only, sentence_noise
-        self.lengths = [max(SHORTEST, piece.latents.shape[-1] - ENDING) for piece in pieces]
-        captions = [caption for piece in pieces for caption in piece.captions]
+        self._sums: dict[tuple[int, int], list[int]] = {}
+        captions = [c for piece in pieces for some in (piece, *piece.pairs) for c in some.captions]
         self.words = embedded_once(captions + [words for some in PARAPHRASES.values() for words in some])
 
     def draw_text(self, caption: str, bpm: float) -> Text:
@@ -95,19 +103,71 @@ class LatentSet:
             tokens = tokens[[i == 0 or self.rng.random() > self.thin for i in range(len(tokens))]]
         return Text(tokens[None], torch.zeros(1, len(tokens)), torch.tensor([bpm]), sentence[None])
 
-    def batch(self, size: int, frames: int) -> Windows:
-        """Draws `size` windows of `frames` latent frames. Pieces begin on a beat and keep their tempo."""
-        windows, texts, present, beats = [], [], torch.zeros(size, frames), []
-        places = [max(1, length - frames) for length in self.lengths]  # where a window may begin
-        for row in self.rng.choices(range(len(self.pieces)), places, k=size):
-            piece, start = self.pieces[row], self.rng.randrange(places[row])
-            window = piece.latents[:, start : min(start + frames, self.lengths[row])].float()
-            present[len(windows), : window.shape[-1]] = 1
-            windows.append(F.pad(window, (0, frames - window.shape[-1])))
-            paraphrases = PARAPHRASES.get(piece.style) if self.rng.random() < self.paraphrased else None
-            texts.append(self.draw_text(self.rng.choice(paraphrases or piece.captions), piece.bpm))
-            beats.append(frames_to_beats(start + torch.arange(frames), piece.bpm))
-        return Windows(torch.stack(windows), Conditions(stack_texts(texts), torch.stack(beats)), present)
+    def batch(
+        self, size: int, frames: int, *, stem: tuple[int, int] | None = None, sketch: bool = False
+    ) -> Windows:
+        """Draws `size` windows of `frames` latent frames.
+
+        stem: how many frames before and after the window the input stem covers. The latents are then the
+        rest, what is left to play; half of the stems are as a microphone hears them. None: mixes. sketch:
+        whether sketches come with them, if all pieces have some.
+        """
+        pieces = [p for p in self.pieces if p.pairs] if stem else self.pieces
+        rows = [self._draw(pieces, frames, stem, sketch) for _ in range(size)]
+        columns = {key: [row[key] for row in rows] for key in rows[0]}
+        conditions = Conditions(stack_texts(columns["text"]), torch.stack(columns["beats"]))
+        stacked = {
+            key: torch.stack(columns[key])
+            for key in ("latents", "present", "sketch", "stem", "stem_present")
+            if all(x is not None for x in columns.get(key, [None]))
+        }
+        return Windows(conditions=conditions, **stacked)
+
+    def _draw(
+        self, pieces: list[LatentPiece], frames: int, stem: tuple[int, int] | None, sketch: bool
+    ) -> dict:
+        """Draws one window: its parts, as in :class:`Windows` without the batch."""
+        places = self._places(pieces, frames)
+        number = bisect.bisect(places, self.rng.random() * places[-1])
+        piece = pieces[min(number, len(pieces) - 1)]
+        last = max(SHORTEST, piece.latents.shape[-1] - ENDING)
+        start = self.rng.randrange(max(1, last - frames))
+        end = min(start + frames, last)
+        pair = self.rng.randrange(len(piece.pairs)) if stem else None
+        view = piece.latents[:, start:end] if pair is None else piece.pairs[pair].rest.frames(start, end)
+        missing = start + frames - end
+        captions = piece.captions if pair is None else piece.pairs[pair].captions
+        paraphrases = PARAPHRASES.get(piece.style) if self.rng.random() < self.paraphrased else None
+        text = self.draw_text(self.rng.choice(paraphrases or captions), piece.bpm)
+        place = torch.arange(start, start + frames)
+        beats = frames_to_beats(place, piece.bpm)
+        if piece.beats is not None:
+            beats = piece.beats[place.clamp_max(len(piece.beats) - 1)]
+        made = {
+            "latents": F.pad(view.float(), (0, missing)),
+            "present": F.pad(torch.ones(end - start), (0, missing)),
+            "text": text,
+            "beats": beats,
+        }
+        if sketch:
+            found = piece.sketch_of(start, end, pair)
+            made["sketch"] = found and F.pad(found.values[0], (0, missing))
+        if stem and pair is not None:
+            played = piece.pairs[pair]
+            source = played.heard if played.heard is not None and self.rng.random() < 0.5 else played.stem
+            first, after = max(0, start - stem[0]), min(start + frames + stem[1], source.values.shape[-1])
+            padding = (first - (start - stem[0]), start + frames + stem[1] - after)
+            made["stem"] = F.pad(source.frames(first, after), padding)
+            made["stem_present"] = F.pad(torch.ones(after - first), padding) > 0
+        return made
+
+    def _places(self, pieces: list[LatentPiece], frames: int) -> list[int]:
+        """Running sums of how many windows each piece has, so that every window is as likely as any other."""
+        key = (len(pieces), frames)
+        if key not in self._sums:
+            lengths = (max(SHORTEST, piece.latents.shape[-1] - ENDING) for piece in pieces)
+            self._sums[key] = list(accumulate(max(1, length - frames) for length in lengths))
+        return self._sums[key]
 
 
 def validation_set(pieces: list[LatentPiece]) -> LatentSet:
