@@ -14,14 +14,27 @@ import torch
 from lmdm_mini.checkpoints import how_to_restore
 from lmdm_mini.codec import load_codec
 from lmdm_mini.conditioning import Conditions, no_text
+from lmdm_mini.conditioning.sketch import pack_sketch, sketch
+from lmdm_mini.conditioning.stem import MAX_VISIBILITY, STEM_LOOK_BACK
 from lmdm_mini.corpus.captions import PARAPHRASES
+from lmdm_mini.diffusion import distil
 from lmdm_mini.diffusion import train as latent_training
-from lmdm_mini.diffusion.batches import DRAWS, FlowBatch, draw_context, draw_frames, draw_levels
+from lmdm_mini.diffusion.batches import (
+    DRAWS,
+    FlowBatch,
+    blurred,
+    draw_context,
+    draw_frames,
+    draw_levels,
+    draw_presence,
+)
 from lmdm_mini.diffusion.distil import base_velocity
 from lmdm_mini.diffusion.dit import DiT, DiTConfig, live_model
 from lmdm_mini.diffusion.flow import noised_sample
 from lmdm_mini.diffusion.train import flow_loss
 from lmdm_mini.latents import LATENTS, LatentPiece, LatentSet, find_latents, read_packed, windows
+from lmdm_mini.latents.encode import quantised
+from lmdm_mini.latents.packed import LatentPair, Quantised
 from lmdm_mini.latents.windows import draw_context_dropout
 from lmdm_mini.training import Run, Schedule, TrainSettings, muon
 from lmdm_mini.training.muon import Muon, orthogonalize
@@ -267,7 +280,8 @@ def rough(variant: str = "bidirectional") -> DiT:
 def test_the_base_is_asked_in_a_window_of_its_own(monkeypatch):
     """For both live variants it answers as it outpaints the block alone; of another piece's context it hears
     nothing."""
-    monkeypatch.setattr(latent_training, "fast_autocast", lambda device: nullcontext())
+    for module in (latent_training, distil):
+        monkeypatch.setattr(module, "fast_autocast", lambda device: nullcontext())
     base = rough()
 
     def outpainted(batch, row, first, block, place, context):  # with `context` frames before the block
@@ -429,3 +443,96 @@ def test_a_full_disk_does_not_end_a_training(tmp_path, monkeypatch):
         for _ in run.loop():
             run.update({"loss": sum(p.square().sum() for p in run.forward.parameters())})
     assert calls == [1, 2, 3] and (tmp_path / "run.safetensors").read_bytes() == before
+
+
+# -- controls ----------------------------------------------------------------------------------------
+
+
+def set_with_pairs():
+    """Pieces whose frames count up, in mix, stem (from 1000 on) and rest (from 2000 on)."""
+    count = torch.arange(900.0).expand(64, -1)
+    found = []
+    for i in range(3):
+        packed = pack_sketch(
+            sketch(0.1 * torch.randn(2, 2048 * 900, generator=torch.Generator().manual_seed(i)))
+        )
+        stem, rest = (Quantised(*quantised(count / 900 + more)) for more in (1, 2))
+        pair = LatentPair(stem, None, rest, packed, ["house without it"])
+        beats = torch.arange(900) / 10
+        found.append(LatentPiece(str(i), "house", 120.0, ["house"], count.half(), beats, packed, [pair]))
+    return LatentSet(found, 0, paraphrased=0.0)
+
+
+@pytest.fixture(scope="module")
+def paired():
+    return set_with_pairs()
+
+
+def test_windows_bring_the_stem_of_the_same_time(paired):
+    music = paired.batch(20, 96, stem=(50, 20), sketch=True)
+    assert music.stem.shape == (20, 64, 166) and music.sketch.shape == (20, 88, 96)
+    for row in range(20):
+        place = (music.conditions.beats[row] * 10).round()
+        heard, there = (music.stem[row, 0] - 1) * 900, music.stem_present[row]
+        wanted = place[0] + torch.arange(-50, 116)
+        assert torch.equal(there, (wanted >= 0) & (wanted < 900))
+        assert ((heard - wanted)[there].abs() < 25).all()  # 8 bits of a ramp
+        assert ((music.latents[row, 0] - 2) * 900 - place).abs().max() < 25  # the rest
+    mixes = paired.batch(4, 96)
+    assert mixes.stem is None and mixes.sketch is None
+
+
+@pytest.mark.parametrize("variant", DRAWS)
+def test_batches_hold_every_control_and_each_is_often_missing(variant, paired):
+    """A target attends to nothing of the stem beyond its visibility, and gradients say so, too."""
+    config = DiTConfig(
+        48, 2, 2, window=96, variant=variant, granule=4, blocks=(4, 12, 24), controls=("stem", "sketch")
+    )
+    model, rng, generator = DiT(config), random.Random(0), torch.Generator().manual_seed(0)
+    for p in model.parameters():
+        p.data += 0.05 * torch.randn_like(p)
+    stems, sketched, seen = 0, [], set()
+    for _ in range(12):
+        batch = DRAWS[variant](paired, 8, config, rng, generator)
+        sketched.append(batch.conditions.sketch.present.amax((1, 2)))
+        stem = batch.conditions.stem
+        assert torch.isfinite(flow_loss(model, batch)).all()
+        if stem is None:
+            continue
+        stems += 1
+        latents = stem.latents.requires_grad_()
+        row = 0
+        target = (batch.context_mask[row] == 0).nonzero()[0]  # its first frame
+        visible = stem.visible[row, target if stem.visible.shape[1] > 1 else 0].flatten()
+        with torch.autocast("cpu", enabled=False):
+            v = model(
+                batch.x0, batch.t, batch.conditions, batch.context_mask,
+                positions=batch.positions, attention_mask=batch.attention_mask,
+            )  # fmt: skip
+        (grad,) = torch.autograd.grad(v[row, :, target].sum(), latents)
+        used = grad[row].abs().amax(0) > 0
+        assert not used[stem.positions >= visible[1]].any()
+        some = (stem.positions >= visible[0]) & (stem.positions < visible[1]) & stem.present[row]
+        assert used[some].all()
+        latents.requires_grad_(False)
+        seen.add(int(visible[1] - visible[0]))
+    assert 2 < stems < 10 and len(seen) > 2
+    assert max(seen) <= STEM_LOOK_BACK + MAX_VISIBILITY + 768
+    assert 0.2 < torch.cat(sketched).mean() < 0.6
+
+
+def test_sketches_are_blurred_and_lose_their_newest_frames(paired):
+    rng = random.Random(0)
+    values = paired.batch(30, 96, sketch=True).sketch
+    soft = blurred(values, rng)
+    assert soft.shape == values.shape and 0 <= soft.min() and soft.max() <= 1
+    changed = (soft != values).flatten(2).any(2)
+    assert changed[:, :84].any(1).float().mean() < 1 and changed[:, 84:].any(1).float().mean() > 0.4
+    begins = torch.arange(96).expand(400, -1) // 24 * 24
+    present = draw_presence(begins, torch.full_like(begins, 24), rng)
+    pitch, loudness = present.amax(2).bool().unbind(1)
+    assert 0.3 < (pitch | loudness).float().mean() < 0.5
+    assert (pitch & ~loudness).any() and (loudness & ~pitch).any() and (pitch & loudness).any()
+    ends = present.amax(1).unflatten(1, (4, 24))[(pitch | loudness)]
+    assert (ends[..., :12] == 1).all() and 0.3 < (ends[..., -1] == 0).float().mean() < 0.7
+    assert not torch.equal(present[..., -1], present[..., 0])

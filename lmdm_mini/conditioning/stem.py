@@ -48,17 +48,19 @@ class Stem:
         return Stem(self.latents, torch.zeros_like(self.present), self.positions, self.visible)
 
 
-def visible_stem(begins: Tensor, visibility: Tensor) -> Tensor:
+def visible_stem(begins: Tensor, visibility: Tensor, granule: int) -> Tensor:
     """Returns the range of stem positions that targets attend to, (B, T, 2).
 
-    It ends at the target's beginning plus the visibility. It starts STEM_LOOK_BACK frames before the target's
+    It ends at the target's beginning plus the visibility, or at the last granule that is complete by then,
+    because frames of one granule know of each other. It starts STEM_LOOK_BACK frames before the target's
     beginning, or before its own end if that is earlier.
 
     begins: (T,) or (B, T), where the target of each frame begins. visibility: (B,) in frames.
     """
     v = visibility[:, None]
     begins = begins.expand(len(v), -1)
-    return torch.stack([begins + v.clamp_max(0) - STEM_LOOK_BACK, begins + v], -1)
+    end = (begins + v) // granule * granule
+    return torch.stack([begins + v.clamp_max(0) - STEM_LOOK_BACK, end], -1)
 
 
 def stem_mask(stem: Stem, granule: int) -> Tensor:

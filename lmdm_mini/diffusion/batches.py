@@ -143,7 +143,7 @@ def controlled(
         most = lengths.amax(1)
         v = torch.tensor([rng.randint(-MAX_VISIBILITY, int(n) + MAX_VISIBILITY) for n in most])
         v = torch.where(torch.tensor([rng.random() < 0.1 for _ in range(size)]), torch.zeros_like(v), v)
-        visible = visible_stem(begins, v)
+        visible = visible_stem(begins, v, config.granule)
         visible = visible[:, :1] if (begins == begins[:, :1]).all() else visible
         first = -(STEM_PAST + STEM_LOOK_BACK + MAX_VISIBILITY)  # position of the first frame there is
         low = max(first, int(visible[..., 0].min()) - STEM_PAST) // config.granule * config.granule

@@ -279,7 +279,7 @@ class DiTStream(Stream):
             if not cache.next_stem:
                 self.begins = cache.next_stem = cache.next_frame - self.played
             here = cache.next_stem - self.begins
-            until = min(self.stem.shape[-1], self.played + self.visibility + self.granule)
+            until = min(self.stem.shape[-1], self.played + self.visibility)
             count = max(0, until - here) // self.granule * self.granule
             if count:
                 prefill_stem(self.model, cache, self._here(self.stem[..., here : here + count]))
@@ -327,14 +327,14 @@ class DiTStream(Stream):
         if self.cache is not None:
             begin = torch.tensor([self.cache.next_frame], device=self.device)
             nothing = torch.zeros(1, LATENT_CHANNELS, 1, device=self.device)
-            return Stem(nothing, nothing[:, 0] == 0, begin, visible_stem(begin, v))
+            return Stem(nothing, nothing[:, 0] == 0, begin, visible_stem(begin, v, self.granule))
         begin = torch.tensor([before], device=self.device)
-        first, last = (int(x) for x in visible_stem(begin, v)[0, 0])
+        first, last = (int(x) for x in visible_stem(begin, v, self.granule)[0, 0])
         places = torch.arange(first - STEM_LOOK_BACK, last, device=self.device)
         rows = places - before + self.played  # of the stem
         valid = (rows >= 0) & (rows < self.stem.shape[-1])
         frames = self._here(self.stem)[..., rows.clamp(0, max(0, self.stem.shape[-1] - 1))]
-        return Stem(frames, valid[None], places, visible_stem(begin, v))
+        return Stem(frames, valid[None], places, visible_stem(begin, v, self.granule))
 
 
 def stream_dit(
