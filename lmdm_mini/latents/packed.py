@@ -88,20 +88,21 @@ def _about(entry: dict) -> dict:
 def _piece(about: dict, tensors: dict[str, Tensor], pairs: list[dict]) -> LatentPiece:
     """The piece that tensors named as in :mod:`lmdm_mini.latents.encode` hold."""
 
-    def view(name: str) -> Quantised | None:
-        return Quantised(tensors[name], tensors[f"{name}.scale"]) if name in tensors else None
+    def view(name: str) -> Quantised:
+        return Quantised(tensors[name], tensors[f"{name}.scale"])
 
-    def sketched(name: str) -> dict[str, Tensor] | None:
+    def sketched(name: str) -> dict[str, Tensor]:
         start = f"{name}.sketch."
-        return {key[len(start) :]: x for key, x in tensors.items() if key.startswith(start)} or None
+        return {key[len(start) :]: x for key, x in tensors.items() if key.startswith(start)}
 
     mix = tensors["mix"] * tensors["mix.scale"][:, None]
-    found = [
-        LatentPair(view(f"stem{n}"), view(f"heard{n}"), view(f"rest{n}"), sketched(f"rest{n}"), p["captions"])
-        for n, p in enumerate(pairs)
-    ]
+    found = []
+    for n, pair in enumerate(pairs):
+        heard = view(f"heard{n}") if f"heard{n}" in tensors else None
+        rest = view(f"rest{n}"), sketched(f"rest{n}")
+        found.append(LatentPair(view(f"stem{n}"), heard, *rest, captions=pair["captions"]))
     return LatentPiece(
-        **about, latents=mix.half(), beats=tensors.get("beats"), sketch=sketched("mix"), pairs=found
+        **about, latents=mix.half(), beats=tensors.get("beats"), sketch=sketched("mix") or None, pairs=found
     )
 
 

@@ -143,7 +143,7 @@ class LatentSet:
         beats = frames_to_beats(place, piece.bpm)
         if piece.beats is not None:
             beats = piece.beats[place.clamp_max(len(piece.beats) - 1)]
-        made = {
+        made: dict = {
             "latents": F.pad(view.float(), (0, missing)),
             "present": F.pad(torch.ones(end - start), (0, missing)),
             "text": text,
@@ -151,7 +151,7 @@ class LatentSet:
         }
         if sketch:
             found = piece.sketch_of(start, end, pair)
-            made["sketch"] = found and F.pad(found.values[0], (0, missing))
+            made["sketch"] = None if found is None else F.pad(found.values[0], (0, missing))
         if stem and pair is not None:
             played = piece.pairs[pair]
             source = played.heard if played.heard is not None and self.rng.random() < 0.5 else played.stem
