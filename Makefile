@@ -47,10 +47,14 @@ lab: say-lab .venv/.stamp-lab
 
 say-test:
 	@echo "make test: runs the tests and every notebook, from top to bottom, and prints the coverage."
-	@echo "  The first run installs into .venv: 5 to 15 minutes. The tests: 15 to 25 minutes on two cores."
+	@echo "  The first run installs into .venv: 5 to 15 minutes. The tests: 20 to 25 minutes on two cores."
+
+# A process a core, of one thread each, for everything but the browser, whose tests play in real time.
+SPREAD := -n logical --maxprocesses=4 --dist=worksteal
 
 test: say-test .venv/.stamp-test
-	@$(PY) -m pytest -m "not slow" --durations=8 --cov --cov-report=term $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow and not browser" $(SPREAD) --durations=8 --cov --cov-report= $(ARGS)
+	@$(PY) -m pytest -m "browser and not slow" --durations=8 --cov --cov-append --cov-report=term $(ARGS)
 
 say-check:
 	@echo "make check: the format, the linter, the types and the quick tests."

@@ -46,6 +46,7 @@ class FlowBatch:
     positions: Tensor | None = None  # (S,) places in time
     attention_mask: Tensor | None = None  # (B, 1, S, S)
     v: Tensor | None = None  # (B, 64, S) the velocity to learn; None: that of the data
+    missing: Tensor | None = None  # (B,) frames before this one are missing from the context
     splice_end: Tensor | None = None  # (B,) frames before this one come from another piece than the target
     block: int = 0  # frames of a target, for live variants: targets are the last frames, block after block
 
@@ -241,7 +242,8 @@ def draw_enc_dec(
     x0, spliced = splice(music.latents, size, rng, share=SPLICES * splices)
     context = torch.cat([torch.ones(batch, size), torch.zeros(batch, block)], 1)
     places = torch.arange(size + block)
-    present = places >= draw_context_dropout(batch, size, rng, granule=config.granule)[:, None]  # (B, S)
+    missing = draw_context_dropout(batch, size, rng, granule=config.granule)
+    present = places >= missing[:, None]  # (B, S)
     mask = enc_dec_mask(context) & present[:, None, None, :] | torch.eye(len(places), dtype=torch.bool)
     begins = torch.full_like(context, size, dtype=torch.long)
     return FlowBatch(
@@ -253,6 +255,7 @@ def draw_enc_dec(
         (1 - context) * music.present,
         places,
         mask,
+        missing=missing,
         splice_end=size * spliced,
         block=block,
     )
@@ -289,9 +292,11 @@ def draw_block_causal(
     ).flatten()  # positions of the noisy frames
     # the caption describes the part after the cut, so nothing is learned from the part before it
     weight = music.present * torch.where(spliced[:, None], (place >= cut).float(), 1.0)
-    missing = draw_context_dropout(size, frames - block, rng, granule=config.granule)[:, None]  # (B, 1)
+    missing = draw_context_dropout(size, frames - block, rng, granule=config.granule)  # (B,)
     both = torch.cat([place, noisy])
-    present = torch.cat([place >= missing, torch.ones(size, len(noisy), dtype=torch.bool)], 1)  # (B, T + n)
+    present = torch.cat(
+        [place >= missing[:, None], torch.ones(size, len(noisy), dtype=torch.bool)], 1
+    )  # (B, T + n)
     look_back = rng.choice(LOOK_BACKS[config.granule])
     mask = copies_mask(place, noisy, noisy // block * block, window=look_back, granule=config.granule)
     mask = mask & present[:, None, None, :] | torch.eye(len(both), dtype=torch.bool)
@@ -309,6 +314,7 @@ def draw_block_causal(
         torch.cat([zeros, weight[:, noisy]], 1),
         both,
         mask,
+        missing=missing,
         splice_end=cut * spliced,
         block=block,
     )

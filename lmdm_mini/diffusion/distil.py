@@ -29,9 +29,10 @@ DISTIL_BLOCKS = 8
 def base_velocity(base: DiT, batch: FlowBatch) -> Tensor:
     """Returns the base's velocities for a batch of a live variant: (B, 64, S), 0 on context.
 
-    Each block gets a window of its own with the context that the live model attends to. In it the base
-    attends in both directions, to context and target together. A context from another piece is masked,
-    because the base was never trained to follow the prompt against its context.
+    Each block gets a window of its own with WINDOW frames of context before it, however far back the live
+    model attends in one layer: over its layers it learns of frames further back. In it the base attends in
+    both directions, to context and target together. What is missing from the context is masked, and so is a
+    context from another piece, because the base was never trained to follow the prompt against its context.
     """
     size, channels, total = batch.x0.shape
     context = int(batch.context_mask[0].sum())
@@ -40,8 +41,8 @@ def base_velocity(base: DiT, batch: FlowBatch) -> Tensor:
     first = blocks[:, 0]
     before = batch.positions[first][:, None] + torch.arange(-WINDOW, 0, device=device)  # (n, s)
     window = torch.cat([before.clamp_min(0), blocks], 1)  # (n, s + o) numbers of frames in the batch
-    seen = batch.attention_mask[:, 0, first].gather(2, window.expand(size, -1, -1))  # (B, n, s + o)
-    seen[..., :WINDOW] &= before >= batch.splice_end[:, None, None]
+    seen = (before >= torch.maximum(batch.missing, batch.splice_end)[:, None, None]) & (before >= 0)
+    seen = torch.cat([seen, seen.new_ones(size, len(blocks), batch.block)], 2)  # (B, n, s + o)
     x = noised_sample(batch.x0, batch.levels, batch.noise).x_t[..., window]  # (B, 64, n, s + o)
     with fast_autocast(x.device.type):
         v = base(
