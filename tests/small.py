@@ -10,7 +10,7 @@ from lmdm_mini.diffusion.dit import DiT, DiTConfig
 from lmdm_mini.discrete.cache import CachedBlock
 from lmdm_mini.discrete.lmm import LMM, LMMConfig, start_from
 from lmdm_mini.discrete.rvq import RVQ, RVQConfig, load_rvq
-from lmdm_mini.evaluation.judges import STYLES
+from lmdm_mini.evaluation.judges import FIRST_STYLES
 from lmdm_mini.evaluation.real_music import Reference
 from lmdm_mini.streaming import beats_from
 
@@ -113,7 +113,7 @@ def second_embeddings(clips, shift=0.0):
 
 def make_reference() -> Reference:
     """What made-up music scores."""
-    wanted = torch.arange(16) % len(STYLES)
+    wanted = torch.arange(16) % len(FIRST_STYLES)
     return Reference(
         embeddings(40),
         second_embeddings(225),
@@ -121,7 +121,7 @@ def make_reference() -> Reference:
         {},
         ["a prompt"] * 16,
         wanted,
-        torch.eye(len(STYLES))[wanted].clamp_min(1e-4).log(),
+        torch.eye(len(FIRST_STYLES))[wanted].clamp_min(1e-4).log(),
         torch.zeros(16),
         {},
         {},

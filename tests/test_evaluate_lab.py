@@ -9,7 +9,7 @@ from small import small
 
 from lmdm_mini.__main__ import main
 from lmdm_mini.evaluation import lab as labs
-from lmdm_mini.evaluation.judges import STYLES, Clap
+from lmdm_mini.evaluation.judges import FIRST_STYLES, Clap
 
 
 @pytest.mark.long
@@ -21,7 +21,9 @@ def test_points_of_small_models(reference, tmp_path, monkeypatch):
     monkeypatch.setattr(
         labs,
         "prefixes",
-        lambda test, count: [(torch.randn(1, 64, 192), f"{style} music", style) for style in STYLES[:count]],
+        lambda test, count: [
+            (torch.randn(1, 64, 192), f"{style} music", style) for style in FIRST_STYLES[:count]
+        ],
     )
     points = (("block_causal", 12, 1), ("lmm", 48, 0))
     out, sounds = tmp_path / "lab.json", tmp_path / "sounds"

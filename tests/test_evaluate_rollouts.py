@@ -7,19 +7,19 @@ import torch
 from small import second_embeddings, small
 
 from lmdm_mini.evaluation import rollouts as rollouts
-from lmdm_mini.evaluation.judges import STYLES, Clap
+from lmdm_mini.evaluation.judges import FIRST_STYLES, Clap
 from lmdm_mini.latents import LatentPiece
 from lmdm_mini.models import sampling
 
 
 def test_roll_outs_begin_in_every_style_and_not_at_the_end():
     pieces = []
-    for i, style in enumerate((*STYLES, *STYLES)):
+    for i, style in enumerate((*FIRST_STYLES, *FIRST_STYLES)):
         latents = torch.full((64, 700), float(i))
         latents[:, -172:] = -1
         pieces.append(LatentPiece(str(i), style, 100.0, [f"{style} one", f"{style} two"], latents.half()))
     given = rollouts.prefixes(pieces, 32)
-    assert [style for _, _, style in given[:8]] == list(STYLES) and len(given) == 32
+    assert [style for _, _, style in given[:8]] == list(FIRST_STYLES) and len(given) == 32
     assert all(context.shape == (1, 64, 192) and context.min() >= 0 for context, _, _ in given)
     assert all(prompt.startswith(style) for _, prompt, style in given)
     assert len({float(context[0, 0, 0]) for context, _, _ in given}) == 16  # all pieces are used
@@ -38,7 +38,7 @@ def test_the_table_of_a_small_model_is_complete(variant, reference, tmp_path, mo
     model = small(variant)
     settings = sampling(model, steps=1, temperature=1.2)
     model.name, clap = "made", Clap().eval().requires_grad_(False)
-    given = [(torch.randn(1, 64, 192), f"{style} music", style) for style in STYLES[:4]]
+    given = [(torch.randn(1, 64, 192), f"{style} music", style) for style in FIRST_STYLES[:4]]
     row = rollouts.judge_rollouts(model, clap, reference, given, True, seconds=6, cfg_scale=3.0, **settings)
     assert all(torch.isfinite(torch.tensor(value)) for value in row.values()) and row["seam_ratio"] > 0
     monkeypatch.setattr(rollouts, "load_clap", lambda: clap)

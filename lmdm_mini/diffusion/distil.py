@@ -41,6 +41,7 @@ def base_velocity(base: DiT, batch: FlowBatch) -> Tensor:
     first = blocks[:, 0]
     before = batch.positions[first][:, None] + torch.arange(-WINDOW, 0, device=device)  # (n, s)
     window = torch.cat([before.clamp_min(0), blocks], 1)  # (n, s + o) numbers of frames in the batch
+    assert batch.missing is not None and batch.splice_end is not None, "a batch of a live variant has both"
     seen = (before >= torch.maximum(batch.missing, batch.splice_end)[:, None, None]) & (before >= 0)
     seen = torch.cat([seen, seen.new_ones(size, len(blocks), batch.block)], 2)  # (B, n, s + o)
     x = noised_sample(batch.x0, batch.levels, batch.noise).x_t[..., window]  # (B, 64, n, s + o)

@@ -28,8 +28,8 @@ from lmdm_mini.conditioning.text import TEXT_CHANNELS, embed_sentences
 from lmdm_mini.corpus.data import load_manifest, pieces, read_piece
 from lmdm_mini.training.run import Run, Schedule, TrainSettings
 
-# the styles of the judge that is shipped, and of files that do not name theirs
-STYLES = ("ambient", "chiptune", "chorale", "folk", "funk", "house", "jazz", "lofi")
+# the styles of files that do not name theirs: judges of the first corpus
+FIRST_STYLES = ("ambient", "chiptune", "chorale", "folk", "funk", "house", "jazz", "lofi")
 EMBEDDING = 128
 MELS, MEL_FFT, MEL_HOP = 64, 2048, 1024  # 43 frames a second
 WINDOW = 478  # mel frames of one latent window, 11.1 s
@@ -70,7 +70,7 @@ class Clap(nn.Module):
     """Sound and sentences to one space of EMBEDDING dimensions, on the unit sphere. `styles`: those that it
     tells apart, in the order of their numbers."""
 
-    def __init__(self, width: int = 192, styles: Sequence[str] = STYLES):
+    def __init__(self, width: int = 192, styles: Sequence[str] = FIRST_STYLES):
         super().__init__()
         stages = [
             nn.Conv1d(MELS, width, 5, stride=2, padding=2),
@@ -123,7 +123,7 @@ def embed_prompts(clap: Clap, prompts: list[str]) -> Tensor:
 class MelSet:
     """The mixes of one split as log-mel frames in memory, and their captions embedded."""
 
-    def __init__(self, corpus: Path, split: str, seed: int = 0, *, styles: Sequence[str] = STYLES):
+    def __init__(self, corpus: Path, split: str, seed: int = 0, *, styles: Sequence[str]):
         self.styles = tuple(styles)
         self.rng, self.entries = (
             random.Random(seed),
@@ -233,7 +233,7 @@ def load_clap(path=None) -> Clap:
     """
     path, tensors, about = read(path, "judge", "clap")
     with explained(path, "judge"):
-        clap = Clap(styles=json.loads(about.get("styles", "null")) or STYLES)
+        clap = Clap(styles=json.loads(about.get("styles", "null")) or FIRST_STYLES)
         clap.load_state_dict({name: value.float() for name, value in tensors.items()})
         clap.facts = json.loads(about["facts"])
     return clap.eval().requires_grad_(False)

@@ -11,7 +11,7 @@ Notebook: 02_rectified_flow. Paper: section 4 (metrics).
 
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -28,7 +28,7 @@ from lmdm_mini.checkpoints import CHECKPOINTS, explained, fingerprint, read, wri
 from lmdm_mini.codec.codec import FRAME_SAMPLES, Codec
 from lmdm_mini.conditioning.prompt import parse_bpm
 from lmdm_mini.corpus.data import load_manifest, pieces, read_piece
-from lmdm_mini.evaluation.judges import STYLES, Clap, embed_audio, embed_prompts
+from lmdm_mini.evaluation.judges import FIRST_STYLES, Clap, embed_audio, embed_prompts
 from lmdm_mini.evaluation.metrics import frechet_distance
 from lmdm_mini.latents.packed import ENDING, LatentPiece
 
@@ -139,7 +139,7 @@ def novelty(latents: Tensor, train: list[LatentPiece], size: int = 48, step: int
 
 @dataclass
 class Reference:
-    """What real music scores. Embeddings are (n, D); styles are indices into `STYLES`."""
+    """What real music scores. Embeddings are (n, D); styles are indices into `styles`, those of the judge."""
 
     train: dict[str, Tensor]  # clap, crepe
     train_seconds: dict[str, Tensor]  # the same of single seconds, four a clip (n, 4, D), of train ...
@@ -151,6 +151,7 @@ class Reference:
     novelty: Tensor  # distance of the real clips to the training set (n,)
     rows: dict[str, dict]  # of the table: real, codec, shuffled
     facts: dict
+    styles: tuple[str, ...] = FIRST_STYLES
 
     def row(self, clap: Clap, measured: dict[str, Tensor]) -> dict:
         """Returns one row of the table. measured: results of :func:`measure` on one clip for each prompt."""
@@ -158,7 +159,7 @@ class Reference:
         asked = [
             (float(found), parse_bpm(p))
             for found, p, s in zip(measured["tempo"], self.prompts, self.wanted)
-            if parse_bpm(p) and STYLES[s] in RHYTHMIC
+            if parse_bpm(p) and self.styles[s] in RHYTHMIC
         ]
         found = measured["style"].argmax(-1)
         row = {f"fd_{name}": frechet_distance(measured[name], self.train[name]) for name in self.train}
@@ -166,7 +167,7 @@ class Reference:
             "kl": float((self.style.exp() * (self.style - measured["style"])).sum(-1).mean()),
             "clap_score": float((F.normalize(measured["clap"], dim=-1) * words).sum(-1).mean()),
             "style_right": float((found == self.wanted).float().mean()),
-            "styles_missing": [STYLES[i] for i in range(len(STYLES)) if not (found == i).any()],
+            "styles_missing": [style for i, style in enumerate(self.styles) if not (found == i).any()],
             "tempo_asked": len(asked),
             "tempo_right": sum(musical.same_tempo(*pair) for pair in asked) / len(asked) if asked else None,
         }
@@ -177,12 +178,12 @@ class Reference:
 
 
 def real_windows(
-    corpus, splits: tuple[str, ...], each: int, *, seed: int = 0
+    corpus, splits: tuple[str, ...], each: int, *, styles: Sequence[str], seed: int = 0
 ) -> tuple[list[dict], Iterator[Tensor]]:
-    """Draws `each` windows of every style, endings left out. Returns the corpus entries they are cut from,
-    and their audio (B, 2, N) in batches."""
+    """Draws `each` windows of every one of the styles, endings left out. Returns the corpus entries they are
+    cut from, and their audio (B, 2, N) in batches."""
     rng, manifest, cuts = random.Random(seed), load_manifest(corpus), []
-    for style in STYLES:
+    for style in styles:
         found = [entry for split in splits for entry in pieces(manifest, split, style)]
         if not found:
             raise ValueError(
@@ -210,14 +211,15 @@ def real_windows(
 
 def style_scale(embeddings: Tensor, styles: Tensor) -> float:
     """Median FD between two real styles: the scale of the distances."""
-    parts = [embeddings[styles == i] for i in range(len(STYLES))]
+    parts = [embeddings[styles == i] for i in styles.unique()]
     return float(
         torch.tensor([frechet_distance(a, b) for i, a in enumerate(parts) for b in parts[:i]]).median()
     )
 
 
-def styles_of(entries: list[dict]) -> Tensor:
-    return torch.tensor([STYLES.index(entry["style"]) for entry in entries])
+def styles_of(entries: list[dict], styles: Sequence[str]) -> Tensor:
+    """Returns the number of each entry's style among `styles`, (n,)."""
+    return torch.tensor([styles.index(entry["style"]) for entry in entries])
 
 
 def build_reference(
@@ -229,16 +231,17 @@ def build_reference(
 
     Raises ValueError if `clips` is less than one a style or the corpus lacks one.
     """
-    if clips < len(STYLES):
-        raise ValueError(f"--clips is {clips}; every one of the {len(STYLES)} styles needs at least one.")
-    each = clips // len(STYLES)
-    entries, audio = real_windows(corpus, ("train",), 3 * each, seed=seed)
+    styles = clap.styles
+    if clips < len(styles):
+        raise ValueError(f"--clips is {clips}; every one of the {len(styles)} styles needs at least one.")
+    each = clips // len(styles)
+    entries, audio = real_windows(corpus, ("train",), 3 * each, styles=styles, seed=seed)
     parts = [(embed(clap, batch), embed_seconds(clap, [batch])) for batch in audio]
     embedded, train_seconds = (
         {name: torch.cat([part[name] for part in some]) for name in some[0]} for some in zip(*parts)
     )
-    scale = {name: style_scale(embedded[name], styles_of(entries)) for name in embedded}
-    entries, audio = real_windows(corpus, ("test", "valid"), each, seed=seed)
+    scale = {name: style_scale(embedded[name], styles_of(entries, styles)) for name in embedded}
+    entries, audio = real_windows(corpus, ("test", "valid"), each, styles=styles, seed=seed)
     rng, batches = random.Random(seed), list(audio)
     latents = [codec.encode(batch) for batch in tqdm(batches, desc="encoding")]
     sets = {
@@ -259,11 +262,12 @@ def build_reference(
         embed_seconds(clap, batches),
         scale,
         prompts,
-        styles_of(entries),
+        styles_of(entries, styles),
         sets["real"]["style"],
         novelty(torch.cat(latents), train),
         {},
         facts,
+        styles,
     )
     reference.rows = {name: reference.row(clap, measured) for name, measured in sets.items()}
     return reference
@@ -282,7 +286,7 @@ def save_reference(reference: Reference, path=REFERENCE) -> None:
         for name, value in getattr(reference, group).items()
     }
     tensors |= {"wanted": reference.wanted, "style": reference.style, "novelty": reference.novelty}
-    about = {name: getattr(reference, name) for name in ("scale", "prompts", "rows", "facts")}
+    about = {name: getattr(reference, name) for name in ("scale", "prompts", "rows", "facts", "styles")}
     write(path, tensors, "reference", **about)
 
 
@@ -301,6 +305,7 @@ def load_reference(clap: Clap, codec: Codec, path=REFERENCE) -> Reference:
         reference = Reference(
             **groups, **facts, wanted=tensors["wanted"], style=tensors["style"], novelty=tensors["novelty"]
         )
+        reference.styles = tuple(json.loads(about.get("styles", "null")) or FIRST_STYLES)
     made_by = {"codec": codec.fingerprint, "judge": judge_fingerprint(clap)}
     for name, own in made_by.items():
         if reference.facts.get(name) != own:

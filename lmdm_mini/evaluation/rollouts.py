@@ -27,7 +27,7 @@ from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.checkpoints import LATENTS
 from lmdm_mini.codec.codec import FRAME_SAMPLES, LATENT_RATE, load_codec
 from lmdm_mini.diffusion.stream import Stream
-from lmdm_mini.evaluation.judges import STYLES, Clap, embed_audio, embed_prompts, load_clap
+from lmdm_mini.evaluation.judges import Clap, embed_audio, embed_prompts, load_clap
 from lmdm_mini.evaluation.metrics import frechet_distance, seam_ratio
 from lmdm_mini.evaluation.real_music import Reference, embed, load_reference
 from lmdm_mini.files import write_text
@@ -41,14 +41,15 @@ BIN = 10  # seconds of the drift curve that are looked at together
 def prefixes(test: list[LatentPiece], count: int) -> list[tuple[Tensor, str, str]]:
     """Returns `count` prefixes for roll-outs, styles in turn. Each has latents (1, 64, CONTEXT_LATENTS) from
     the middle of a piece, a caption and the style."""
-    by_style = [[piece for piece in test if piece.style == style] for style in STYLES]
+    styles = sorted({piece.style for piece in test})
+    by_style = [[piece for piece in test if piece.style == style] for style in styles]
     chosen = [
-        by_style[i % len(STYLES)][i // len(STYLES) % len(by_style[i % len(STYLES)])] for i in range(count)
+        by_style[i % len(styles)][i // len(styles) % len(by_style[i % len(styles)])] for i in range(count)
     ]
     found = []
     for i, piece in enumerate(chosen):
         room = piece.latents.shape[-1] - ENDING - CONTEXT_LATENTS
-        start = max(0, room) * (1 + i // len(STYLES)) // (1 + count // len(STYLES))
+        start = max(0, room) * (1 + i // len(styles)) // (1 + count // len(styles))
         found.append(
             (
                 piece.latents[None, :, start : start + CONTEXT_LATENTS].float(),
@@ -134,7 +135,7 @@ def judge_rollouts(
     sound = torch.cat([embed_audio(clap, audio[None]) for audio in made])
     words, wanted = (
         embed_prompts(clap, [prompt for _, prompt, _ in given]),
-        torch.tensor([STYLES.index(style) for _, _, style in given]),
+        torch.tensor([clap.styles.index(style) for _, _, style in given]),
     )
     tags = clap.style_head(sound).log_softmax(-1)
     real = torch.stack(

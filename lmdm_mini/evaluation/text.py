@@ -35,7 +35,7 @@ from lmdm_mini.conditioning.text import encode_text
 from lmdm_mini.corpus.captions import HELD_OUT_WORDING
 from lmdm_mini.diffusion.dit import DiT
 from lmdm_mini.diffusion.flow import euler, schedule
-from lmdm_mini.evaluation.judges import STYLES, embed_audio, load_clap
+from lmdm_mini.evaluation.judges import embed_audio, load_clap
 from lmdm_mini.evaluation.real_music import (
     FRAMES,
     Reference,
@@ -110,7 +110,7 @@ def evaluate_text(
     seconds = time.perf_counter() - start
     unseen = [
         (style, words)
-        for style in STYLES
+        for style in clap.styles
         for words in HELD_OUT_WORDING[style]
         for _ in range(max(1, len(prompts) // 32))
     ]
@@ -118,7 +118,7 @@ def evaluate_text(
         codec, make_clips(model, [words for _, words in unseen], cfg_scale, seed=seed + 1, **settings)
     )
     found = torch.cat([clap.style_head(embed_audio(clap, audio)).argmax(-1) for audio in sounds])
-    right = found == torch.tensor([STYLES.index(style) for style, _ in unseen])
+    right = found == torch.tensor([clap.styles.index(style) for style, _ in unseen])
     near = novelty(made, read_packed(LATENTS / "train.safetensors", codec.fingerprint))
     begin = partial(stream, model, prompts[0], 48, cfg_scale, **settings)
     passes = block_passes(
