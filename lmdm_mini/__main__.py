@@ -48,6 +48,10 @@ COMMANDS = {
                 "lmdm_mini.commands.evaluate_rollouts",
             ),
             "hearing": ("a live session: does it play what it hears?", "lmdm_mini.commands.evaluate_hearing"),
+            "accompaniment": (
+                "does a model play with a musician? Its notes and beats against the stem's",
+                "lmdm_mini.commands.evaluate_accompaniment",
+            ),
             "reference": (
                 "what real music scores: needed again when codec, judge or corpus change",
                 "lmdm_mini.commands.evaluate_reference",

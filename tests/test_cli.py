@@ -120,6 +120,8 @@ def test_an_unknown_command_names_those_that_are_there(capsys):
         ("bench codec --repeats 0", "--repeats is 0"),
         ("bench compare --steps 0", "--steps is 0"),
         ("evaluate hearing --model lmm", "--model lmm cannot play in a session"),
+        ("evaluate accompaniment --visibility 99", "--visibility is 99"),
+        ("evaluate accompaniment --clips 1", "--clips is 1"),
         ("evaluate text --out /dev", "/dev is a folder"),
         ("evaluate rollouts --out /dev", "/dev is a folder"),
         ("evaluate codec --out /dev", "/dev is a folder"),

@@ -455,7 +455,7 @@ def set_with_pairs():
             sketch(0.1 * torch.randn(2, 2048 * 900, generator=torch.Generator().manual_seed(i)))
         )
         stem, rest = (Quantised(*quantised(count / 900 + more)) for more in (1, 2))
-        pair = LatentPair(stem, None, rest, packed, ["house without it"])
+        pair = LatentPair(("drums",), ("bass",), stem, None, rest, packed, ["house without it"])
         beats = torch.arange(900) / 10
         found.append(LatentPiece(str(i), "house", 120.0, ["house"], count.half(), beats, packed, [pair]))
     return LatentSet(found, 0, paraphrased=0.0)

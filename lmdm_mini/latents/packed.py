@@ -43,9 +43,12 @@ class Quantised:
 
 @dataclass
 class LatentPair:
-    """What one musician plays, and the rest of the piece. heard: the stem as a microphone hears it; None:
-    not kept. sketch: of the rest, packed. captions: of the rest."""
+    """What one musician plays, and the rest of the piece. played, left: names of the stems on either side.
+    heard: the stem as a microphone hears it; None: not kept. sketch: of the rest, packed. captions: of the
+    rest."""
 
+    played: tuple[str, ...]
+    left: tuple[str, ...]
     stem: Quantised
     heard: Quantised | None
     rest: Quantised
@@ -85,6 +88,11 @@ def _about(entry: dict) -> dict:
     }
 
 
+def _sides(entry: dict, pairs: list[dict]) -> list[dict]:
+    """Pairs with the names of the stems that are left to play."""
+    return [p | {"left": [name for name in entry["instruments"] if name not in p["stems"]]} for p in pairs]
+
+
 def _piece(about: dict, tensors: dict[str, Tensor], pairs: list[dict]) -> LatentPiece:
     """The piece that tensors named as in :mod:`lmdm_mini.latents.encode` hold."""
 
@@ -100,7 +108,8 @@ def _piece(about: dict, tensors: dict[str, Tensor], pairs: list[dict]) -> Latent
     for n, pair in enumerate(pairs):
         heard = view(f"heard{n}") if f"heard{n}" in tensors else None
         rest = view(f"rest{n}"), sketched(f"rest{n}")
-        found.append(LatentPair(view(f"stem{n}"), heard, *rest, captions=pair["captions"]))
+        names = tuple(pair["stems"]), tuple(pair["left"])
+        found.append(LatentPair(*names, view(f"stem{n}"), heard, *rest, captions=pair["captions"]))
     return LatentPiece(
         **about, latents=mix.half(), beats=tensors.get("beats"), sketch=sketched("mix") or None, pairs=found
     )
@@ -115,7 +124,7 @@ def pack_latents(entries: list[dict], path, fingerprint: str) -> float:
         tensors, pairs = read_latents(entry, fingerprint)
         kept = {key: x for key, x in tensors.items() if not key.startswith(left_out)}
         packed |= {f"{entry['id']}/{key}": x for key, x in kept.items()}
-        rows.append(_about(entry) | {"pairs": pairs[:PACKED_PAIRS]})
+        rows.append(_about(entry) | {"pairs": _sides(entry, pairs[:PACKED_PAIRS])})
         hours += tensors["mix"].shape[1] / LATENT_RATE / 3600
     write(path, packed, "latents", codec=fingerprint, pieces=rows)
     return hours
@@ -174,8 +183,9 @@ def find_latents(corpus, split: str, fingerprint: str) -> list[LatentPiece]:
     if packed.is_file():
         return read_packed(packed, fingerprint)
     if built:
-        return [
-            _piece(_about(entry), *read_latents(entry, fingerprint))
-            for entry in tqdm(pieces(load_manifest(corpus), split), desc=f"reading {split}", leave=False)
-        ]
+        found = []
+        for entry in tqdm(pieces(load_manifest(corpus), split), desc=f"reading {split}", leave=False):
+            tensors, pairs = read_latents(entry, fingerprint)
+            found.append(_piece(_about(entry), tensors, _sides(entry, pairs)))
+        return found
     return read_packed(LATENTS / f"{split}.safetensors", fingerprint)
