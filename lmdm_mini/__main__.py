@@ -52,6 +52,10 @@ COMMANDS = {
                 "does a model play with a musician? Its notes and beats against the stem's",
                 "lmdm_mini.commands.evaluate_accompaniment",
             ),
+            "sketch": (
+                "does a model follow a melody and its loudness?",
+                "lmdm_mini.commands.evaluate_sketch",
+            ),
             "reference": (
                 "what real music scores: needed again when codec, judge or corpus change",
                 "lmdm_mini.commands.evaluate_reference",

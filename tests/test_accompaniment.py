@@ -13,11 +13,10 @@ from lmdm_mini.evaluation.accompaniment import (
     chroma_agreement,
     draw_clips,
     notes,
-    on_a_scale,
     play_with,
-    table_of,
     tracked_beats,
 )
+from lmdm_mini.evaluation.agreement import on_a_scale, table_of
 from lmdm_mini.latents import LatentPiece
 from lmdm_mini.latents.encode import quantised
 from lmdm_mini.latents.packed import LatentPair, Quantised

@@ -8,7 +8,6 @@ notes fit the stem (**chroma**), and does it keep the piece in time (**beat**)? 
 Notebook: 11_accompaniment (planned). Paper: section 4.4.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import librosa
@@ -22,6 +21,7 @@ from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.checkpoints import LATENTS
 from lmdm_mini.codec.codec import FRAME_SAMPLES, LATENT_RATE, Codec, load_codec
 from lmdm_mini.diffusion.dit import DiT
+from lmdm_mini.evaluation.agreement import on_a_scale, table_of
 from lmdm_mini.latents.packed import ENDING, LatentPiece, read_packed
 from lmdm_mini.models import stream
 from lmdm_mini.musical import chroma
@@ -123,28 +123,6 @@ def beat_agreement(tracked: np.ndarray, beats: np.ndarray) -> float:
     """F-measure of tracked beats against those of a piece, in seconds, with the tolerance of 70 ms that is
     usual, from SETTLED on. Half and double tempo are compared as they are."""
     return float(mir_eval.beat.f_measure(beats[beats >= SETTLED], tracked[tracked >= SETTLED]))
-
-
-def on_a_scale(answer: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """answer, truth: (n, n), agreement of the model's parts and of the true rests (rows) with every piece
-    (columns). Returns the mean agreement of the parts with their own piece, with others, of the truth with
-    its own, and where on the way from others to the truth the parts are, with its standard error."""
-    own, real = np.diag(answer), np.diag(truth)
-    count = len(answer)
-    others = (answer.sum(1) - own) / (count - 1)
-    span = real.mean() - others.mean()
-    return {
-        "answer": float(own.mean()),
-        "shuffled": float(others.mean()),
-        "truth": float(real.mean()),
-        "share": float((own.mean() - others.mean()) / span),
-        "error": float((own - others).std(ddof=1) / count**0.5 / span),
-    }
-
-
-def table_of(parts: list, given: list, measure: Callable) -> np.ndarray:
-    """Returns measure(part, other) of all parts with all that is given, (n, n)."""
-    return np.array([[measure(part, other) for other in given] for part in parts])
 
 
 def evaluate_accompaniment(
