@@ -123,6 +123,8 @@ def test_an_unknown_command_names_those_that_are_there(capsys):
         ("evaluate accompaniment --visibility 99", "--visibility is 99"),
         ("evaluate accompaniment --clips 1", "--clips is 1"),
         ("evaluate text --out /dev", "/dev is a folder"),
+        ("evaluate rollouts --look-back 0", "--look-back is 0"),
+        ("evaluate rollouts --block 0", "--block is 0"),
         ("evaluate rollouts --out /dev", "/dev is a folder"),
         ("evaluate codec --out /dev", "/dev is a folder"),
         ("evaluate text --top-k 0", "--top-k is 0"),

@@ -37,6 +37,8 @@ def test_the_floor_is_lower_for_more_seconds_and_higher_for_other_music(referenc
 def test_the_table_of_a_small_model_is_complete(variant, reference, tmp_path, monkeypatch):
     model = small(variant)
     settings = sampling(model, steps=1, temperature=1.2)
+    if variant == "block_causal":  # other blocks and look-backs are judged alike
+        settings |= {"block_latents": 12, "context_latents": 48}
     model.name, clap = "made", Clap().eval().requires_grad_(False)
     given = [(torch.randn(1, 64, 192), f"{style} music", style) for style in FIRST_STYLES[:4]]
     row = rollouts.judge_rollouts(model, clap, reference, given, True, seconds=6, cfg_scale=3.0, **settings)

@@ -2,6 +2,7 @@
 
 import argparse
 
+from lmdm_mini.checks import whole_number
 from lmdm_mini.commands.options import (
     add_codes,
     add_guidance,
@@ -24,6 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, nargs="+", default=[8, 50], help="denoising steps a block (default: %(default)s)"
     )
+    parser.add_argument(
+        "--block", type=int, default=48, help="latent frames of a block (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--look-back",
+        type=int,
+        help="latent frames before a block that a layer attends to (default: 192)",
+    )
     add_weights(parser)
     add_guidance(parser)
     add_codes(parser)
@@ -37,13 +46,20 @@ def run(args: argparse.Namespace) -> dict:
     if args.long > args.rollouts:
         raise ValueError(f"--long is {args.long}; it is at most --rollouts, {args.rollouts}.")
     check_playing(args)
-    out = table_path(args, f"rollouts_{args.model}.json")
+    if args.look_back is not None:
+        whole_number(args.look_back, "--look-back", 1)
+    other = args.block != 48 or args.look_back is not None
+    name = args.model + (f"_block_{args.block}_look_back_{args.look_back or 192}" if other else "")
+    out = table_path(args, f"rollouts_{name}.json")
     from lmdm_mini.evaluation.rollouts import evaluate_rollouts, lines
     from lmdm_mini.models import load, sampling
 
     model = load(args.model, args.checkpoint)
+    shape = {"block_latents": args.block}
+    if args.look_back is not None:
+        shape["context_latents"] = args.look_back
     settings = [
-        sampling(model, steps, args.temperature, top_k=args.top_k)
+        sampling(model, steps, args.temperature, top_k=args.top_k) | shape
         for steps in (args.steps if args.model != "lmm" else (0,))
     ]
     table = evaluate_rollouts(

@@ -62,8 +62,8 @@ def prefixes(test: list[LatentPiece], count: int) -> list[tuple[Tensor, str, str
 
 def start(model: Model, prompt: str, seed: int, context: Tensor | None = None, **settings) -> Stream:
     """Returns a stream that continues context latents (1, 64, T); settings as
-    :func:`lmdm_mini.models.stream`."""
-    playing = stream(model, prompt, seed=seed, context_latents=CONTEXT_LATENTS, **settings)
+    :func:`lmdm_mini.models.stream`. It attends to CONTEXT_LATENTS frames unless they say otherwise."""
+    playing = stream(model, prompt, seed=seed, **{"context_latents": CONTEXT_LATENTS} | settings)
     if context is not None:
         playing.set_context(context)
     return playing
@@ -180,9 +180,10 @@ def drift_curve(
 
 
 def prompt_change(
-    model: Model, clap: Clap, given: list, before: int = 4, after: int = 10, seed: int = 0, **settings
+    model: Model, clap: Clap, given: list, *, before: int = 192, after: int = 480, seed: int = 0, **settings
 ) -> dict:
-    """Measures how fast a stream follows a new prompt: `before` blocks in one style, then `after` in another.
+    """Measures how fast a stream follows a new prompt: `before` latent frames in one style, then `after` in
+    another.
 
     Returns the CLAP score with the new prompt over windows of 2 s, by seconds from the change to the end of
     the window. settled: the mean of the last four scores. blocks: how many it takes until the score has risen
@@ -195,10 +196,10 @@ def prompt_change(
     for i, (_, prompt, style) in enumerate(tqdm(given, desc="prompt changes", leave=False)):
         playing = start(model, prompt, seed + i, **settings)
         size = playing.block_latents * FRAME_SAMPLES
-        made = [next(playing).audio for _ in range(before)]
+        made = [next(playing).audio for _ in range(before // playing.block_latents)]
         new = next(words for _, words, other in given[i:] + given[:i] if other != style)
         playing.set(prompt=new)
-        audio = torch.cat(made + [next(playing).audio for _ in range(after)], -1)
+        audio = torch.cat(made + [next(playing).audio for _ in range(after // playing.block_latents)], -1)
         change = sum(part.shape[1] for part in made)
         ends = range(change, audio.shape[1] + 1, SAMPLE_RATE // 2)
         windows = torch.stack([audio[:, end - 2 * SAMPLE_RATE : end] for end in ends])
