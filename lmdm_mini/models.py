@@ -68,7 +68,10 @@ def stream(
     kHz to continue; of a long one, the newest part is used. context_latents: how many of the newest frames
     the model attends to. settings: of a diffusion model `steps` (denoising steps a block, 16), `sampler`
     ("euler" or "pingpong") and `outpainting` ("mask" or "replace"), see
-    :func:`lmdm_mini.diffusion.stream.stream_dit`; of the discrete one `temperature` (1.1) and `top_k` (40),
+    :func:`lmdm_mini.diffusion.stream.stream_dit`; where it was trained with them, `stem` (audio (2, N) to
+    play along with: what comes is the rest), `visibility` (seconds of the stem beyond a block's beginning
+    that are known, -2 to 2), `sketch` (audio or a :func:`lmdm_mini.sketch` to follow) and `sketch_scale`
+    (its guidance, 1 = none); of the discrete one `temperature` (1.1) and `top_k` (40),
     see :func:`lmdm_mini.discrete.stream.stream_lmm`. Same seed and settings, same music. Whole numbers may be
     of any type. Raises ValueError for what cannot be played, TypeError for a setting the model does not have.
 

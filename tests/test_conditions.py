@@ -11,12 +11,14 @@ from torch.utils._pytree import tree_leaves
 
 from lmdm_mini.codec import load_codec
 from lmdm_mini.conditioning import Conditions, Sketch, Stem, no_text, stack_conditions
+from lmdm_mini.conditioning.sketch import sketch
 from lmdm_mini.conditioning.stem import STEM_LOOK_BACK, visible_stem
 from lmdm_mini.diffusion.dit import CONTROLS, DiT, DiTConfig
 from lmdm_mini.diffusion.kv_cache import CachedTarget, KVCache, prefill, prefill_stem
 from lmdm_mini.diffusion.masks import copies_mask, enc_dec_mask
 from lmdm_mini.diffusion.rollout import draw_levels_of_steps, parallel_pass, roll_out
 from lmdm_mini.diffusion.stream import Sampling, branches_of, denoise_cached, outpaint, stream_dit
+from lmdm_mini.models import stream
 
 
 @pytest.fixture
@@ -344,7 +346,7 @@ def test_a_stream_follows_stem_and_sketch_as_far_as_they_are_visible(variant):
     def play(stem, values, visibility=0):
         playing = stream_dit(model, "", 12, seed=1, context_latents=48, steps=2)
         playing.set_context(frames_of(1, 48, 7))
-        playing.stem, playing.visibility = stem, visibility
+        playing.stem, playing.visible = stem, visibility
         playing.sketch = Sketch(values, torch.ones(1, 2, values.shape[-1]))
         return [next(playing).latents for _ in range(4)]
 
@@ -363,6 +365,36 @@ def test_a_stream_follows_stem_and_sketch_as_far_as_they_are_visible(variant):
         playing = stream_dit(plainer, "", 12, seed=1, context_latents=48, steps=1)
         playing.stem = stem
         next(playing)
+
+
+def test_what_is_played_along_to_and_followed_is_sound():
+    """`stream` takes recordings: they are encoded, and counted from the stream's first frame on."""
+    model = make_model("block_causal", granule=4, blocks=(4, 12), look_back=48, controls=("stem", "sketch"))
+    object.__setattr__(model, "codec", load_codec())
+    sound = 0.1 * torch.randn(2, 2048 * 30)
+    given = {"stem": sound, "visibility": -0.5, "sketch": sound, "sketch_scale": 2.0}
+    playing = stream(model, "", 12, 1.0, 1, steps=1, **given)
+    assert torch.equal(playing.stem, model.codec.encode(sound[None]))
+    assert playing.visible == -11 and playing.visibility == pytest.approx(-0.5, abs=0.03)
+    assert torch.equal(playing.sketch.values, sketch(sound).values) and playing.how.sketch_scale == 2
+    next(playing)
+    playing.play_along(sound)  # another one, from here on
+    playing.follow(sketch(sound))
+    playing.set(visibility=1, sketch_scale=1)
+    assert playing.stem.shape[-1] == playing.sketch.values.shape[-1] == 42
+    assert not playing.stem[..., :12].any() and not playing.sketch.present[..., :12].any()
+    assert playing.visible == 22 and torch.isfinite(next(playing).latents).all()
+    for wrong, complaint in (
+        ({"visibility": 3}, "visibility is 3 s"),
+        ({"sketch_scale": -1}, "sketch_scale is -1"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            playing.set(**wrong)
+    plain = make_model("block_causal")
+    object.__setattr__(plain, "codec", load_codec())
+    for name in ("stem", "sketch"):
+        with pytest.raises(ValueError, match=f"not trained with {name}; it has no controls"):
+            stream(plain, "", 12, steps=1, **{name: sound})
 
 
 def changed(one: list[torch.Tensor], other: list[torch.Tensor]) -> list[int]:

@@ -16,12 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lmdm_mini.checks import guidance, whole_number
-from lmdm_mini.codec.codec import LATENT_CHANNELS
+from lmdm_mini.audio import to_stereo
+from lmdm_mini.checks import guidance, real_number, whole_number
+from lmdm_mini.codec.codec import LATENT_CHANNELS, LATENT_RATE
 from lmdm_mini.conditioning.conditions import Conditions, as_conditions, stack_conditions
 from lmdm_mini.conditioning.prompt import Prompt
-from lmdm_mini.conditioning.sketch import Sketch
-from lmdm_mini.conditioning.stem import STEM_LOOK_BACK, Stem, visible_stem
+from lmdm_mini.conditioning.sketch import Sketch, sketch
+from lmdm_mini.conditioning.stem import MAX_VISIBILITY, STEM_LOOK_BACK, Stem, visible_stem
 from lmdm_mini.conditioning.text import Text
 from lmdm_mini.diffusion.dit import DiT
 from lmdm_mini.diffusion.flow import find_sampler, schedule
@@ -30,7 +31,7 @@ from lmdm_mini.streaming import PartTimes, Stream, beats_from, guide, is_guided
 from lmdm_mini.transformer import WINDOW
 
 OUTPAINTING = ("mask", "replace")
-SETTINGS = ("prompt", "cfg_scale", "steps", "block_latents")
+SETTINGS = ("prompt", "cfg_scale", "steps", "block_latents", "visibility", "sketch_scale")
 MOST_STEPS = 1000  # denoising steps a block
 
 
@@ -159,9 +160,9 @@ class DiTStream(Stream):
     """The stream of a diffusion model.
 
     stem: latents (1, 64, n) of what another musician plays, from the stream's first frame on; more may be
-    added while it plays. visibility: frames, see :mod:`lmdm_mini.conditioning.stem`. sketch: from the
-    stream's first frame on; after its end there is none. All three are for models that were trained with
-    them.
+    added while it plays. visible: frames of it after a block's beginning that are known when the block is
+    made, see :mod:`lmdm_mini.conditioning.stem`. sketch: from the stream's first frame on; after its end
+    there is none. All are for models that were trained with them.
     """
 
     settings = SETTINGS
@@ -192,7 +193,7 @@ class DiTStream(Stream):
         self.fresh = self.context  # the newest frames of the context, which are not cached yet
         self.stem: Tensor | None = None
         self.sketch: Sketch | None = None
-        self.visibility, self.begins = 0, 0  # the latter: position of the stream's first frame in the cache
+        self.visible, self.begins = 0, 0  # the latter: position of the stream's first frame in the cache
 
     # -- settings ------------------------------------------------------------------------------------
 
@@ -214,8 +215,53 @@ class DiTStream(Stream):
     def cfg_scale(self, value: float) -> None:
         self.how = replace(self.how, cfg_scale=value)
 
+    @property
+    def sketch_scale(self) -> float:
+        """Guidance of the sketch; 1 = none."""
+        return self.how.sketch_scale
+
+    @sketch_scale.setter
+    def sketch_scale(self, value: float) -> None:
+        self.how = replace(self.how, sketch_scale=value)
+
+    @property
+    def visibility(self) -> float:
+        """Seconds of the stem after a block's beginning that are known when it is made; below 0, the stem is
+        late."""
+        return self.visible / LATENT_RATE
+
+    @visibility.setter
+    def visibility(self, seconds: float) -> None:
+        self.visible = round(seconds * LATENT_RATE)
+
+    def play_along(self, stem: Tensor) -> None:
+        """Plays to a recording (2, N) at 44.1 kHz from here on. Raises ValueError if the model was not
+        trained with stems."""
+        self._need("stem")
+        encoded = self._here(self.codec.encode(to_stereo(stem)[None].to(self.codec_device)))
+        self.stem = torch.cat([encoded.new_zeros(1, LATENT_CHANNELS, self.played), encoded], -1)
+
+    def follow(self, given: Tensor | Sketch) -> None:
+        """Follows the sketch of a recording (2, N) at 44.1 kHz, or a sketch, from here on. Raises ValueError
+        if the model was not trained with sketches."""
+        self._need("sketch")
+        found = given if isinstance(given, Sketch) else sketch(to_stereo(given))
+        self.sketch = found.map(lambda x: self._here(torch.nn.functional.pad(x, (self.played, 0))))
+
+    def _need(self, control: str) -> None:
+        if control not in self.model.config.controls:
+            has = ", ".join(self.model.config.controls) or "no controls"
+            raise ValueError(f"this model was not trained with {control}; it has {has}.")
+
     def check(self, changes: dict) -> dict:
         c, checked = self.model.config, dict(changes)
+        if "sketch_scale" in changes:
+            checked["sketch_scale"] = guidance(changes["sketch_scale"], "sketch_scale")
+        if "visibility" in changes:
+            most = MAX_VISIBILITY / LATENT_RATE
+            seconds = checked["visibility"] = real_number(changes["visibility"], "visibility")
+            if not -most <= seconds <= most:
+                raise ValueError(f"visibility is {seconds:g} s; it must be from -{most:.2f} to {most:.2f} s.")
         if "steps" in changes:
             checked["steps"] = whole_number(changes["steps"], "steps", 1, most=MOST_STEPS)
         if "cfg_scale" in changes:
@@ -279,7 +325,7 @@ class DiTStream(Stream):
             if not cache.next_stem:
                 self.begins = cache.next_stem = cache.next_frame - self.played
             here = cache.next_stem - self.begins
-            until = min(self.stem.shape[-1], self.played + self.visibility)
+            until = min(self.stem.shape[-1], self.played + self.visible)
             count = max(0, until - here) // self.granule * self.granule
             if count:
                 prefill_stem(self.model, cache, self._here(self.stem[..., here : here + count]))
@@ -323,7 +369,7 @@ class DiTStream(Stream):
         """Returns the stem for the next block: with a cache only its visible range, else its frames, too."""
         if self.stem is None:
             return None
-        v = torch.tensor([self.visibility], device=self.device)
+        v = torch.tensor([self.visible], device=self.device)
         if self.cache is not None:
             begin = torch.tensor([self.cache.next_frame], device=self.device)
             nothing = torch.zeros(1, LATENT_CHANNELS, 1, device=self.device)
@@ -346,18 +392,25 @@ def stream_dit(
     context: Tensor | None = None,
     context_latents: int | None = None,
     outpainting: str = "mask",
-    **how,
+    **more,
 ) -> DiTStream:
     """Returns the stream of a diffusion model. Arguments as :func:`lmdm_mini.models.stream`.
 
-    outpainting: "mask" or "replace", see the module. how: fields of :class:`Sampling` that differ from the
-    defaults.
+    outpainting: "mask" or "replace", see the module. more: `stem` and `visibility`, `sketch`, and fields of
+    :class:`Sampling` that differ from the defaults.
     """
-    given: dict[str, Any] = {"steps": 16} | how
+    stem, visibility, drawn = (more.pop(name, None) for name in ("stem", "visibility", "sketch"))
+    given: dict[str, Any] = {"steps": 16} | more
     playing = DiTStream(
         model, Sampling(**given), seed=seed, context_latents=context_latents, outpainting=outpainting
     )
-    settings = {name: given[name] for name in ("steps", "cfg_scale") if name in given}
+    settings = {name: given[name] for name in ("steps", "cfg_scale", "sketch_scale") if name in given}
+    if visibility is not None:
+        settings["visibility"] = visibility
     playing.set(prompt=prompt, block_latents=block_latents, **settings)
+    if drawn is not None:
+        playing.follow(drawn)
+    if stem is not None:
+        playing.play_along(stem)
     playing.start_from(context)
     return playing

@@ -87,7 +87,7 @@ def play_with(model: DiT, stem: Tensor, visibility: int, seed: int = 0, **settin
     is late. settings: of :func:`lmdm_mini.models.stream`.
     """
     playing = stream(model, "", seed=seed, cfg_scale=1.0, **settings)
-    playing.stem, playing.visibility = stem, visibility
+    playing.stem, playing.visible = stem, visibility
     made, frames = [], stem.shape[-1]
     while sum(x.shape[-1] for x in made) < frames:
         made.append(next(playing).latents[None])

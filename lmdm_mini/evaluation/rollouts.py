@@ -63,7 +63,8 @@ def prefixes(test: list[LatentPiece], count: int) -> list[tuple[Tensor, str, str
 def start(model: Model, prompt: str, seed: int, context: Tensor | None = None, **settings) -> Stream:
     """Returns a stream that continues context latents (1, 64, T); settings as
     :func:`lmdm_mini.models.stream`. It attends to CONTEXT_LATENTS frames unless they say otherwise."""
-    playing = stream(model, prompt, seed=seed, **{"context_latents": CONTEXT_LATENTS} | settings)
+    settings.setdefault("context_latents", CONTEXT_LATENTS)
+    playing = stream(model, prompt, seed=seed, **settings)
     if context is not None:
         playing.set_context(context)
     return playing

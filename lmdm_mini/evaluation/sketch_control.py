@@ -12,7 +12,7 @@ reach with other clips' sketches, to 1, what the clips themselves reach after th
 Notebook: 10_sketch_control (planned). Paper: section 4.3.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import librosa
 import mir_eval
@@ -122,8 +122,8 @@ def draw_wanted(pieces: list[LatentPiece], count: int, seconds: float = SECONDS)
 
 def follow(model: DiT, wanted: Wanted, *, sketch_scale: float, seed: int = 0, **settings) -> Tensor:
     """Returns the model's latents (1, 64, T) to a sketch and its clip's caption, from nothing."""
-    playing = stream(model, wanted.prompt, seed=seed, **settings)
-    playing.sketch, playing.how = wanted.sketch, replace(playing.how, sketch_scale=sketch_scale)
+    given = {"sketch": wanted.sketch, "sketch_scale": sketch_scale}
+    playing = stream(model, wanted.prompt, seed=seed, **given, **settings)
     made, frames = [], wanted.latents.shape[-1]
     while sum(x.shape[-1] for x in made) < frames:
         made.append(next(playing).latents[None])
