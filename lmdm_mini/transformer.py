@@ -52,6 +52,20 @@ def norm(x: Tensor, weight: Tensor) -> Tensor:
     return x / length * (weight * x.shape[-1] ** 0.5)
 
 
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention, (B, H, T, C), where `mask` is True, or with a bias of the logits.
+
+    Training in bfloat16 on a processor writes it out as two products and a softmax: torch's fused kernel
+    takes twice as long there, most of it in the backward pass.
+    """
+    if not (q.requires_grad and q.dtype == torch.bfloat16 and q.device.type == "cpu"):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+    return scores.softmax(-1) @ v
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention with RoPE and normalised queries and keys: (B, T, W) -> (B, T, W)."""
 
@@ -104,7 +118,7 @@ class CrossAttention(nn.Module):
         q = norm(self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2), self.query_norm.weight).to(
             v.dtype
         )
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        y = attention(q, k, v, bias)
         return self.project(y.transpose(1, 2).flatten(2))
 
 
@@ -179,17 +193,3 @@ def attend_with(mask: Tensor | None) -> Callable[[int, Tensor, Tensor, Tensor], 
     """Returns an attention function for :func:`run_layers`, in which queries attend where `mask`, (T, T) or
     (B, 1, T, T), is True. None: everywhere."""
     return lambda layer, q, k, v: attention(q, k, v, mask)
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Scaled dot-product attention, (B, H, T, C), where `mask` is True.
-
-    Training in bfloat16 on a processor writes it out as two products and a softmax: torch's fused kernel
-    takes twice as long there, most of it in the backward pass.
-    """
-    if not (q.requires_grad and q.dtype == torch.bfloat16 and q.device.type == "cpu"):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    scores = (q * q.shape[-1] ** -0.5) @ k.mT
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
-    return scores.softmax(-1) @ v

@@ -38,6 +38,7 @@ from lmdm_mini.latents.packed import LatentPair, Quantised
 from lmdm_mini.latents.windows import draw_context_dropout
 from lmdm_mini.training import Run, Schedule, TrainSettings, muon
 from lmdm_mini.training.muon import Muon, orthogonalize
+from lmdm_mini.transformer import attention
 
 SMALL = DiTConfig(width=48, depth=2, heads=2, window=48)
 
@@ -168,6 +169,25 @@ def test_steps_of_matrices_are_orthogonal_and_of_adams_size(monkeypatch):
         moved = -weight.data[: len(alone)]
         assert torch.allclose(moved, 0.02 * max(alone.shape) ** 0.5 * orthogonalize(alone), atol=1e-5)
         assert weight.data.square().mean().sqrt() == pytest.approx(0.02, rel=0.2)
+
+
+def test_attention_that_is_written_out_is_the_same():
+    """With a mask, with a bias and without either, in values and gradients, up to bfloat16's rounding."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 20, 16, generator=generator) for _ in range(3))
+    mask = torch.rand(2, 1, 20, 20, generator=generator) > 0.4
+    mask |= torch.eye(20, dtype=torch.bool)
+    for given in (None, mask, torch.where(mask, 0.0, -2.0)):
+        made = []
+        for dtype in (torch.float32, torch.bfloat16):  # fused, and written out
+            some = [x.detach().to(dtype).requires_grad_() for x in (q, k, v)]
+            bias = given if given is None or given.dtype == torch.bool else given.to(dtype)
+            y = attention(*some, bias)
+            assert y.dtype == dtype
+            y.square().sum().backward()
+            made.append([y, *(x.grad for x in some)])
+        for a, b in zip(*made):
+            assert 0 < (a - b).abs().max() < 0.06 * a.abs().max()
 
 
 def test_windows_keep_away_from_the_end():
