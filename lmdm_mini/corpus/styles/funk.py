@@ -71,11 +71,10 @@ def funk(rng: random.Random, index: int) -> Piece:
     table = FUNK_KINDS[kind]
     bpm, key, mode = rng.randint(*table["bpm"]), rng.randrange(12), rng.choice(table["modes"])
     form = fm.choose_form(rng, FUNK_FORMS, bpm)
-    sections, length = fm.lay_sections(form)
+    piece = fm.begin_piece("funk", index, bpm, key, mode, form)
     loop, bridge = rng.choice(table["loops"][mode]), rng.choice(table["bridges"][mode])
-    chords: list[Chord] = []
-    for section, (name, bars) in zip(sections, form):
-        chords += th.loop_chords(bridge if name == "B" else loop, key, section.start, bars * 4)
+    for section, (name, bars) in zip(piece.sections, form):
+        piece.chords += th.loop_chords(bridge if name == "B" else loop, key, section.start, bars * 4)
 
     groove, riffs = rng.choice(table["grooves"]), rng.sample(table["bass"], 2)
     extra = rng.choice(
@@ -129,9 +128,15 @@ def funk(rng: random.Random, index: int) -> Piece:
     break_kind = rng.choice(("drums", "drums and bass", "rhythm", "hits"))
     horns_wait = rng.random() < 0.4
 
-    stems: dict[str, list[Note]] = {"drums": [], "bass": [], "chords": [], "lead": []}
-    for number, (section, (name, bars)) in enumerate(zip(sections, form)):
+    strings, keys = pt.ChordPart("guitar", 60, 79, voices=3), pt.ChordPart("rhythm", 50, 69, voices=3)
+    held, all_keys = pt.ChordPart("organ", 57, 77), pt.ChordPart("rhythm", 57, 76)
+    horn_chord, hit = pt.ChordPart("horns", 62, 81, voices=3), "X-------------X-|----------------"
+    horns = mo.LeadPart(key, scale, 62, 81, anchor=69, track="horns")
+    soloist = mo.LeadPart(key, scale, 60, 84, anchor=70, track="solo")
+    stems = piece.stems
+    for number, (section, (name, bars)) in enumerate(zip(piece.sections, form)):
         start, beats, last = section.start, bars * 4.0, number == len(form) - 1
+        here = th.Passage(piece.chords, start, beats)
         what = {"intro": intro_kind, "break": break_kind}.get(name, "all")
         if what != "rhythm":
             quiet = [p.replace("X", "x") for p in groove] if name == "intro" else groove
@@ -143,69 +148,33 @@ def funk(rng: random.Random, index: int) -> Piece:
             stems["drums"] += pt.hits("x", pt.CRASH, start, 92, duration=1.5)
         riff = riffs[name in ("B", "solo")]
         if what in ("drums and bass", "all", "build"):
-            stems["bass"] += pt.bass_riff(chords, riff, start, beats, rng, 29, 43, 102)
+            stems["bass"] += pt.bass_riff(here, riff, rng, 29, 43, 102)
         elif what == "hits":
-            stems["bass"] += pt.bass_riff(
-                chords, "R-------------8-|----------------", start, beats, rng, 29, 43, 104
-            )
-            stems["chords"] += pt.comp(
-                chords,
-                "X-------------X-|----------------",
-                start,
-                beats,
-                57,
-                76,
-                4,
-                True,
-                92,
-                "rhythm",
-                push=True,
-                gate=0.8,
-            )
+            stems["bass"] += pt.bass_riff(here, "R-------------8-|----------------", rng, 29, 43, 104)
+            stems["chords"] += pt.comp(here, hit, all_keys, 92, push=True, gate=0.8)
         if what in ("all", "build", "rhythm"):
-            late = start + (beats / 2 if what == "build" else 0)
+            late = here.later(beats / 2) if what == "build" else here
             if use_guitar:
-                stems["chords"] += pt.comp(
-                    chords, guitar, start, beats, 60, 79, 3, True, 80, "guitar", gate=0.7, strum=0.008
-                )
+                stems["chords"] += pt.comp(here, guitar, strings, 80, gate=0.7, strum=0.008)
             if use_rhythm:
-                stems["chords"] += pt.comp(
-                    chords, clav, late, start + beats - late, 50, 69, 3, True, 82, "rhythm", gate=0.6
-                )
+                stems["chords"] += pt.comp(late, clav, keys, 82, gate=0.6)
             if name in ("B", "solo") or not (use_guitar and use_rhythm):
-                stems["chords"] += pt.comp(chords, organ, start, beats, 57, 77, 4, True, 66, "organ")
+                stems["chords"] += pt.comp(here, organ, held, 66)
         if name in ("A", "B") and not (name == "A" and horns_wait and number <= 1):
             phrase = horn_bridge if name == "B" else horn_phrase
-            line = mo.play_phrase(phrase, start, beats, 69, chords, key, scale, 62, 81, 96, "horns")
-            stems["lead"] += line + harmonise(line, chords, key, mode, "low horns")
+            line = mo.play_phrase(phrase, here, horns, 96)
+            stems["lead"] += line + harmonise(line, piece.chords, key, mode, "low horns")
         elif name == "A":
-            stems["lead"] += mo.play_phrase(
-                horn_phrase, start + beats / 2, beats / 2, 69, chords, key, scale, 62, 81, 92, "horns"
-            )
+            stems["lead"] += mo.play_phrase(horn_phrase, here.later(beats / 2), horns, 92)
         elif name == "solo":
-            stems["lead"] += mo.play_phrase(
-                solo_phrase, start, beats, 70, chords, key, scale, 60, 84, 94, "solo"
-            )
+            stems["lead"] += mo.play_phrase(solo_phrase, here, soloist, 94)
         elif what == "hits":
-            stems["lead"] += pt.comp(
-                chords,
-                "X-------------X-|----------------",
-                start,
-                beats,
-                62,
-                81,
-                3,
-                True,
-                96,
-                "horns",
-                push=True,
-                gate=0.8,
-            )
+            stems["lead"] += pt.comp(here, hit, horn_chord, 96, push=True, gate=0.8)
     # The band stops together on the one: the very last bar ends on a stab.
-    stab = length - 0.5
+    stab = piece.length - 0.5
     for stem in stems:
         stems[stem] = [n for n in stems[stem] if n.start < stab - 1e-6]
-    closing = th.chord_at(chords, stab)
+    closing = th.chord_at(piece.chords, stab)
     stems["bass"].append(Note(stab, 0.4, th.bass_note(closing.root, 29, 43), 112))
     stems["drums"] += [
         Note(stab, 0.2, pt.KICK, 112),
@@ -221,7 +190,7 @@ def funk(rng: random.Random, index: int) -> Piece:
     for stem, timing in (("drums", 0.006), ("bass", 0.008), ("chords", 0.008), ("lead", 0.012)):
         stems[stem] = pt.humanise(pt.swing(stems[stem], amount), rng, timing, 5)
     side = rng.choice((-1, 1))
-    tracks = {
+    piece.tracks = {
         "drums": {
             "main": Track(
                 rng.choice((0, 8, 0, 16) if kind != "synth" else (0, 24, 16)), "drums", 0.0, 0.95, 0.12
@@ -239,7 +208,7 @@ def funk(rng: random.Random, index: int) -> Piece:
             "solo": Track(*solo_sound, 0.05, 0.85, 0.3),
         },
     }
-    moods = rng.sample(
+    piece.moods = rng.sample(
         (
             "groovy",
             "tight",
@@ -254,21 +223,5 @@ def funk(rng: random.Random, index: int) -> Piece:
         ),
         rng.randint(2, 4),
     )
-    piece = fm.finish(
-        Piece(
-            style="funk",
-            tune_id=f"funk/{index:06d}",
-            title=fm.title(rng, TITLE_WORDS),
-            bpm=bpm,
-            beats_per_bar=4,
-            key_root=key,
-            key_mode=mode,
-            length=length,
-            stems=stems,
-            tracks=tracks,
-            chords=chords,
-            sections=sections,
-            moods=moods,
-        )
-    )
-    return fm.vary_repeats(piece, rng)
+    piece.title = fm.title(rng, TITLE_WORDS)
+    return fm.vary_repeats(fm.finish(piece), rng)

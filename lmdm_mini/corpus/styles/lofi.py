@@ -6,6 +6,7 @@ Notebook: 01_sound_to_latents.
 """
 
 import random
+from dataclasses import replace
 
 from lmdm_mini.corpus.piece import Note, Piece, Track
 from lmdm_mini.corpus.styles import form as fm
@@ -180,10 +181,9 @@ def lofi(rng: random.Random, index: int) -> Piece:
     pool = LOFI_MAJOR if mode == "major" else LOFI_MINOR
     loops = rng.sample(pool, 2)
     form = fm.choose_form(rng, LOFI_FORMS, bpm)
-    sections, length = fm.lay_sections(form)
-    chords = []
-    for section, (name, bars) in zip(sections, form):
-        chords += th.loop_chords(loops[name == "B"], key, section.start, bars * 4)
+    piece = fm.begin_piece("lofi", index, bpm, key, mode, form)
+    for section, (name, bars) in zip(piece.sections, form):
+        piece.chords += th.loop_chords(loops[name == "B"], key, section.start, bars * 4)
 
     comps, arps, bass_lines = rng.sample(LOFI_COMPS, 2), rng.choice(LOFI_ARPS), rng.sample(LOFI_BASS, 2)
     kick, snare, hat = rng.choice(LOFI_DRUMS)
@@ -213,11 +213,14 @@ def lofi(rng: random.Random, index: int) -> Piece:
     )
     first_a_without_lead, drums_to_the_end = rng.random() < 0.4, rng.random() < 0.5
 
-    drums: list[Note] = []
-    stems = {"drums": drums, "bass": [], "chords": [], "lead": []}
-    for number, (section, (name, bars)) in enumerate(zip(sections, form)):
-        start, beats = section.start, bars * 4.0
-        last = number == len(form) - 1
+    keys = pt.ChordPart("keys", 53, 75)
+    pad, guitar = pt.ChordPart("pad", 55, 79, voices=3), pt.ChordPart("guitar", 52, 74, rootless=False)
+    singer = mo.LeadPart(key, scale, lead_low, lead_low + 19, anchor=lead_low + 7)
+    stems = piece.stems
+    drums = stems["drums"]
+    for number, (section, (name, bars)) in enumerate(zip(piece.sections, form)):
+        start, last = section.start, number == len(form) - 1
+        here = th.Passage(piece.chords, start, bars * 4.0)
         parts = {
             "intro": intro_parts,
             "break": break_parts,
@@ -251,51 +254,28 @@ def lofi(rng: random.Random, index: int) -> Piece:
             if number and "drums" in parts and rng.random() < 0.6:
                 drums += pt.hits("x", pt.RIDE if rng.random() < 0.4 else pt.CRASH, start, 58)
         if "bass" in parts:
-            stems["bass"] += pt.bass_riff(chords, bass_lines[name == "B"], start, beats, rng, 29, 43, 96)
+            stems["bass"] += pt.bass_riff(here, bass_lines[name == "B"], rng, 29, 43, 96)
         if "chords" in parts:
-            stems["chords"] += pt.comp(
-                chords,
-                comps[name == "B"],
-                start,
-                beats,
-                53,
-                75,
-                4,
-                rng.random() < 0.8,
-                74,
-                "keys",
-                strum=strum,
-                gate=1.0,
-                push=False,
-            )
+            player = replace(keys, rootless=rng.random() < 0.8)
+            stems["chords"] += pt.comp(here, comps[name == "B"], player, 74, strum=strum, gate=1.0)
         if "second" in parts:
             if is_pad:
-                stems["chords"] += pt.comp(chords, "w", start, beats, 55, 79, 3, True, 52, "pad")
+                stems["chords"] += pt.comp(here, "w", pad, 52)
             else:
-                stems["chords"] += pt.arpeggio(chords, arps, start, beats, 52, 74, 4, 62, "guitar", ring=3.0)
+                stems["chords"] += pt.arpeggio(here, arps, guitar, 62, ring=3.0)
         if "lead" in parts:
             theme = themes["B" if name == "B" else "A"]
-            stems["lead"] += mo.play_phrase(
-                theme,
-                start,
-                beats - (4 if last and name == "outro" else 0),
-                lead_low + 7,
-                chords,
-                key,
-                scale,
-                lead_low,
-                lead_low + 19,
-                84,
-            )
+            until_end = here.later(0, here.beats - 4) if last and name == "outro" else here
+            stems["lead"] += mo.play_phrase(theme, until_end, singer, 84)
     if form[-1][0] == "outro":
-        final = th.chord_at(chords, length - 0.1)
-        stems["bass"].append(Note(length - 4, 3.8, th.bass_note(final.root, 29, 43), 84))
+        final = th.chord_at(piece.chords, piece.length - 0.1)
+        stems["bass"].append(Note(piece.length - 4, 3.8, th.bass_note(final.root, 29, 43), 84))
 
     amount = rng.uniform(0.08, 0.34)
     for stem, timing in (("drums", 0.008), ("bass", 0.012), ("chords", 0.012), ("lead", 0.02)):
         stems[stem] = pt.humanise(pt.swing(stems[stem], amount), rng, timing, 5)
     side = rng.choice((-1, 1))
-    tracks = {
+    piece.tracks = {
         "drums": {"main": Track(kit, "drums", 0.0, 0.9, 0.15)},
         "bass": {"main": Track(*bass_sound, 0.0, 0.95, 0.05)},
         "chords": {
@@ -305,25 +285,9 @@ def lofi(rng: random.Random, index: int) -> Piece:
         },
         "lead": {"main": Track(*lead_sound, 0.15 * side, 0.85, 0.45)},
     }
-    moods = rng.sample(
+    piece.moods = rng.sample(
         ("mellow", "nostalgic", "relaxed", "dreamy", "warm", "rainy", "lazy", "cosy", "sleepy", "hazy"),
         rng.randint(2, 4),
     )
-    piece = fm.finish(
-        Piece(
-            style="lofi",
-            tune_id=f"lofi/{index:06d}",
-            title=fm.title(rng, TITLE_WORDS),
-            bpm=bpm,
-            beats_per_bar=4,
-            key_root=key,
-            key_mode=mode,
-            length=length,
-            stems=stems,
-            tracks=tracks,
-            chords=chords,
-            sections=sections,
-            moods=moods,
-        )
-    )
-    return fm.vary_repeats(piece, rng)
+    piece.title = fm.title(rng, TITLE_WORDS)
+    return fm.vary_repeats(fm.finish(piece), rng)
