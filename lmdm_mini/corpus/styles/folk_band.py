@@ -229,7 +229,7 @@ def percussion(rng: random.Random, piece: Piece, feel: str) -> None:
         if at < enters:
             continue
         if index == round(length / bar) - 1:
-            notes.append(Note(at, 0.3, FLOOR_TOM if drum else rattle, 88))
+            notes.append(Note(at, 0.3, FLOOR_TOM if drum or rattle is None else rattle, 88))
             continue
         grid = grids[(index // 8) % 2]
         turn = index % 8 == 7

@@ -15,11 +15,18 @@ from lmdm_mini.corpus.styles import patterns as pt
 from lmdm_mini.corpus.styles import theory as th
 from lmdm_mini.corpus.styles.funk_tables import (
     FUNK_CLAVS,
+    FUNK_EXTRAS,
     FUNK_FORMS,
     FUNK_GUITARS,
+    FUNK_HORN_SOUNDS,
     FUNK_HORNS,
     FUNK_KINDS,
+    FUNK_LONG_SOUNDS,
+    FUNK_LONG_SYNTHS,
+    FUNK_MOODS,
     FUNK_ORGANS,
+    FUNK_SOLO_SOUNDS,
+    FUNK_SOLO_SYNTHS,
     FUNK_SOLOS,
     TITLE_WORDS,
 )
@@ -65,6 +72,36 @@ def harmonise(notes: list[Note], chords: list[Chord], key: int, mode: str, track
     return second
 
 
+def funk_sounds(rng: random.Random, kind: str) -> dict[str, tuple[int, str]]:
+    """(program, word) of every track that a band may have; a synth band has other keyboards and leads."""
+    synth = kind == "synth"
+    return {
+        "guitar": rng.choice(((27, "clean guitar"), (28, "muted guitar"), (27, "clean guitar"))),
+        "rhythm": rng.choice(
+            ((7, "clavinet"), (7, "clavinet"), (4, "electric piano"), (5, "electric piano"))
+        ),
+        "organ": rng.choice(FUNK_LONG_SYNTHS if synth else FUNK_LONG_SOUNDS),
+        "horns": rng.choice(FUNK_HORN_SOUNDS),
+        "low horns": rng.choice(((66, "saxophone"), (57, "trombone"), (67, "saxophone"), (65, "saxophone"))),
+        "solo": rng.choice(FUNK_SOLO_SYNTHS if synth else FUNK_SOLO_SOUNDS),
+    }
+
+
+def stop_together(piece: Piece, chord_track: str) -> None:
+    """The band stops together on the one: the very last bar ends on a stab."""
+    stems, stab = piece.stems, piece.length - 0.5
+    for stem in stems:
+        stems[stem] = [n for n in stems[stem] if n.start < stab - 1e-6]
+    closing = th.chord_at(piece.chords, stab)
+    stems["bass"].append(Note(stab, 0.4, th.bass_note(closing.root, 29, 43), 112))
+    stems["drums"] += [
+        Note(stab, 0.2, pt.KICK, 112),
+        Note(stab, 0.2, pt.SNARE, 106),
+        Note(stab, 1.0, pt.CRASH, 98),
+    ]
+    stems["chords"] += [Note(stab, 0.4, p, 96, chord_track) for p in th.voicing(closing, None, 55, 76)]
+
+
 def funk(rng: random.Random, index: int) -> Piece:
     """One funk tune: 90 to 122 bpm, all on the one, sixteenth guitar or clavinet, horn riffs, ghost notes."""
     kind = rng.choice(tuple(FUNK_KINDS))
@@ -77,46 +114,9 @@ def funk(rng: random.Random, index: int) -> Piece:
         piece.chords += th.loop_chords(bridge if name == "B" else loop, key, section.start, bars * 4)
 
     groove, riffs = rng.choice(table["grooves"]), rng.sample(table["bass"], 2)
-    extra = rng.choice(
-        (
-            (),
-            (pt.COWBELL, "x---x---x---x---", ("B", "solo")),
-            (pt.TAMBOURINE, "----x-------x---", ("A", "B", "solo")),
-            (pt.HIGH_CONGA, "--x--ox---x--oxx", ("A", "solo", "break")),
-            (pt.TAMBOURINE, "oxxxoxxxoxxxoxxx", ("B", "solo")),
-            (pt.SHAKER, "xoxoxoxoxoxoxoxo", ("A", "B")),
-        )
-    )
+    extra = rng.choice(FUNK_EXTRAS)
     guitar, clav, organ = rng.choice(FUNK_GUITARS), rng.choice(FUNK_CLAVS), rng.choice(FUNK_ORGANS)
-    guitar_sound = rng.choice(((27, "clean guitar"), (28, "muted guitar"), (27, "clean guitar")))
-    rhythm_sound = rng.choice(
-        ((7, "clavinet"), (7, "clavinet"), (4, "electric piano"), (5, "electric piano"))
-    )
-    long_sounds = ((16, "organ"), (17, "organ"), (18, "rock organ"), (48, "strings"))
-    if kind == "synth":
-        long_sounds = ((50, "synth strings"), (90, "synth pad"), (62, "synth brass"))
-    long_sound = rng.choice(long_sounds)
-    horn_sound = rng.choice(
-        (
-            (61, "brass section"),
-            (61, "brass section"),
-            (56, "trumpet"),
-            (66, "saxophone"),
-            (62, "synth brass"),
-        )
-    )
-    under_sound = rng.choice(((66, "saxophone"), (57, "trombone"), (67, "saxophone"), (65, "saxophone")))
-    solo_sounds = (
-        (66, "saxophone"),
-        (65, "saxophone"),
-        (29, "overdriven guitar"),
-        (16, "organ"),
-        (27, "clean guitar"),
-        (56, "trumpet"),
-    )
-    if kind == "synth":
-        solo_sounds = ((81, "synth lead"), (80, "synth lead"), (29, "overdriven guitar"), (84, "synth lead"))
-    solo_sound = rng.choice(solo_sounds)
+    sounds = funk_sounds(rng, kind)
     horns_a = mo.make_motif(rng, 8.0, FUNK_HORNS, leap=0.35)
     horn_phrase = [horns_a, rng.choice((horns_a, mo.new_ending(horns_a, rng), mo.sequence(horns_a, 1)))]
     horn_bridge = mo.develop(mo.make_motif(rng, 8.0, FUNK_HORNS, leap=0.2), rng, 2)
@@ -170,21 +170,7 @@ def funk(rng: random.Random, index: int) -> Piece:
             stems["lead"] += mo.play_phrase(solo_phrase, here, soloist, 94)
         elif what == "hits":
             stems["lead"] += pt.comp(here, hit, horn_chord, 96, push=True, gate=0.8)
-    # The band stops together on the one: the very last bar ends on a stab.
-    stab = piece.length - 0.5
-    for stem in stems:
-        stems[stem] = [n for n in stems[stem] if n.start < stab - 1e-6]
-    closing = th.chord_at(piece.chords, stab)
-    stems["bass"].append(Note(stab, 0.4, th.bass_note(closing.root, 29, 43), 112))
-    stems["drums"] += [
-        Note(stab, 0.2, pt.KICK, 112),
-        Note(stab, 0.2, pt.SNARE, 106),
-        Note(stab, 1.0, pt.CRASH, 98),
-    ]
-    stems["chords"] += [
-        Note(stab, 0.4, p, 96, "rhythm" if use_rhythm else "guitar")
-        for p in th.voicing(closing, None, 55, 76)
-    ]
+    stop_together(piece, "rhythm" if use_rhythm else "guitar")
 
     amount = rng.choice((0.0, 0.06, 0.1, 0.16, 0.22)) if kind != "disco" else rng.choice((0.0, 0.05))
     for stem, timing in (("drums", 0.006), ("bass", 0.008), ("chords", 0.008), ("lead", 0.012)):
@@ -198,30 +184,16 @@ def funk(rng: random.Random, index: int) -> Piece:
         },
         "bass": {"main": Track(*rng.choice(table["sounds"]), 0.0, 1.0, 0.03)},
         "chords": {
-            "guitar": Track(*guitar_sound, 0.5 * side, 0.75, 0.15),
-            "rhythm": Track(*rhythm_sound, -0.45 * side, 0.8, 0.15),
-            "organ": Track(*long_sound, -0.2 * side, 0.6, 0.3),
+            "guitar": Track(*sounds["guitar"], 0.5 * side, 0.75, 0.15),
+            "rhythm": Track(*sounds["rhythm"], -0.45 * side, 0.8, 0.15),
+            "organ": Track(*sounds["organ"], -0.2 * side, 0.6, 0.3),
         },
         "lead": {
-            "horns": Track(*horn_sound, 0.15, 0.85, 0.3),
-            "low horns": Track(*under_sound, -0.2, 0.65, 0.3),
-            "solo": Track(*solo_sound, 0.05, 0.85, 0.3),
+            "horns": Track(*sounds["horns"], 0.15, 0.85, 0.3),
+            "low horns": Track(*sounds["low horns"], -0.2, 0.65, 0.3),
+            "solo": Track(*sounds["solo"], 0.05, 0.85, 0.3),
         },
     }
-    piece.moods = rng.sample(
-        (
-            "groovy",
-            "tight",
-            "energetic",
-            "playful",
-            "sassy",
-            "dancing",
-            "punchy",
-            "cheeky",
-            "confident",
-            "sweaty",
-        ),
-        rng.randint(2, 4),
-    )
+    piece.moods = rng.sample(FUNK_MOODS, rng.randint(2, 4))
     piece.title = fm.title(rng, TITLE_WORDS)
     return fm.vary_repeats(fm.finish(piece), rng)

@@ -24,8 +24,11 @@ from lmdm_mini.corpus.styles.jazz_tables import (
     JAZZ_HEADS,
     JAZZ_KINDS,
     JAZZ_LEADS,
+    JAZZ_MOODS,
+    JAZZ_REGISTERS,
     JAZZ_SEQUENCES,
     JAZZ_TURN,
+    SWING_MOODS,
     TITLE_WORDS,
 )
 
@@ -176,6 +179,49 @@ def jazz_drums(
     return notes
 
 
+def on_roots(line: list[Note], chords: list[Chord]) -> list[Note]:
+    """A bass line that plays the root wherever a chord starts."""
+    roots = {chord.start: th.bass_note(chord.root, 28, 43) for chord in chords}
+    return [replace(n, pitch=roots.get(n.start, n.pitch)) for n in line]
+
+
+def jazz_sounds(rng: random.Random, kind: str) -> tuple[tuple[int, str], tuple[int, str]]:
+    """(program, word) of the soloist and of who comps: a pianist alone, a guitarist with other company."""
+    lead = rng.choice(JAZZ_LEADS)
+    comps = ((0, "piano"), (0, "piano"), (26, "jazz guitar"), (4, "electric piano"), (17, "organ"))
+    if lead[0] in (0, 26):
+        comps = ((0, "piano"), (11, "vibraphone"), (17, "organ"))[: 1 if lead[0] == 0 else 3]
+    comp = rng.choice(comps)
+    if kind == "bossa" and rng.random() < 0.6 and lead[0] != 26:
+        comp = (24, "nylon guitar")
+    return lead, comp
+
+
+def jazz_themes(rng: random.Random, kind: str, metre: int) -> dict[str, list[mo.Motif]]:
+    """The phrases of the head, of A and of B."""
+    heads = JAZZ_HEADS[metre]
+    grids = [rng.choice(heads) + rng.choice(heads) for _ in range(4)]
+    motif = mo.make_motif(rng, 2.0 * metre, grids[:1], leap=0.25)
+    themes = {
+        "A": mo.develop(motif, rng, 4 if kind != "blues" else 3),
+        "B": mo.develop(mo.make_motif(rng, 2.0 * metre, grids[1:2], leap=0.2), rng, 4),
+    }
+    if kind == "blues" and rng.random() < 0.6:
+        themes["A"] = [motif, motif, mo.new_ending(motif, rng)]  # the riff said twice, then answered
+    return themes
+
+
+def coda(piece: Piece, here: th.Passage, comping: pt.ChordPart, lead: mo.LeadPart, cymbal: int) -> None:
+    """Everybody holds the last chord."""
+    stems, final = piece.stems, piece.chords[-1]
+    stems["bass"].append(Note(here.start, here.beats * 0.9, th.bass_note(final.root, 28, 43), 96))
+    stems["chords"] += pt.comp(here, "w", comping, 80, strum=0.04, gate=0.9)
+    middle = (lead.low + lead.high) / 2
+    last_note = th.nearest(middle, th.chord_tones(final)[1:], lead.low, lead.high)
+    stems["lead"].append(Note(here.start, here.beats * 0.85, last_note, 88))
+    stems["drums"] += [Note(here.start, 0.3, pt.KICK, 84), Note(here.start, 4.0, cymbal, 72)]
+
+
 def jazz(rng: random.Random, index: int) -> Piece:
     """One jazz tune: swing, up-tempo, blues, bossa, ballad or waltz; head, solo, head, ending."""
     kind = rng.choice(tuple(JAZZ_KINDS))
@@ -205,39 +251,13 @@ def jazz(rng: random.Random, index: int) -> Piece:
         }.get(name, a_part)
         piece.chords += th.loop_chords(line, key, section.start, bars * metre, metre)
 
-    lead_sound = rng.choice(JAZZ_LEADS)
-    comp_sounds = ((0, "piano"), (0, "piano"), (26, "jazz guitar"), (4, "electric piano"), (17, "organ"))
-    if lead_sound[0] in (0, 26):  # a pianist comps alone; a guitarist wants other company
-        comp_sounds = ((0, "piano"), (11, "vibraphone"), (17, "organ"))[: 1 if lead_sound[0] == 0 else 3]
-    comp_sound = rng.choice(comp_sounds)
-    if kind == "bossa" and rng.random() < 0.6 and lead_sound[0] != 26:
-        comp_sound = (24, "nylon guitar")
+    lead_sound, comp_sound = jazz_sounds(rng, kind)
     feel = "brushes" if kind == "ballad" or rng.random() < 0.35 else "sticks"
     alone = lead_sound[0] == 0
-    low, high = {
-        0: (64, 88),
-        11: (62, 86),
-        26: (55, 79),
-        64: (60, 81),
-        65: (56, 79),
-        66: (55, 76),
-        56: (58, 79),
-        59: (58, 79),
-        73: (65, 88),
-        71: (56, 82),
-        57: (50, 70),
-    }[lead_sound[0]]
+    low, high = JAZZ_REGISTERS[lead_sound[0]]
     # Comping keeps out of the soloist's way: below the right hand, below a low horn.
     comp_low, comp_high = (48, 67) if alone else (49, 67) if low < 58 else (52, 72)
-    heads = JAZZ_HEADS[metre]
-    grids = [rng.choice(heads) + rng.choice(heads) for _ in range(4)]
-    motif = mo.make_motif(rng, 2.0 * metre, grids[:1], leap=0.25)
-    themes = {
-        "A": mo.develop(motif, rng, 4 if kind != "blues" else 3),
-        "B": mo.develop(mo.make_motif(rng, 2.0 * metre, grids[1:2], leap=0.2), rng, 4),
-    }
-    if kind == "blues" and rng.random() < 0.6:
-        themes["A"] = [motif, motif, mo.new_ending(motif, rng)]  # the riff said twice, then answered
+    themes = jazz_themes(rng, kind, metre)
     scale, solo_scale = mode, rng.choice(("minor", "dorian")) if mode == "minor" else mode
     if kind == "blues":
         scale = rng.choice(("blues", "mixolydian" if mode == "major" else "dorian"))
@@ -262,15 +282,7 @@ def jazz(rng: random.Random, index: int) -> Piece:
         start, beats = section.start, float(bars * metre)
         here = th.Passage(piece.chords, start, beats)
         if name == "coda":
-            final = piece.chords[-1]
-            stems["bass"].append(Note(start, beats * 0.9, th.bass_note(final.root, 28, 43), 96))
-            stems["chords"] += pt.comp(here, "w", comping, 80, strum=0.04, gate=0.9)
-            last_note = th.nearest((low + high) / 2, th.chord_tones(final)[1:], low, high)
-            stems["lead"].append(Note(start, beats * 0.85, last_note, 88))
-            stems["drums"] += [
-                Note(start, 0.3, pt.KICK, 84),
-                Note(start, 4.0, pt.CRASH if feel == "sticks" else pt.RIDE, 72),
-            ]
+            coda(piece, here, comping, singer, pt.CRASH if feel == "sticks" else pt.RIDE)
             continue
         parts = intro_parts if name == "intro" else {"chords", "bass", "drums", "lead"}
         if "drums" in parts:
@@ -280,14 +292,7 @@ def jazz(rng: random.Random, index: int) -> Piece:
             silent = [(start + metre * bar, start + metre * (bar + 4)) for bar in range(4, bars, 8)]
         if "bass" in parts:
             if kind == "bossa":
-                line = pt.bass_riff(here, bossa_bass, rng, 28, 43, 94)
-                changes = {c.start for c in piece.chords}
-                line = [
-                    replace(n, pitch=th.bass_note(th.chord_at(piece.chords, n.start).root, 28, 43))
-                    if n.start in changes
-                    else n
-                    for n in line
-                ]
+                line = on_roots(pt.bass_riff(here, bossa_bass, rng, 28, 43, 94), piece.chords)
             else:
                 line = halves if two_on_head and name in ("A", "B", "head", "intro", "tag") else walking
                 line = [n for n in line if start - 1e-6 <= n.start < start + beats - 1e-6]
@@ -324,13 +329,6 @@ def jazz(rng: random.Random, index: int) -> Piece:
         "chords": {"main": Track(*comp_sound, -0.3 * side, 0.75, 0.3)},
         "lead": {"main": Track(*lead_sound, 0.2 * side, 0.95, 0.35)},
     }
-    moods = {
-        "ballad": ("tender", "intimate", "slow", "romantic", "wistful", "warm"),
-        "bossa": ("breezy", "sunny", "gentle", "relaxed", "elegant", "warm"),
-        "up": ("energetic", "virtuosic", "hot", "restless", "bright", "nimble"),
-        "blues": ("bluesy", "earthy", "laid-back", "swinging", "smoky", "playful"),
-    }
-    words = moods.get(kind, ("swinging", "smoky", "cool", "elegant", "late-night", "playful", "relaxed"))
     piece.title = fm.title(rng, TITLE_WORDS)
-    piece.moods = rng.sample(words, rng.randint(2, 4))
+    piece.moods = rng.sample(JAZZ_MOODS.get(kind, SWING_MOODS), rng.randint(2, 4))
     return fm.finish(piece)

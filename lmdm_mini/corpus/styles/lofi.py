@@ -174,6 +174,32 @@ LOFI_LEAD_SOUNDS = (
 )
 
 
+def lofi_drums(
+    rng: random.Random, name: str, bars: int, start: float, kit: dict, full: bool, last: bool
+) -> list[Note]:
+    """Hat, kick and a snare that drags; without `full` the hat alone. A fill leads to the next section."""
+    drums: list[Note] = []
+    kick, snare, hat = (part.split("|") for part in kit["pattern"])
+    for bar in range(bars):
+        now, half = start + 4 * bar, bar % 2
+        ending = bar == bars - 1 and not last
+        drums += pt.hits(hat[half], pt.CLOSED_HAT, now, 62)
+        if kit["shaker"] and name == "B":
+            drums += pt.hits("o-x-o-x-o-x-o-x-", kit["shaker"], now, 52)
+        if not full:
+            continue
+        drums += pt.hits(kick[half], pt.KICK, now, 100)
+        # A snare that drags behind the hat is half of the style's feel.
+        beats_kept = snare[half][:12] + "----" if ending else snare[half]
+        late = pt.hits(beats_kept, kit["snare_key"], now, 88)
+        drums += [replace(n, start=n.start + 0.035) for n in late]
+        if ending:
+            drums += pt.fill(rng, now + 3, 1.0, 80)
+        elif rng.random() < 0.25:
+            drums += pt.hits("--------------x-", pt.OPEN_HAT, now, 55)
+    return drums
+
+
 def lofi(rng: random.Random, index: int) -> Piece:
     """One lo-fi hip hop piece: 62 to 94 bpm, swung sixteenths, ninth chords, a drowsy melody, dusty drums."""
     bpm, key = rng.randint(62, 94), rng.randrange(12)
@@ -186,11 +212,15 @@ def lofi(rng: random.Random, index: int) -> Piece:
         piece.chords += th.loop_chords(loops[name == "B"], key, section.start, bars * 4)
 
     comps, arps, bass_lines = rng.sample(LOFI_COMPS, 2), rng.choice(LOFI_ARPS), rng.sample(LOFI_BASS, 2)
-    kick, snare, hat = rng.choice(LOFI_DRUMS)
+    pattern = rng.choice(LOFI_DRUMS)
     if rng.random() < 0.5:  # kick and snare of one groove with the hat of another: more grooves than listed
-        hat = rng.choice(LOFI_DRUMS)[2]
-    snare_key = rng.choice((pt.SNARE, pt.SNARE, pt.SIDE_STICK, pt.ELECTRIC_SNARE))
-    shaker, kit = rng.choice((None, pt.SHAKER, pt.CABASA, pt.TAMBOURINE)), rng.choice((0, 8, 25, 32, 0))
+        pattern = (*pattern[:2], rng.choice(LOFI_DRUMS)[2])
+    kit = {
+        "pattern": pattern,
+        "snare_key": rng.choice((pt.SNARE, pt.SNARE, pt.SIDE_STICK, pt.ELECTRIC_SNARE)),
+        "shaker": rng.choice((None, pt.SHAKER, pt.CABASA, pt.TAMBOURINE)),
+    }
+    kit_program = rng.choice((0, 8, 25, 32, 0))
     chord_sound, second = rng.choice(LOFI_CHORD_SOUNDS), rng.choice(LOFI_SECOND_SOUNDS)
     lead_sound = rng.choice(LOFI_LEAD_SOUNDS)
     bass_sound = rng.choice(LOFI_BASS_SOUNDS)
@@ -231,26 +261,7 @@ def lofi(rng: random.Random, index: int) -> Piece:
         if name == "A" and number <= 1 and first_a_without_lead and bars <= 4:
             parts = parts - {"lead"}
         if "drums" in parts or "hat" in parts:
-            for bar in range(bars):
-                now, half = start + 4 * bar, bar % 2
-                ending = bar == bars - 1 and not last
-                hat_bar = hat.split("|")[half]
-                drums += pt.hits(hat_bar, pt.CLOSED_HAT, now, 62)
-                if shaker and name == "B":
-                    drums += pt.hits("o-x-o-x-o-x-o-x-", shaker, now, 52)
-                if "drums" not in parts:
-                    continue
-                drums += pt.hits(kick.split("|")[half], pt.KICK, now, 100)
-                beats_kept = snare.split("|")[half][:12] + "----" if ending else snare.split("|")[half]
-                # A snare that drags behind the hat is half of the style's feel.
-                drums += [
-                    Note(n.start + 0.035, n.duration, n.pitch, n.velocity)
-                    for n in pt.hits(beats_kept, snare_key, now, 88)
-                ]
-                if ending:
-                    drums += pt.fill(rng, now + 3, 1.0, 80)
-                elif rng.random() < 0.25:
-                    drums += pt.hits("--------------x-", pt.OPEN_HAT, now, 55)
+            drums += lofi_drums(rng, name, bars, start, kit, "drums" in parts, last)
             if number and "drums" in parts and rng.random() < 0.6:
                 drums += pt.hits("x", pt.RIDE if rng.random() < 0.4 else pt.CRASH, start, 58)
         if "bass" in parts:
@@ -276,7 +287,7 @@ def lofi(rng: random.Random, index: int) -> Piece:
         stems[stem] = pt.humanise(pt.swing(stems[stem], amount), rng, timing, 5)
     side = rng.choice((-1, 1))
     piece.tracks = {
-        "drums": {"main": Track(kit, "drums", 0.0, 0.9, 0.15)},
+        "drums": {"main": Track(kit_program, "drums", 0.0, 0.9, 0.15)},
         "bass": {"main": Track(*bass_sound, 0.0, 0.95, 0.05)},
         "chords": {
             "keys": Track(*chord_sound, -0.2 * side, 0.85, 0.35),
