@@ -128,9 +128,11 @@ def funk(rng: random.Random, index: int) -> Piece:
     break_kind = rng.choice(("drums", "drums and bass", "rhythm", "hits"))
     horns_wait = rng.random() < 0.4
 
-    strings, keys = pt.ChordPart("guitar", 60, 79, voices=3), pt.ChordPart("rhythm", 50, 69, voices=3)
-    held, all_keys = pt.ChordPart("organ", 57, 77), pt.ChordPart("rhythm", 57, 76)
-    horn_chord, hit = pt.ChordPart("horns", 62, 81, voices=3), "X-------------X-|----------------"
+    guitar_part = pt.ChordPart("guitar", 60, 79, voices=3)
+    clav_part = pt.ChordPart("rhythm", 50, 69, voices=3)
+    organ_part = pt.ChordPart("organ", 57, 77)
+    keys_hit, horns_hit = pt.ChordPart("rhythm", 57, 76), pt.ChordPart("horns", 62, 81, voices=3)
+    hit = "X-------------X-|----------------"
     horns = mo.LeadPart(key, scale, 62, 81, anchor=69, track="horns")
     soloist = mo.LeadPart(key, scale, 60, 84, anchor=70, track="solo")
     stems = piece.stems
@@ -151,15 +153,15 @@ def funk(rng: random.Random, index: int) -> Piece:
             stems["bass"] += pt.bass_riff(here, riff, rng, 29, 43, 102)
         elif what == "hits":
             stems["bass"] += pt.bass_riff(here, "R-------------8-|----------------", rng, 29, 43, 104)
-            stems["chords"] += pt.comp(here, hit, all_keys, 92, push=True, gate=0.8)
+            stems["chords"] += pt.comp(here, hit, keys_hit, 92, push=True, gate=0.8)
         if what in ("all", "build", "rhythm"):
             late = here.later(beats / 2) if what == "build" else here
             if use_guitar:
-                stems["chords"] += pt.comp(here, guitar, strings, 80, gate=0.7, strum=0.008)
+                stems["chords"] += pt.comp(here, guitar, guitar_part, 80, gate=0.7, strum=0.008)
             if use_rhythm:
-                stems["chords"] += pt.comp(late, clav, keys, 82, gate=0.6)
+                stems["chords"] += pt.comp(late, clav, clav_part, 82, gate=0.6)
             if name in ("B", "solo") or not (use_guitar and use_rhythm):
-                stems["chords"] += pt.comp(here, organ, held, 66)
+                stems["chords"] += pt.comp(here, organ, organ_part, 66)
         if name in ("A", "B") and not (name == "A" and horns_wait and number <= 1):
             phrase = horn_bridge if name == "B" else horn_phrase
             line = mo.play_phrase(phrase, here, horns, 96)
@@ -169,7 +171,7 @@ def funk(rng: random.Random, index: int) -> Piece:
         elif name == "solo":
             stems["lead"] += mo.play_phrase(solo_phrase, here, soloist, 94)
         elif what == "hits":
-            stems["lead"] += pt.comp(here, hit, horn_chord, 96, push=True, gate=0.8)
+            stems["lead"] += pt.comp(here, hit, horns_hit, 96, push=True, gate=0.8)
     stop_together(piece, "rhythm" if use_rhythm else "guitar")
 
     amount = rng.choice((0.0, 0.06, 0.1, 0.16, 0.22)) if kind != "disco" else rng.choice((0.0, 0.05))

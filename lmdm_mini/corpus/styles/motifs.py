@@ -114,7 +114,7 @@ def develop(motif: Motif, rng: random.Random, count: int = 4) -> list[Motif]:
 
 @dataclass(frozen=True)
 class LeadPart:
-    """An instrument that plays a melody: key and scale it thinks in, its register, and the note that step 0
+    """An instrument that plays a melody: its key and scale, its register, and the note that step 0
     of a motif stands for (`anchor`; all MIDI pitches)."""
 
     key_root: int
