@@ -73,7 +73,8 @@ def test_motifs_come_back_and_fit_the_chord():
     cells = mo.develop(motif, rng, 4)
     assert cells[0] == cells[2] == motif and cells[3].steps[0] == motif.steps[0]
     chords = [Chord(0.0, 16.0, 9, "min7")]
-    notes = mo.play_phrase(cells, 0.0, 16.0, 69, chords, 0, "major", 60, 84)
+    part = mo.LeadPart(0, "major", 60, 84, anchor=69)
+    notes = mo.play_phrase(cells, th.Passage(chords, 0.0, 16.0), part)
     assert all(60 <= n.pitch <= 84 for n in notes)
     assert all(n.pitch % 12 in th.chord_tones(chords[0]) for n in notes if n.start % 2 == 0)
 

@@ -6,9 +6,9 @@ Notebook: 01_sound_to_latents.
 import random
 from dataclasses import replace
 
-from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Section, Track
-from lmdm_mini.corpus.styles.form import finish, wanted_seconds
-from lmdm_mini.corpus.styles.motifs import make_motif, new_ending, play_motif, sequence
+from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Track
+from lmdm_mini.corpus.styles.form import begin_piece, finish, wanted_seconds
+from lmdm_mini.corpus.styles.motifs import LeadPart, make_motif, new_ending, play_motif, sequence
 from lmdm_mini.corpus.styles.patterns import humanise
 from lmdm_mini.corpus.styles.theory import bass_note, chord_scale, nearest, progression, voicing
 
@@ -112,48 +112,29 @@ def ambient(rng: random.Random, index: int) -> Piece:
     bpm = float(rng.randint(50, 80))
     shortest, longest = wanted_seconds(rng)
     bars = rng.choice([b for b in range(14, 80, 2) if shortest <= b * 240 / bpm <= longest])
-    length = bars * 4.0
     mode = rng.choice(list(_HARMONY))
     key = rng.randrange(12)
     hold = rng.choice((4.0, 8.0, 8.0)) if bars >= 16 else rng.choice((4.0, 8.0))
-    chords = _chords(rng, mode, key, hold, length)
-    quarter = bars // 4
-    starts = [0, quarter, 2 * quarter, bars - max(2, quarter - 1)]
-    sections = [Section(bar * 4.0, name) for bar, name in zip(starts, ("intro", "A", "B", "outro"))]
-    a, b, outro = (s.start for s in sections[1:])
+    quarter, outro_bars = bars // 4, max(2, bars // 4 - 1)
+    form = [("intro", quarter), ("A", quarter), ("B", bars - 2 * quarter - outro_bars), ("outro", outro_bars)]
+    piece = begin_piece("ambient", index, bpm, key, mode, form)
+    piece.chords = _chords(rng, mode, key, hold, piece.length)
+    a, b, outro = (section.start for section in piece.sections[1:])
 
-    stems: dict[str, list[Note]] = {name: [] for name in STEMS}
-    tracks: dict[str, dict[str, Track]] = {name: {} for name in STEMS}
-    _pads(rng, stems, tracks, chords, a, outro, length)
-    _bass(rng, stems, tracks, chords, key, rng.choice((0.0, a)), outro, length)
+    _pads(rng, piece, a, outro)
+    _bass(rng, piece, rng.choice((0.0, a)), outro)
     enters = rng.choice((a, a, a / 2 // 4 * 4))
-    _lead(rng, stems, tracks, chords, key, mode, enters, b, outro, length)
+    _lead(rng, piece, enters, b, outro)
     if rng.random() < 0.6:
-        _shimmer(rng, stems, tracks, chords, rng.choice((a, b)), outro)
+        _shimmer(rng, piece, rng.choice((a, b)), outro)
     if rng.random() < 0.25:
-        _pulse(rng, stems, tracks, b, outro)
+        _pulse(rng, piece, b, outro)
     for stem in STEMS:
-        stems[stem] = humanise(stems[stem], rng, 0.012, 3.0)
-    moods = rng.sample(_MOODS[mode], 2) + rng.sample(
+        piece.stems[stem] = humanise(piece.stems[stem], rng, 0.012, 3.0)
+    piece.moods = rng.sample(_MOODS[mode], 2) + rng.sample(
         ("spacious", "slow", "calm", "sparse", "meditative"), rng.choice((1, 2))
     )
-    return finish(
-        Piece(
-            style="ambient",
-            tune_id=f"ambient/{index:06d}",
-            title=f"Ambient {index}",
-            bpm=bpm,
-            beats_per_bar=4,
-            key_root=key,
-            key_mode=mode,
-            length=length,
-            stems=stems,
-            tracks=tracks,
-            chords=chords,
-            sections=sections,
-            moods=moods,
-        )
-    )
+    return finish(piece)
 
 
 def _chords(rng: random.Random, mode: str, key: int, hold: float, length: float) -> list[Chord]:
@@ -184,33 +165,34 @@ def _chords(rng: random.Random, mode: str, key: int, hold: float, length: float)
     return merged
 
 
-def _pads(rng, stems, tracks, chords, a: float, outro: float, length: float) -> None:
+def _pads(rng: random.Random, piece: Piece, a: float, outro: float) -> None:
     """A pad all through and a higher, thinner layer that joins at A; common tones are held over changes."""
     (pad, pad_word), (halo, halo_word) = rng.choice(_PADS), rng.choice(_HALOS)
     side = rng.choice((-1, 1))
-    tracks["chords"]["pad"] = Track(pad, pad_word, -0.3 * side, 0.9, rng.uniform(0.6, 0.85))
-    tracks["chords"]["halo"] = Track(halo, halo_word, 0.4 * side, 0.6, rng.uniform(0.7, 0.95))
+    tracks, notes = piece.tracks["chords"], piece.stems["chords"]
+    tracks["pad"] = Track(pad, pad_word, -0.3 * side, 0.9, rng.uniform(0.6, 0.85))
+    tracks["halo"] = Track(halo, halo_word, 0.4 * side, 0.6, rng.uniform(0.7, 0.95))
     low = rng.choice((46, 48, 50))
     for track, bottom, top, voices, base, begins in (
         ("pad", low, low + 24, 4, 66, 0.0),
         ("halo", 64, 84, 3, 54, a),
     ):
         previous, held = None, {}
-        for chord in chords:
+        for chord in piece.chords:
             if chord.start + chord.duration <= begins + 1e-6:
                 continue
             previous = voicing(chord, previous, bottom, top, voices, rootless=track == "halo")
             level = base + 10 * min(1.0, chord.start / max(4.0, a)) - (12 if chord.start >= outro else 0)
             start = max(chord.start, begins)
             for pitch in [p for p in held if p not in previous]:
-                stems["chords"].append(held.pop(pitch))
+                notes.append(held.pop(pitch))
             for n, pitch in enumerate(previous):
                 # held tones flow on, but a pad that never moves goes stale: half of them sound again
                 if pitch in held and rng.random() < 0.5:
                     held[pitch].duration = chord.start + chord.duration - held[pitch].start + 0.3
                     continue
                 if pitch in held:
-                    stems["chords"].append(held.pop(pitch))
+                    notes.append(held.pop(pitch))
                 slow = rng.choice((0.0, 0.0, 0.5, 1.0)) if n else 0.0
                 held[pitch] = Note(
                     start + slow,
@@ -219,57 +201,58 @@ def _pads(rng, stems, tracks, chords, a: float, outro: float, length: float) -> 
                     round(level + rng.uniform(-6, 6)),
                     track,
                 )
-        stems["chords"] += held.values()
-    for note in stems["chords"]:
-        note.duration = max(0.5, min(note.duration, length + 1.0 - note.start))
+        notes += held.values()
+    for note in notes:
+        note.duration = max(0.5, min(note.duration, piece.length + 1.0 - note.start))
 
 
-def _bass(rng, stems, tracks, chords, key: int, enters: float, outro: float, length: float) -> None:
+def _bass(rng: random.Random, piece: Piece, enters: float, outro: float) -> None:
     """Long roots, or a drone on the tonic with its fifth."""
     program, word = rng.choice(_BASSES)
-    tracks["bass"]["main"] = Track(program, word, 0.0, 1.0, 0.35)
+    piece.tracks["bass"]["main"] = Track(program, word, 0.0, 1.0, 0.35)
+    notes = piece.stems["bass"]
     if rng.random() < 0.3:
-        root = bass_note(key, 31, 43)
-        for start in range(int(enters), int(length), 16):
-            hold = min(16.0, length - start)
-            stems["bass"].append(Note(start, hold + 0.4, root, 78))
+        root = bass_note(piece.key_root, 31, 43)
+        for start in range(int(enters), int(piece.length), 16):
+            hold = min(16.0, piece.length - start)
+            notes.append(Note(start, hold + 0.4, root, 78))
             if start > enters and root + 7 <= 50 and start < outro:
-                stems["bass"].append(Note(start, hold, root + 7, 58))
+                notes.append(Note(start, hold, root + 7, 58))
         return
     near = None
-    for chord in chords:
+    for chord in piece.chords:
         if chord.start + chord.duration <= enters + 1e-6:
             continue
         start = max(enters, chord.start)
         root = bass_note(chord.root, 29, 45, near)
         near, hold = root, chord.start + chord.duration - start
-        stems["bass"].append(Note(start, hold, root, 78))
+        notes.append(Note(start, hold, root, 78))
         if hold >= 8 and start < outro and rng.random() < 0.5:
-            stems["bass"][-1].duration = hold / 2
-            stems["bass"].append(
-                Note(start + hold / 2, hold / 2, rng.choice((root + 12, root, root + 7)), 66)
-            )
+            notes[-1].duration = hold / 2
+            notes.append(Note(start + hold / 2, hold / 2, rng.choice((root + 12, root, root + 7)), 66))
 
 
-def _lead(rng, stems, tracks, chords, key, mode, enters, b, outro, length) -> None:
+def _lead(rng: random.Random, piece: Piece, enters: float, b: float, outro: float) -> None:
     """A motif, long rests, the motif answered; every note returns softly on the other side, a tape echo."""
     program, word, low, high = rng.choice(_VOICES)
     sustained = program in (79, 73, 75, 60, 42)
     reverb = rng.uniform(0.65, 0.95)
-    tracks["lead"]["main"] = Track(program, word, rng.uniform(-0.3, 0.3), 1.0, reverb)
-    tracks["lead"]["echo"] = Track(
-        program, word, -0.7 if tracks["lead"]["main"].pan > 0 else 0.7, 0.8, min(1.0, reverb + 0.1)
-    )
+    main = Track(program, word, rng.uniform(-0.3, 0.3), 1.0, reverb)
+    echo = Track(program, word, -0.7 if main.pan > 0 else 0.7, 0.8, min(1.0, reverb + 0.1))
+    piece.tracks["lead"] = {"main": main, "echo": echo}
+    key = piece.key_root
     anchor = nearest((low + high) / 2, [key, (key + 7) % 12], low, high)
+    part = LeadPart(key, piece.key_mode, low, high, anchor)
     motif = make_motif(rng, 8.0 if rng.random() < 0.6 else 4.0, rhythms=_RHYTHMS, leap=0.4)
     motif = replace(motif, steps=rng.choice(_OUTLINES)[: len(motif.steps)])
     answer = new_ending(motif, rng)
     notes: list[Note] = []
     now, turn = enters, 0
-    while now < length - 6:
+    while now < piece.length - 6:
         cell = (motif, answer, motif, sequence(motif, rng.choice((-2, 1, 2))))[turn % 4]
         lift = 12 if now >= b and turn % 4 == 3 and anchor + 16 <= high else 0
-        notes += play_motif(cell, now, anchor + lift, chords, key, mode, low, high, rng.randint(68, 84))
+        lifted = replace(part, anchor=anchor + lift)
+        notes += play_motif(cell, now, piece.chords, lifted, rng.randint(68, 84))
         turn += 1
         rest = rng.choice((0.0, 4.0, 4.0, 8.0)) if now < outro else 8.0
         now = (now + cell.beats + rest) // 4 * 4
@@ -287,10 +270,10 @@ def _lead(rng, stems, tracks, chords, key, mode, enters, b, outro, length) -> No
         for n in notes
         for k in range(1, feedback + 1)
     ]
-    stems["lead"] += notes + [e for e in echoes if e.velocity >= 14]
+    piece.stems["lead"] += notes + [e for e in echoes if e.velocity >= 14]
 
 
-def _shimmer(rng, stems, tracks, chords, begins: float, ends: float) -> None:
+def _shimmer(rng: random.Random, piece: Piece, begins: float, ends: float) -> None:
     """High single notes of the chord, drifting like a slow arpeggio that forgets some of its notes."""
     program, word = rng.choice(
         [
@@ -304,13 +287,13 @@ def _shimmer(rng, stems, tracks, chords, begins: float, ends: float) -> None:
             (99, "atmosphere synth"),
         ]
     )
-    tracks["chords"]["shimmer"] = Track(program, word, rng.choice((-0.55, 0.55)), 0.6, 0.85)
+    piece.tracks["chords"]["shimmer"] = Track(program, word, rng.choice((-0.55, 0.55)), 0.6, 0.85)
     step = rng.choice((0.5, 1.0, 1.0, 1.5))
     density = rng.uniform(0.45, 0.8)
     shape = rng.sample(range(5), 5)
     now, k = begins, 0
     while now < ends:
-        chord = max((c for c in chords if c.start <= now + 1e-6), key=lambda c: c.start)
+        chord = max((c for c in piece.chords if c.start <= now + 1e-6), key=lambda c: c.start)
         tones = sorted(
             {
                 nearest(
@@ -327,24 +310,23 @@ def _shimmer(rng, stems, tracks, chords, begins: float, ends: float) -> None:
             }
         )
         if rng.random() < density:
-            stems["chords"].append(
-                Note(now, 2.5, tones[shape[k % 5] % len(tones)], rng.randint(40, 58), "shimmer")
-            )
+            pitch = tones[shape[k % 5] % len(tones)]
+            piece.stems["chords"].append(Note(now, 2.5, pitch, rng.randint(40, 58), "shimmer"))
         now, k = now + step, k + 1
 
 
-def _pulse(rng, stems, tracks, begins: float, ends: float) -> None:
+def _pulse(rng: random.Random, piece: Piece, begins: float, ends: float) -> None:
     """Barely a beat: a soft low drum like a heart, or a few brushed and rung metals."""
-    tracks["drums"]["main"] = Track(40, "soft percussion", 0.0, 0.6, 0.7)
-    kind = rng.choice(("heart", "metal", "shaker"))
+    piece.tracks["drums"]["main"] = Track(40, "soft percussion", 0.0, 0.6, 0.7)
+    kind, notes = rng.choice(("heart", "metal", "shaker")), piece.stems["drums"]
     for bar in range(round((ends - begins) / 4)):
         at = begins + bar * 4
         if kind == "heart":
-            stems["drums"] += [Note(at, 0.5, 36, 44), Note(at + rng.choice((0.75, 2.5)), 0.5, 36, 32)]
+            notes += [Note(at, 0.5, 36, 44), Note(at + rng.choice((0.75, 2.5)), 0.5, 36, 32)]
         elif kind == "metal":
             if bar % 2 == 0:
-                stems["drums"].append(
+                notes.append(
                     Note(at + rng.choice((0.0, 1.0, 2.5)), 2.0, rng.choice((81, 51, 53)), rng.randint(26, 40))
                 )
         else:
-            stems["drums"] += [Note(at + k, 0.2, 82, 34 if k % 2 else 24) for k in range(4)]
+            notes += [Note(at + k, 0.2, 82, 34 if k % 2 else 24) for k in range(4)]

@@ -181,13 +181,12 @@ def breakbeat(rng: random.Random, index: int) -> Piece:
     table = BREAK_KINDS[kind]
     bpm, key, mode = rng.randint(*table["bpm"]), rng.randrange(12), rng.choice(table["modes"])
     form = fm.choose_form(rng, FORMS, bpm)
-    sections, length = fm.lay_sections(form)
+    piece = fm.begin_piece("breakbeat", index, bpm, key, mode, form)
     loops = table["loops"]
     loop = rng.choice(loops.get(mode, loops["minor"]))
     second = rng.choice(loops.get(mode, loops["minor"]))
-    chords = []
-    for section, (name, bars) in zip(sections, form):
-        chords += th.loop_chords(second if name == "B" else loop, key, section.start, bars * 4)
+    for section, (name, bars) in zip(piece.sections, form):
+        piece.chords += th.loop_chords(second if name == "B" else loop, key, section.start, bars * 4)
     kit = {
         "break": rng.choice(BREAKS),
         "hat_key": rng.choice((pt.CLOSED_HAT, pt.CLOSED_HAT, pt.RIDE)),
@@ -205,41 +204,30 @@ def breakbeat(rng: random.Random, index: int) -> Piece:
     scale = mode if kind == "liquid" else "minor pentatonic"
     rolling = rng.choice(("0-2-1-3-0-2-1-3-", "0.1.2.3.2.1.2.1.", "0--1--2--3--2-1-"))
     arp = kind in ("liquid", "jungle") and rng.random() < 0.6
-    stems: dict[str, list[Note]] = {"drums": [], "bass": [], "chords": [], "lead": []}
-    for section, (name, bars) in zip(sections, form):
-        start, beats = section.start, bars * 4.0
-        stems["drums"] += break_drums(rng, name, bars, start, kit)
+    pad, stabs = pt.ChordPart("pad", 53, 77), pt.ChordPart("stab", 55, 78)
+    bells = pt.ChordPart("arpeggio", 66, 86, rootless=False)
+    hook = mo.LeadPart(key, scale, low, low + 19, anchor=low + 5, track="hook")
+    stems = piece.stems
+    for section, (name, bars) in zip(piece.sections, form):
+        here = th.Passage(piece.chords, section.start, bars * 4.0)
+        stems["drums"] += break_drums(rng, name, bars, section.start, kit)
         if name in ("A", "B", "drop", "outro"):
-            stems["bass"] += pt.bass_riff(
-                chords, lines[name == "B"], start, beats, rng, 26, 40, 108, gate=0.97
-            )
+            stems["bass"] += pt.bass_riff(here, lines[name == "B"], rng, 26, 40, 108, gate=0.97)
         if name in ("intro", "break", "outro", "A") or kind == "liquid":
-            stems["chords"] += pt.comp(chords, "w", start, beats, 53, 77, 4, True, 68, "pad")
+            stems["chords"] += pt.comp(here, "w", pad, 68)
         if name in ("drop", "B", "A") and kind != "liquid" or name == "drop":
-            stems["chords"] += pt.comp(chords, stab, start, beats, 55, 78, 4, True, 86, "stab", gate=1.1)
+            stems["chords"] += pt.comp(here, stab, stabs, 86, gate=1.1)
         if name in ("drop", "B", "break") or (name == "A" and rng.random() < 0.5):
-            stems["lead"] += mo.play_phrase(
-                theme,
-                start,
-                beats,
-                low + 5,
-                chords,
-                key,
-                scale,
-                low,
-                low + 19,
-                76 if name == "break" else 90,
-                "hook",
-            )
+            stems["lead"] += mo.play_phrase(theme, here, hook, 76 if name == "break" else 90)
         if arp and name in ("intro", "A", "break"):
-            stems["lead"] += pt.arpeggio(chords, rolling, start, beats, 66, 86, 4, 60, "arpeggio")
+            stems["lead"] += pt.arpeggio(here, rolling, bells, 60)
     amount = 0.0 if kind != "big beat" else rng.choice((0.0, 0.12, 0.2))
     for stem, timing in {"drums": 0.006, "bass": 0.005, "chords": 0.006, "lead": 0.01}.items():
         stems[stem] = pt.humanise(pt.swing(stems[stem], amount), rng, timing, 4.0)
     side = rng.choice((-1, 1))
     basses = ((38, "synth bass"), (39, "sub bass"), (87, "reese bass"), (38, "sub bass"))
     lead = rng.choice(table["leads"])
-    tracks = {
+    piece.tracks = {
         "drums": {"main": Track(rng.choice((0, 16, 25, 8)), "breakbeat drums", 0.0, 1.0, 0.2)},
         "bass": {
             "main": Track(
@@ -270,21 +258,6 @@ def breakbeat(rng: random.Random, index: int) -> Piece:
             ),
         },
     }
-    piece = fm.finish(
-        Piece(
-            style="breakbeat",
-            tune_id=f"breakbeat/{index:06d}",
-            title=fm.title(rng, TITLE_WORDS),
-            bpm=bpm,
-            beats_per_bar=4,
-            key_root=key,
-            key_mode=mode,
-            length=length,
-            stems=stems,
-            tracks=tracks,
-            chords=chords,
-            sections=sections,
-            moods=rng.sample(table["moods"], rng.randint(2, 4)),
-        )
-    )
-    return fm.vary_repeats(piece, rng)
+    piece.title = fm.title(rng, TITLE_WORDS)
+    piece.moods = rng.sample(table["moods"], rng.randint(2, 4))
+    return fm.vary_repeats(fm.finish(piece), rng)

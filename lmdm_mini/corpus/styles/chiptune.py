@@ -6,11 +6,19 @@ Notebook: 01_sound_to_latents.
 import random
 from dataclasses import replace
 
-from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Track
-from lmdm_mini.corpus.styles.form import choose_form, finish, lay_sections, vary_repeats
-from lmdm_mini.corpus.styles.motifs import Motif, make_motif, new_ending, play_motif, sequence, vary_rhythm
+from lmdm_mini.corpus.piece import Note, Piece, Track
+from lmdm_mini.corpus.styles.form import begin_piece, choose_form, finish, vary_repeats
+from lmdm_mini.corpus.styles.motifs import (
+    LeadPart,
+    Motif,
+    make_motif,
+    new_ending,
+    play_motif,
+    sequence,
+    vary_rhythm,
+)
 from lmdm_mini.corpus.styles.patterns import CLOSED_HAT, CRASH, KICK, OPEN_HAT, SNARE, bass_riff, fill, hits
-from lmdm_mini.corpus.styles.theory import chord_at, loop_chords, nearest, scale_step, voice_lead
+from lmdm_mini.corpus.styles.theory import Passage, chord_at, loop_chords, nearest, scale_step, voice_lead
 
 _GAMES = [  # (mode, A, B, moods): four or eight chords for eight bars
     ("major", "I V vi IV", "IV V iii vi IV V I I", ("heroic", "bright", "cheerful")),
@@ -91,19 +99,17 @@ def chiptune(rng: random.Random, index: int) -> Piece:
     """A chiptune at 120 to 180 bpm."""
     bpm = float(rng.randint(120, 180))
     form = choose_form(rng, _FORMS, bpm)
-    sections, length = lay_sections(form)
     mode, a_chords, b_chords, moods = rng.choice(_GAMES)
     key = rng.randrange(12)
-    chords: list[Chord] = []
-    for section, (name, bars) in zip(sections, form):
-        chords += loop_chords(b_chords if name == "B" else a_chords, key, section.start, bars * 4.0)
-    home = loop_chords("i" if mode in ("minor", "dorian") else "I", key, length - 4.0, 4.0)
-    chords = [
-        replace(c, duration=min(c.duration, length - 4.0 - c.start)) for c in chords if c.start < length - 4.0
-    ] + home
+    piece = begin_piece("chiptune", index, bpm, key, mode, form)
+    for section, (name, bars) in zip(piece.sections, form):
+        piece.chords += loop_chords(b_chords if name == "B" else a_chords, key, section.start, bars * 4.0)
+    last_bar = piece.length - 4.0
+    home = loop_chords("i" if mode in ("minor", "dorian") else "I", key, last_bar, 4.0)
+    before = [c for c in piece.chords if c.start < last_bar]
+    piece.chords = [replace(c, duration=min(c.duration, last_bar - c.start)) for c in before] + home
 
-    stems: dict[str, list[Note]] = {name: [] for name in STEMS}
-    tracks: dict[str, dict[str, Track]] = {name: {} for name in STEMS}
+    stems, tracks = piece.stems, piece.tracks
     (lead, lead_word), (second, second_word) = rng.sample(_LEADS, 2)
     side = rng.choice((-1, 1))
     tracks["lead"]["main"] = Track(lead, lead_word, 0.12 * side, 1.0, 0.12)
@@ -120,36 +126,30 @@ def chiptune(rng: random.Random, index: int) -> Piece:
     beat, other_beat = rng.sample(_BEATS, 2)
     line, other_line = rng.sample(_BASS_LINES, 2)
     arp_shape = rng.choice(("012", "0121", "210", "0123", "02132", "01231032"))
-    arp_step = 0.25
     doubled = rng.choice(("third", "echo", "octave", "none"))
+    low_voice = LeadPart(key, mode, 60, 84, anchor=middle - 12)
     seen: dict[str, int] = {}
-    for section, (name, bars) in zip(sections, form):
+    for section, (name, bars) in zip(piece.sections, form):
         at, beats = section.start, bars * 4.0
-        last = section is sections[-1]
+        here = Passage(piece.chords, at, beats)
+        last = section is piece.sections[-1]
         turn = seen[name] = seen.get(name, -1) + 1
         if name in hooks:
-            tune = _play_hook(hooks[name], at, beats, chords, key, mode, middle, last)
+            tune = _play_hook(hooks[name], here, key, mode, middle, last)
             stems["lead"] += tune
             how = doubled if turn == 0 and not last else rng.choice(("third", "echo"))
-            _double(stems, tune, chords, key, mode, how)
+            _double(piece, tune, how)
         elif name == "break":
             cell = sequence(hooks["A"][0], -2)
             for k in range(0, int(beats), 8):
-                stems["lead"] += play_motif(cell, at + k, middle - 12, chords, key, mode, 60, 84, 84)
-        _arpeggios(
-            stems,
-            chords,
-            at,
-            beats,
-            arp_shape,
-            arp_step,
-            60 if name != "B" else 64,
-            82 if name in hooks else 92,
+                stems["lead"] += play_motif(cell, at + k, piece.chords, low_voice, 84)
+        stems["chords"] += _arpeggios(
+            here, arp_shape, low=64 if name == "B" else 60, velocity=82 if name in hooks else 92
         )
         if name != "intro" or rng.random() < 0.6:
             gate = rng.choice((0.6, 0.85))
             riff = other_line if name == "B" else line
-            stems["bass"] += bass_riff(chords, riff, at, beats, rng, 33, 48, gate=gate)
+            stems["bass"] += bass_riff(here, riff, rng, 33, 48, gate=gate)
         if name == "intro" or name == "break":
             hat = hits("x.x.x.x.x.x.x.x." * (bars - 1), CLOSED_HAT, at, 70)
             stems["drums"] += hat + hits("x..............." * (bars - 1), KICK, at, 96)
@@ -157,34 +157,17 @@ def chiptune(rng: random.Random, index: int) -> Piece:
             stems["drums"] += fill(rng, at + beats - roll, roll, 90)
         else:
             _drums(rng, stems, at, bars, other_beat if name == "B" else beat)
-    _ending(stems, length)
+    _ending(stems, piece.length)
     if rng.random() < 0.5:  # a soft chord layer under the arpeggio
         tracks["chords"]["pad"] = Track(rng.choice((80, 81, 90)), "synth chords", 0.35 * side, 0.35, 0.2)
-        for pitches, chord in zip(voice_lead(chords, 55, 72, 3), chords):
+        for pitches, chord in zip(voice_lead(piece.chords, 55, 72, 3), piece.chords):
             stems["chords"] += [Note(chord.start, chord.duration * 0.96, p, 58, "pad") for p in pitches]
-    words = (
+    piece.moods = (
         list(rng.sample(moods, 2))
         + [rng.choice(("retro", "8-bit", "arcade"))]
         + (["fast"] if bpm >= 160 else [])
     )
-    piece = finish(
-        Piece(
-            style="chiptune",
-            tune_id=f"chiptune/{index:06d}",
-            title=f"Chiptune {index}",
-            bpm=bpm,
-            beats_per_bar=4,
-            key_root=key,
-            key_mode=mode,
-            length=length,
-            stems=stems,
-            tracks=tracks,
-            chords=chords,
-            sections=sections,
-            moods=words,
-        )
-    )
-    return vary_repeats(piece, rng)
+    return vary_repeats(finish(piece), rng)
 
 
 # Outlines a player whistles after one hearing, in scale steps from the anchor; rhythm cells stretch them.
@@ -238,39 +221,38 @@ def _hook(rng: random.Random, contrast: bool) -> list[Motif]:
 
 
 def _play_hook(
-    cells: list[Motif], at: float, beats: float, chords, key: int, mode: str, middle: int, last: bool
+    cells: list[Motif], passage: Passage, key: int, mode: str, middle: int, last: bool
 ) -> list[Note]:
     """The cells over the chords: each starts from a chord tone near the last start."""
     anchor = nearest(middle, [key], middle - 8, middle + 4)
+    part = LeadPart(key, mode, middle - 10, middle + 16, anchor)
     notes: list[Note] = []
-    for bar in range(int(beats / 4)):
-        cell = cells[bar % len(cells)]
-        chord = chord_at(chords, at + bar * 4.0)
-        anchor = nearest(
-            (anchor + middle - 2) / 2, [chord.root, (chord.root + 7) % 12], middle - 8, middle + 5
-        )
-        notes += play_motif(cell, at + bar * 4.0, anchor, chords, key, mode, middle - 10, middle + 16, 98)
+    for bar in range(int(passage.beats / 4)):
+        cell, at = cells[bar % len(cells)], passage.start + bar * 4.0
+        chord = chord_at(passage.chords, at)
+        stable = [chord.root, (chord.root + 7) % 12]
+        part = replace(part, anchor=nearest((part.anchor + middle - 2) / 2, stable, middle - 8, middle + 5))
+        notes += play_motif(cell, at, passage.chords, part, 98)
     if last:  # the tune ends on the tonic, on the first beat of the last bar
-        end = at + beats - 4.0
+        end = passage.end - 4.0
         notes = [n for n in notes if n.start < end]
         notes.append(Note(end, 2.0, nearest(notes[-1].pitch, [key]), 104))
     return [replace(n, duration=min(n.duration, 1.5)) for n in notes]
 
 
-def _double(stems, tune: list[Note], chords, key: int, mode: str, how: str) -> None:
+def _double(piece: Piece, tune: list[Note], how: str) -> None:
     """A second voice: thirds below, an echo, or octaves."""
+    lead = piece.stems["lead"]
     if how == "echo":
-        stems["lead"] += [
+        lead += [
             replace(n, start=n.start + 0.75, velocity=round(n.velocity * 0.6), track="echo") for n in tune
         ]
     elif how == "octave":
-        stems["lead"] += [
-            replace(n, pitch=n.pitch - 12, velocity=n.velocity - 14, track="second") for n in tune
-        ]
+        lead += [replace(n, pitch=n.pitch - 12, velocity=n.velocity - 14, track="second") for n in tune]
     elif how == "third":
         for n in tune:
-            chord = chord_at(chords, n.start)
-            below = scale_step(n.pitch, -2, key, mode)
+            chord = chord_at(piece.chords, n.start)
+            below = scale_step(n.pitch, -2, piece.key_root, piece.key_mode)
             if n.start % 1 == 0:  # on the beat the second voice stays inside the chord
                 triad = [
                     chord.root,
@@ -278,22 +260,22 @@ def _double(stems, tune: list[Note], chords, key: int, mode: str, how: str) -> N
                     (chord.root + 7) % 12,
                 ]
                 below = nearest(below, triad, n.pitch - 9, n.pitch - 3)
-            stems["lead"].append(replace(n, pitch=below, velocity=n.velocity - 14, track="second"))
+            lead.append(replace(n, pitch=below, velocity=n.velocity - 14, track="second"))
 
 
-def _arpeggios(
-    stems, chords, at: float, beats: float, shape: str, step: float, low: int, velocity: int
-) -> None:
+def _arpeggios(passage: Passage, shape: str, low: int, velocity: int, step: float = 0.25) -> list[Note]:
     """The console's trick for chords on one channel: their notes one after another in sixteenths."""
-    inside = [c for c in chords if c.start < at + beats - 1e-6 and c.start + c.duration > at + 1e-6]
+    begin, end = passage.start, passage.end
+    inside = [c for c in passage.chords if c.start < end - 1e-6 and c.start + c.duration > begin + 1e-6]
+    notes: list[Note] = []
     for pitches, chord in zip(voice_lead(inside, low, low + 16, 3), inside):
         ladder = pitches + [pitches[0] + 12]
-        start, end = max(chord.start, at), min(chord.start + chord.duration, at + beats)
-        for k in range(round((end - start) / step)):
+        start, until = max(chord.start, begin), min(chord.start + chord.duration, end)
+        for k in range(round((until - start) / step)):
             pitch = ladder[int(shape[k % len(shape)])]
-            stems["chords"].append(
-                Note(start + k * step, step * 0.85, pitch, velocity - (0 if k % 4 == 0 else 10), "arp")
-            )
+            loud = velocity - (0 if k % 4 == 0 else 10)
+            notes.append(Note(start + k * step, step * 0.85, pitch, loud, "arp"))
+    return notes
 
 
 def _drums(rng, stems, at: float, bars: int, beat: tuple[str, str, str]) -> None:

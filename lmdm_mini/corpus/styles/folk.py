@@ -9,12 +9,12 @@ Notebook: 01_sound_to_latents.
 import random
 from dataclasses import dataclass
 
-from lmdm_mini.corpus.piece import STEMS, Chord, Note, Piece, Section, Track
+from lmdm_mini.corpus.piece import STEMS, Chord, Piece, Section, Track
 from lmdm_mini.corpus.score import Score
 from lmdm_mini.corpus.styles.folk_band import accompany, percussion
+from lmdm_mini.corpus.styles.folk_tune import AIR_LEADS, LEADS, Instrument, Turn, play_tune
 from lmdm_mini.corpus.styles.form import finish, wanted_seconds
 from lmdm_mini.corpus.styles.patterns import humanise
-from lmdm_mini.corpus.styles.theory import scale_step
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,6 @@ DANCES = {
     "air": Dance((60, 84), "air", ("wistful", "tender", "calm")),
 }
 
-# (program, word, lowest and highest comfortable pitch)
-FIDDLE, FLUTE = (40, "fiddle", 55, 93), (73, "wooden flute", 60, 94)
-WHISTLE, RECORDER = (72, "tin whistle", 72, 103), (74, "recorder", 65, 98)
-ACCORDION, CONCERTINA = (21, "accordion", 53, 93), (20, "concertina", 55, 93)
-MANDOLIN, HARP, BANJO = (25, "mandolin", 55, 91), (46, "harp", 48, 96), (105, "banjo", 50, 86)
-LEADS = [FIDDLE, FIDDLE, FLUTE, WHISTLE, RECORDER, ACCORDION, MANDOLIN, HARP, BANJO, CONCERTINA]
-AIR_LEADS = [FIDDLE, FLUTE, WHISTLE, HARP, RECORDER, CONCERTINA]
 
 _DEGREES = {  # (semitones above the tonic, quality, liking)
     "major": [
@@ -92,14 +85,14 @@ def folk(rng: random.Random, score: Score) -> Piece:
     key = (score.key_root + shift) % 12
 
     strains = _strain_notes(score, scale, shift, _swing_map(rng, score, dance))
-    melody, sections, chords = [], [], []
+    turns, sections, chords = [], [], []
     now = intro_bars * bar
     taste = {}  # each strain keeps its chords, but every second time round one of them may change colour
     for turn, (index, name) in enumerate(plan):
         events, length = strains[index]
         flavour = taste.setdefault((index, turn // 4), {d: rng.uniform(-0.12, 0.12) for d in range(12)})
         chords += _harmonise(events, length, now, bar, key, score.key_mode, flavour, turn == len(plan) - 1)
-        melody.append((now, length, events, name))
+        turns.append(Turn(now, events, ornaments=0.25 + 0.25 * (turn % 2)))  # a repeat is dressed up more
         sections.append(Section(now, name))
         now += length
     if intro_bars:  # the band plays the chords of the last bars alone, as sessions do
@@ -107,31 +100,6 @@ def folk(rng: random.Random, score: Score) -> Piece:
         sections.insert(0, Section(0.0, "intro"))
         tail = [c for c in chords if c.start >= now - lead_in - 1e-6]
         chords = [Chord(c.start - (now - lead_in), c.duration, c.root, c.quality) for c in tail] + chords
-    chords = _merge(chords, now)
-
-    stems: dict[str, list[Note]] = {name: [] for name in STEMS}
-    tracks: dict[str, dict[str, Track]] = {name: {} for name in STEMS}
-    for turn, (at, _length, events, _name) in enumerate(melody):
-        half_way = turn >= len(melody) / 2
-        one = turn // 2 % len(leads)  # players take turns, two strains each
-        playing = leads if half_way and turn % 8 < 4 else leads[one : one + 1]
-        if turn == len(melody) - 1:
-            playing = leads
-        for who, instrument in enumerate(playing):
-            program, word, _, _ = instrument
-            ornaments = 0.25 + 0.25 * (turn % 2)  # a repeat is dressed up more
-            stems["lead"] += _play_tune(
-                rng, events, at, key, score.key_mode, instrument, dance, who > 0, ornaments
-            )
-            tracks["lead"].setdefault(word, Track(program, word, 0.0, 1.0, rng.uniform(0.2, 0.4)))
-    for track, pan in zip(tracks["lead"].values(), rng.sample((-0.35, 0.1, 0.4), len(tracks["lead"]))):
-        track.pan = pan
-    accompany(rng, stems, tracks, chords, bar, now, dance.feel, scale == 1 / 1.5, intro_bars * bar, key)
-    percussion(rng, stems, tracks, bar, now, dance.feel, [s.start for s in sections])
-    for stem in STEMS:
-        stems[stem] = humanise(stems[stem], rng, 0.010, 4.0)
-    colour = "dark" if score.key_mode in ("minor", "dorian") else "sunny"
-    moods = rng.sample(dance.moods, 2) + [colour] * rng.choice((0, 1))
     book = "Ryan's Mammoth Collection" if score.tune_id.startswith("ryan/") else "O'Neill's Music of Ireland"
     piece = Piece(
         style="folk",
@@ -142,14 +110,34 @@ def folk(rng: random.Random, score: Score) -> Piece:
         key_root=key,
         key_mode=score.key_mode,
         length=now,
-        stems=stems,
-        tracks=tracks,
-        chords=chords,
+        stems={name: [] for name in STEMS},
+        tracks={name: {} for name in STEMS},
+        chords=_merge(chords, now),
         sections=sections,
-        moods=moods,
         source=f"{book} (music21)",
     )
+    _lead(rng, piece, turns, leads, dance.feel)
+    accompany(rng, piece, dance.feel, compound=scale == 1 / 1.5, lead_in=intro_bars * bar)
+    percussion(rng, piece, dance.feel)
+    for stem in STEMS:
+        piece.stems[stem] = humanise(piece.stems[stem], rng, 0.010, 4.0)
+    colour = "dark" if score.key_mode in ("minor", "dorian") else "sunny"
+    piece.moods = rng.sample(dance.moods, 2) + [colour] * rng.choice((0, 1))
     return finish(piece)
+
+
+def _lead(rng: random.Random, piece: Piece, turns: list[Turn], leads: list[Instrument], feel: str) -> None:
+    """The tune: players take turns, two strains each; from half way on they also play together."""
+    tracks = piece.tracks["lead"]
+    for number, turn in enumerate(turns):
+        one = number // 2 % len(leads)
+        together = number >= len(turns) / 2 and number % 8 < 4 or number == len(turns) - 1
+        for who, instrument in enumerate(leads if together else leads[one : one + 1]):
+            piece.stems["lead"] += play_tune(rng, piece, turn, instrument, feel, second=who > 0)
+            track = Track(instrument.program, instrument.word, 0.0, 1.0, rng.uniform(0.2, 0.4))
+            tracks.setdefault(instrument.word, track)
+    for track, pan in zip(tracks.values(), rng.sample((-0.35, 0.1, 0.4), len(tracks))):
+        track.pan = pan
 
 
 # --- time ------------------------------------------------------------------------------------------
@@ -312,82 +300,3 @@ def _merge(chords: list[Chord], length: float) -> list[Chord]:
             merged.append(chord)
     ends = [c.start for c in merged[1:]] + [length]
     return [Chord(c.start, end - c.start, c.root, c.quality) for c, end in zip(merged, ends)]
-
-
-# --- the tune --------------------------------------------------------------------------------------
-
-
-def _play_tune(
-    rng: random.Random,
-    events,
-    at: float,
-    key: int,
-    mode: str,
-    instrument,
-    dance: Dance,
-    second: bool,
-    ornaments: float,
-) -> list[Note]:
-    """One player: the tune in the instrument's octave with cuts, rolls, triplets and small liberties."""
-    program, track, low, high = instrument
-    pitches = [p for _, _, p in events]
-    # the octave that leaves fewest notes outside the instrument; those are folded back one by one
-    octave = min((0, 12, -12, 24), key=lambda o: sum(not low <= p + o <= high for p in pitches))
-    if second and rng.random() < 0.25 and min(pitches) + octave - 12 >= max(low, 50):
-        octave -= 12
-    folded = [p + octave + 12 * ((p + octave < low) - (p + octave > high)) for p in pitches]
-    plucked = program in (25, 46, 105)
-    base = 82 if second else 92
-    notes = []
-    for i, ((start, duration, _), pitch) in enumerate(zip(events, folded)):
-        where = at + start
-        if where < 0:
-            continue
-        on_pulse = abs(start - round(start)) < 0.05
-        velocity = base + (9 if on_pulse else 0) + (4 if round(start) % 2 == 0 and on_pulse else 0)
-        upper = scale_step(pitch, 1, key, mode)
-        lower = scale_step(pitch, -1, key, mode)
-        if second and not on_pulse and rng.random() < 0.12:
-            continue  # heterophony: the second player leaves out passing notes now and then
-        length = duration * (0.9 if rng.random() < 0.75 else 0.75)
-        draw = rng.random()
-        if duration >= 0.7 and draw < ornaments and not plucked and dance.feel != "air":
-            part = duration / 5  # a roll: note, cut from above, note, tap from below, note
-            for n, p in enumerate((pitch, upper, pitch, lower, pitch)):
-                short = n in (1, 3)
-                notes.append(
-                    Note(
-                        where + n * part,
-                        part * (0.55 if short else 0.95),
-                        p,
-                        round(velocity - 14 * short),
-                        track,
-                    )
-                )
-            continue
-        if plucked and duration >= 0.9 and draw < ornaments + 0.2:
-            strokes = round(duration / 0.25)  # tremolo keeps a plucked string alive
-            for n in range(strokes):
-                notes.append(Note(where + n * 0.25, 0.24, pitch, velocity - (16 if n % 2 else 6), track))
-            continue
-        if on_pulse and duration >= 0.3 and draw < ornaments * 0.8 and not plucked:
-            notes.append(Note(where, 0.07, upper, velocity - 12, track))
-            notes.append(Note(where + 0.07, max(0.1, length - 0.07), pitch, velocity, track))
-            continue
-        following = folded[i + 1] if i + 1 < len(events) else None
-        if (
-            following is not None
-            and 0.45 <= duration <= 0.55
-            and abs(following - pitch) in (3, 4)
-            and draw > 1 - ornaments / 2
-        ):
-            between = scale_step(pitch, 1 if following > pitch else -1, key, mode)
-            notes.append(Note(where, duration * 0.47, pitch, velocity, track))
-            notes.append(Note(where + duration / 2, duration * 0.45, between, velocity - 8, track))
-            continue
-        if second and dance.feel != "air" and duration >= 0.45 and draw > 0.85:
-            pitch = scale_step(pitch, -2, key, mode)  # a third below for a moment
-        notes.append(Note(where, max(0.08, length), pitch, velocity, track))
-        if program == 40 and duration >= 0.9 and rng.random() < 0.3:  # an open string or a third with it
-            notes.append(Note(where, length, scale_step(pitch, -2, key, mode), velocity - 16, track))
-    return notes

@@ -5,7 +5,10 @@
 Notebook: 01_sound_to_latents.
 """
 
-from lmdm_mini.corpus.piece import Chord, Note, Track
+import random
+from dataclasses import replace
+
+from lmdm_mini.corpus.piece import Chord, Note, Piece, Track
 from lmdm_mini.corpus.styles.patterns import FLOOR_TOM, LOW_CONGA, MUTE_CONGA, SHAKER, TAMBOURINE
 from lmdm_mini.corpus.styles.theory import bass_note, voicing
 
@@ -58,14 +61,18 @@ _CHORDERS = [
 ]
 
 
-def accompany(rng, stems, tracks, chords, bar, length, feel, compound, lead_in, key) -> None:
-    """Chords in a strum or vamp, perhaps a drone, and a bass; the pattern may change at half time."""
+def accompany(rng: random.Random, piece: Piece, feel: str, compound: bool, lead_in: float) -> None:
+    """Chords in a strum or vamp, perhaps a drone, and a bass; the pattern may change at half time.
+
+    `compound`: the pulse divides into three. `lead_in`: beats of introduction.
+    """
+    chords, bar = piece.chords, piece.beats_per_bar
     program, word, reverb = rng.choice(
         _CHORDERS
         if feel != "air"
         else [(46, "harp", 0.45), (24, "nylon guitar", 0.35), (0, "piano", 0.4), (25, "steel guitar", 0.35)]
     )
-    tracks["chords"]["main"] = Track(program, word, rng.choice((-0.4, 0.4)), 0.85, reverb)
+    piece.tracks["chords"]["main"] = Track(program, word, rng.choice((-0.4, 0.4)), 0.85, reverb)
     bass_program, bass_word = rng.choice(
         [
             (32, "acoustic bass"),
@@ -77,53 +84,64 @@ def accompany(rng, stems, tracks, chords, bar, length, feel, compound, lead_in, 
     )
     if feel == "air":
         bass_program, bass_word = rng.choice([(42, "cello"), (32, "acoustic bass"), (43, "contrabass")])
-    tracks["bass"]["main"] = Track(bass_program, bass_word, rng.uniform(-0.1, 0.1), 1.0, 0.18)
+    piece.tracks["bass"]["main"] = Track(bass_program, bass_word, rng.uniform(-0.1, 0.1), 1.0, 0.18)
     patterns = rng.sample(_STRUMS.get(feel, _STRUMS["waltz"]), 2)
     strummed = program in (24, 25, 26, 15)
     previous = None
-    bars = round(length / bar)
+    bars = round(piece.length / bar)
     bass_enters = rng.choice((0.0, lead_in))
     for index in range(bars):
-        at = index * bar
-        pattern = patterns[0] if index < bars / 2 else patterns[1]
-        if index == bars - 1:
-            pattern = [(0, "low", 1.0), (0.02, "chord", 1.0)]
-        steps = _bar_steps(pattern, bar, feel) if feel != "air" else []
+        at, last = index * bar, index == bars - 1
         if feel == "air":
-            previous = _air_bar(rng, stems, chords, at, bar, compound, previous, index == bars - 1)
-        for offset, what, level in steps:
-            chord = _at(chords, at + offset)
-            previous = voicing(chord, previous, 52, 72, 4 if strummed else 3)
-            loud = round(72 * level + rng.uniform(-3, 3))
-            hold = 0.42 if feel == "reel" else 0.3 if feel == "jig" else 0.85
-            hold = bar * 0.95 if index == bars - 1 else hold
-            if what in ("low", "fifth"):
-                root = bass_note(chord.root, 40, 52)
-                pitch = root if what == "low" else root + 7 if root + 7 <= 54 else root - 5
-                stems["chords"].append(Note(at + offset, hold, pitch, loud + 4))
-                continue
-            tones = previous[-3:] if what == "up" else previous
-            for n, pitch in enumerate(reversed(tones) if what == "up" else tones):
-                lag = n * (0.014 if strummed else 0.0)
-                stems["chords"].append(
-                    Note(at + offset + lag, hold * (0.8 if what == "up" else 1.0), pitch, loud - 2 * n)
-                )
+            previous = _air_bar(rng, piece, at, compound, previous, last)
+        else:
+            pattern = patterns[0] if index < bars / 2 else patterns[1]
+            if last:
+                pattern = [(0, "low", 1.0), (0.02, "chord", 1.0)]
+            hold = bar * 0.95 if last else {"reel": 0.42, "jig": 0.3}.get(feel, 0.85)
+            for offset, what, level in _bar_steps(pattern, bar, feel):
+                chord = _at(chords, at + offset)
+                previous = voicing(chord, previous, 52, 72, 4 if strummed else 3)
+                loud = round(72 * level + rng.uniform(-3, 3))
+                stroke = Note(at + offset, hold, 0, loud)
+                piece.stems["chords"] += _stroke(stroke, what, chord, previous, strummed)
         if at >= bass_enters:
-            stems["bass"] += _bass_bar(rng, chords, at, bar, feel, bass_program, index == bars - 1)
+            piece.stems["bass"] += _bass_bar(rng, chords, at, bar, feel, bass_program, last)
     if rng.random() < (0.5 if feel == "air" else 0.2):
-        drone, drone_word = rng.choice(
-            [(20, "concertina drone"), (42, "cello drone"), (48, "strings"), (109, "bagpipe drone")][
-                : 3 if feel == "air" else 4
-            ]
+        _drone(rng, piece, feel)
+
+
+def _stroke(stroke: Note, what: str, chord: Chord, voices: list[int], strummed: bool) -> list[Note]:
+    """The notes of one stroke: the root ("low"), the "fifth", the whole "chord", or its top ("up")."""
+    if what in ("low", "fifth"):
+        root = bass_note(chord.root, 40, 52)
+        pitch = root if what == "low" else root + 7 if root + 7 <= 54 else root - 5
+        return [replace(stroke, pitch=pitch, velocity=stroke.velocity + 4)]
+    up, lag = what == "up", 0.014 if strummed else 0.0
+    return [
+        replace(
+            stroke,
+            start=stroke.start + n * lag,
+            duration=stroke.duration * (0.8 if up else 1.0),
+            pitch=pitch,
+            velocity=stroke.velocity - 2 * n,
         )
-        tracks["chords"]["drone"] = Track(drone, drone_word, rng.choice((-0.2, 0.2)), 0.45, 0.45)
-        for start in range(0, int(length), bar * 4):
-            hold = min(bar * 4, length - start)
-            root = bass_note(key, 48, 59)
-            stems["chords"] += [
-                Note(start, hold * 0.99, root, 52, "drone"),
-                Note(start, hold * 0.99, root + 7, 48, "drone"),
-            ]
+        for n, pitch in enumerate(reversed(voices[-3:]) if up else voices)
+    ]
+
+
+def _drone(rng: random.Random, piece: Piece, feel: str) -> None:
+    """Tonic and fifth held all through, four bars at a time."""
+    sounds = [(20, "concertina drone"), (42, "cello drone"), (48, "strings"), (109, "bagpipe drone")]
+    program, word = rng.choice(sounds[: 3 if feel == "air" else 4])
+    piece.tracks["chords"]["drone"] = Track(program, word, rng.choice((-0.2, 0.2)), 0.45, 0.45)
+    root = bass_note(piece.key_root, 48, 59)
+    for start in range(0, int(piece.length), piece.beats_per_bar * 4):
+        hold = min(piece.beats_per_bar * 4, piece.length - start)
+        piece.stems["chords"] += [
+            Note(start, hold * 0.99, root, 52, "drone"),
+            Note(start, hold * 0.99, root + 7, 48, "drone"),
+        ]
 
 
 def _bar_steps(pattern, bar: int, feel: str):
@@ -137,25 +155,25 @@ def _bar_steps(pattern, bar: int, feel: str):
     ]
 
 
-def _air_bar(rng, stems, chords, at, bar, compound, previous, last):
+def _air_bar(rng: random.Random, piece: Piece, at: int, compound: bool, previous, last: bool) -> list[int]:
     """A slow broken chord in half beats (thirds in compound time), ringing to the end of the bar."""
-    chord = _at(chords, at)
+    bar, chord, notes = piece.beats_per_bar, _at(piece.chords, at), piece.stems["chords"]
     previous = voicing(chord, previous, 50, 74, 4)
     if last:
         for n, pitch in enumerate(previous):
-            stems["chords"].append(Note(at + n * 0.09, bar - n * 0.09, pitch, 66 - 2 * n))
+            notes.append(Note(at + n * 0.09, bar - n * 0.09, pitch, 66 - 2 * n))
         return previous
     order = rng.choice(([0, 1, 2, 3, 2, 1], [0, 2, 1, 3, 2, 1], [0, 1, 2, 1, 3, 2]))
     parts = 3 if compound else 2
     for step in range(bar * parts):
         where = step / parts
-        here = _at(chords, at + where)
+        here = _at(piece.chords, at + where)
         if (here.root, here.quality) != (chord.root, chord.quality):
             chord, previous = here, voicing(here, previous, 50, 74, 4)
         if step % parts and rng.random() < 0.2:
             continue
         pitch = previous[order[step % 6] % len(previous)]
-        stems["chords"].append(Note(at + where, min(2.0, bar - where), pitch, 70 if step == 0 else 56))
+        notes.append(Note(at + where, min(2.0, bar - where), pitch, 70 if step == 0 else 56))
     return previous
 
 
@@ -187,30 +205,31 @@ _HANDS = {  # two-beat grids; reels in sixteenths, jigs in triplets; X accent, x
 }
 
 
-def percussion(rng, stems, tracks, bar, length, feel, starts) -> None:
+def percussion(rng: random.Random, piece: Piece, feel: str) -> None:
     """Bodhran (low drum, accents and touches), with or without tambourine or shaker, or nothing."""
     if feel == "air" or rng.random() < 0.3:
         return
+    bar, length = piece.beats_per_bar, piece.length
     step = {"reel": 0.25, "jig": 1 / 3, "waltz": 0.5}[feel]
     own = 3 if feel == "waltz" else 2
     grids = [g.replace(" ", "") for g in rng.sample(_HANDS[feel], 2)]
     drum = rng.random() < 0.8
     rattle = rng.choice((TAMBOURINE, SHAKER, None)) if drum else rng.choice((TAMBOURINE, SHAKER))
-    tracks["drums"]["main"] = Track(
+    piece.tracks["drums"]["main"] = Track(
         0,
         "bodhran" if drum else "tambourine" if rattle == TAMBOURINE else "shaker",
         rng.uniform(-0.2, 0.2),
         0.75,
         0.25,
     )
-    enters = rng.choice([s for s in starts if s <= length / 2] or [0.0])
-    notes = stems["drums"]
+    enters = rng.choice([s.start for s in piece.sections if s.start <= length / 2] or [0.0])
+    notes = piece.stems["drums"]
     for index in range(round(length / bar)):
         at = index * bar
         if at < enters:
             continue
         if index == round(length / bar) - 1:
-            notes.append(Note(at, 0.3, FLOOR_TOM if drum else rattle, 88))
+            notes.append(Note(at, 0.3, FLOOR_TOM if drum or rattle is None else rattle, 88))
             continue
         grid = grids[(index // 8) % 2]
         turn = index % 8 == 7

@@ -8,7 +8,7 @@ Notebook: 01_sound_to_latents.
 import random
 from dataclasses import replace
 
-from lmdm_mini.corpus.piece import Piece, Section
+from lmdm_mini.corpus.piece import STEMS, Piece, Section
 
 ENDINGS = ("outro", "tag", "coda")  # sections that only come last
 SHORT, LONG, LONG_SHARE = (65.0, 108.0), (131.0, 190.0), 0.27  # seconds; more than a fifth are long
@@ -112,6 +112,33 @@ def lay_sections(form: list[tuple[str, int]], beats_per_bar: int = 4) -> tuple[l
         sections.append(Section(now, name))
         now += bars * beats_per_bar
     return sections, now
+
+
+def begin_piece(
+    style: str,
+    index: int,
+    bpm: float,
+    key: int,
+    mode: str,
+    form: list[tuple[str, int]],
+    beats_per_bar: int = 4,
+) -> Piece:
+    """A piece of this form in which nobody plays yet: the arranger adds chords, notes, tracks and words."""
+    sections, length = lay_sections(form, beats_per_bar)
+    return Piece(
+        style=style,
+        tune_id=f"{style}/{index:06d}",
+        title=f"{style.capitalize()} {index}",
+        bpm=bpm,
+        beats_per_bar=beats_per_bar,
+        key_root=key,
+        key_mode=mode,
+        length=length,
+        stems={stem: [] for stem in STEMS},
+        tracks={stem: {} for stem in STEMS},
+        chords=[],
+        sections=sections,
+    )
 
 
 def finish(piece: Piece, tail: float = 1.0) -> Piece:

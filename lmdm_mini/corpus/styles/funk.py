@@ -15,11 +15,18 @@ from lmdm_mini.corpus.styles import patterns as pt
 from lmdm_mini.corpus.styles import theory as th
 from lmdm_mini.corpus.styles.funk_tables import (
     FUNK_CLAVS,
+    FUNK_EXTRAS,
     FUNK_FORMS,
     FUNK_GUITARS,
+    FUNK_HORN_SOUNDS,
     FUNK_HORNS,
     FUNK_KINDS,
+    FUNK_LONG_SOUNDS,
+    FUNK_LONG_SYNTHS,
+    FUNK_MOODS,
     FUNK_ORGANS,
+    FUNK_SOLO_SOUNDS,
+    FUNK_SOLO_SYNTHS,
     FUNK_SOLOS,
     TITLE_WORDS,
 )
@@ -65,59 +72,51 @@ def harmonise(notes: list[Note], chords: list[Chord], key: int, mode: str, track
     return second
 
 
+def funk_sounds(rng: random.Random, kind: str) -> dict[str, tuple[int, str]]:
+    """(program, word) of every track that a band may have; a synth band has other keyboards and leads."""
+    synth = kind == "synth"
+    return {
+        "guitar": rng.choice(((27, "clean guitar"), (28, "muted guitar"), (27, "clean guitar"))),
+        "rhythm": rng.choice(
+            ((7, "clavinet"), (7, "clavinet"), (4, "electric piano"), (5, "electric piano"))
+        ),
+        "organ": rng.choice(FUNK_LONG_SYNTHS if synth else FUNK_LONG_SOUNDS),
+        "horns": rng.choice(FUNK_HORN_SOUNDS),
+        "low horns": rng.choice(((66, "saxophone"), (57, "trombone"), (67, "saxophone"), (65, "saxophone"))),
+        "solo": rng.choice(FUNK_SOLO_SYNTHS if synth else FUNK_SOLO_SOUNDS),
+    }
+
+
+def stop_together(piece: Piece, chord_track: str) -> None:
+    """The band stops together on the one: the very last bar ends on a stab."""
+    stems, stab = piece.stems, piece.length - 0.5
+    for stem in stems:
+        stems[stem] = [n for n in stems[stem] if n.start < stab - 1e-6]
+    closing = th.chord_at(piece.chords, stab)
+    stems["bass"].append(Note(stab, 0.4, th.bass_note(closing.root, 29, 43), 112))
+    stems["drums"] += [
+        Note(stab, 0.2, pt.KICK, 112),
+        Note(stab, 0.2, pt.SNARE, 106),
+        Note(stab, 1.0, pt.CRASH, 98),
+    ]
+    stems["chords"] += [Note(stab, 0.4, p, 96, chord_track) for p in th.voicing(closing, None, 55, 76)]
+
+
 def funk(rng: random.Random, index: int) -> Piece:
     """One funk tune: 90 to 122 bpm, all on the one, sixteenth guitar or clavinet, horn riffs, ghost notes."""
     kind = rng.choice(tuple(FUNK_KINDS))
     table = FUNK_KINDS[kind]
     bpm, key, mode = rng.randint(*table["bpm"]), rng.randrange(12), rng.choice(table["modes"])
     form = fm.choose_form(rng, FUNK_FORMS, bpm)
-    sections, length = fm.lay_sections(form)
+    piece = fm.begin_piece("funk", index, bpm, key, mode, form)
     loop, bridge = rng.choice(table["loops"][mode]), rng.choice(table["bridges"][mode])
-    chords: list[Chord] = []
-    for section, (name, bars) in zip(sections, form):
-        chords += th.loop_chords(bridge if name == "B" else loop, key, section.start, bars * 4)
+    for section, (name, bars) in zip(piece.sections, form):
+        piece.chords += th.loop_chords(bridge if name == "B" else loop, key, section.start, bars * 4)
 
     groove, riffs = rng.choice(table["grooves"]), rng.sample(table["bass"], 2)
-    extra = rng.choice(
-        (
-            (),
-            (pt.COWBELL, "x---x---x---x---", ("B", "solo")),
-            (pt.TAMBOURINE, "----x-------x---", ("A", "B", "solo")),
-            (pt.HIGH_CONGA, "--x--ox---x--oxx", ("A", "solo", "break")),
-            (pt.TAMBOURINE, "oxxxoxxxoxxxoxxx", ("B", "solo")),
-            (pt.SHAKER, "xoxoxoxoxoxoxoxo", ("A", "B")),
-        )
-    )
+    extra = rng.choice(FUNK_EXTRAS)
     guitar, clav, organ = rng.choice(FUNK_GUITARS), rng.choice(FUNK_CLAVS), rng.choice(FUNK_ORGANS)
-    guitar_sound = rng.choice(((27, "clean guitar"), (28, "muted guitar"), (27, "clean guitar")))
-    rhythm_sound = rng.choice(
-        ((7, "clavinet"), (7, "clavinet"), (4, "electric piano"), (5, "electric piano"))
-    )
-    long_sounds = ((16, "organ"), (17, "organ"), (18, "rock organ"), (48, "strings"))
-    if kind == "synth":
-        long_sounds = ((50, "synth strings"), (90, "synth pad"), (62, "synth brass"))
-    long_sound = rng.choice(long_sounds)
-    horn_sound = rng.choice(
-        (
-            (61, "brass section"),
-            (61, "brass section"),
-            (56, "trumpet"),
-            (66, "saxophone"),
-            (62, "synth brass"),
-        )
-    )
-    under_sound = rng.choice(((66, "saxophone"), (57, "trombone"), (67, "saxophone"), (65, "saxophone")))
-    solo_sounds = (
-        (66, "saxophone"),
-        (65, "saxophone"),
-        (29, "overdriven guitar"),
-        (16, "organ"),
-        (27, "clean guitar"),
-        (56, "trumpet"),
-    )
-    if kind == "synth":
-        solo_sounds = ((81, "synth lead"), (80, "synth lead"), (29, "overdriven guitar"), (84, "synth lead"))
-    solo_sound = rng.choice(solo_sounds)
+    sounds = funk_sounds(rng, kind)
     horns_a = mo.make_motif(rng, 8.0, FUNK_HORNS, leap=0.35)
     horn_phrase = [horns_a, rng.choice((horns_a, mo.new_ending(horns_a, rng), mo.sequence(horns_a, 1)))]
     horn_bridge = mo.develop(mo.make_motif(rng, 8.0, FUNK_HORNS, leap=0.2), rng, 2)
@@ -129,9 +128,17 @@ def funk(rng: random.Random, index: int) -> Piece:
     break_kind = rng.choice(("drums", "drums and bass", "rhythm", "hits"))
     horns_wait = rng.random() < 0.4
 
-    stems: dict[str, list[Note]] = {"drums": [], "bass": [], "chords": [], "lead": []}
-    for number, (section, (name, bars)) in enumerate(zip(sections, form)):
+    guitar_part = pt.ChordPart("guitar", 60, 79, voices=3)
+    clav_part = pt.ChordPart("rhythm", 50, 69, voices=3)
+    organ_part = pt.ChordPart("organ", 57, 77)
+    keys_hit, horns_hit = pt.ChordPart("rhythm", 57, 76), pt.ChordPart("horns", 62, 81, voices=3)
+    hit = "X-------------X-|----------------"
+    horns = mo.LeadPart(key, scale, 62, 81, anchor=69, track="horns")
+    soloist = mo.LeadPart(key, scale, 60, 84, anchor=70, track="solo")
+    stems = piece.stems
+    for number, (section, (name, bars)) in enumerate(zip(piece.sections, form)):
         start, beats, last = section.start, bars * 4.0, number == len(form) - 1
+        here = th.Passage(piece.chords, start, beats)
         what = {"intro": intro_kind, "break": break_kind}.get(name, "all")
         if what != "rhythm":
             quiet = [p.replace("X", "x") for p in groove] if name == "intro" else groove
@@ -143,85 +150,35 @@ def funk(rng: random.Random, index: int) -> Piece:
             stems["drums"] += pt.hits("x", pt.CRASH, start, 92, duration=1.5)
         riff = riffs[name in ("B", "solo")]
         if what in ("drums and bass", "all", "build"):
-            stems["bass"] += pt.bass_riff(chords, riff, start, beats, rng, 29, 43, 102)
+            stems["bass"] += pt.bass_riff(here, riff, rng, 29, 43, 102)
         elif what == "hits":
-            stems["bass"] += pt.bass_riff(
-                chords, "R-------------8-|----------------", start, beats, rng, 29, 43, 104
-            )
-            stems["chords"] += pt.comp(
-                chords,
-                "X-------------X-|----------------",
-                start,
-                beats,
-                57,
-                76,
-                4,
-                True,
-                92,
-                "rhythm",
-                push=True,
-                gate=0.8,
-            )
+            stems["bass"] += pt.bass_riff(here, "R-------------8-|----------------", rng, 29, 43, 104)
+            stems["chords"] += pt.comp(here, hit, keys_hit, 92, push=True, gate=0.8)
         if what in ("all", "build", "rhythm"):
-            late = start + (beats / 2 if what == "build" else 0)
+            late = here.later(beats / 2) if what == "build" else here
             if use_guitar:
-                stems["chords"] += pt.comp(
-                    chords, guitar, start, beats, 60, 79, 3, True, 80, "guitar", gate=0.7, strum=0.008
-                )
+                stems["chords"] += pt.comp(here, guitar, guitar_part, 80, gate=0.7, strum=0.008)
             if use_rhythm:
-                stems["chords"] += pt.comp(
-                    chords, clav, late, start + beats - late, 50, 69, 3, True, 82, "rhythm", gate=0.6
-                )
+                stems["chords"] += pt.comp(late, clav, clav_part, 82, gate=0.6)
             if name in ("B", "solo") or not (use_guitar and use_rhythm):
-                stems["chords"] += pt.comp(chords, organ, start, beats, 57, 77, 4, True, 66, "organ")
+                stems["chords"] += pt.comp(here, organ, organ_part, 66)
         if name in ("A", "B") and not (name == "A" and horns_wait and number <= 1):
             phrase = horn_bridge if name == "B" else horn_phrase
-            line = mo.play_phrase(phrase, start, beats, 69, chords, key, scale, 62, 81, 96, "horns")
-            stems["lead"] += line + harmonise(line, chords, key, mode, "low horns")
+            line = mo.play_phrase(phrase, here, horns, 96)
+            stems["lead"] += line + harmonise(line, piece.chords, key, mode, "low horns")
         elif name == "A":
-            stems["lead"] += mo.play_phrase(
-                horn_phrase, start + beats / 2, beats / 2, 69, chords, key, scale, 62, 81, 92, "horns"
-            )
+            stems["lead"] += mo.play_phrase(horn_phrase, here.later(beats / 2), horns, 92)
         elif name == "solo":
-            stems["lead"] += mo.play_phrase(
-                solo_phrase, start, beats, 70, chords, key, scale, 60, 84, 94, "solo"
-            )
+            stems["lead"] += mo.play_phrase(solo_phrase, here, soloist, 94)
         elif what == "hits":
-            stems["lead"] += pt.comp(
-                chords,
-                "X-------------X-|----------------",
-                start,
-                beats,
-                62,
-                81,
-                3,
-                True,
-                96,
-                "horns",
-                push=True,
-                gate=0.8,
-            )
-    # The band stops together on the one: the very last bar ends on a stab.
-    stab = length - 0.5
-    for stem in stems:
-        stems[stem] = [n for n in stems[stem] if n.start < stab - 1e-6]
-    closing = th.chord_at(chords, stab)
-    stems["bass"].append(Note(stab, 0.4, th.bass_note(closing.root, 29, 43), 112))
-    stems["drums"] += [
-        Note(stab, 0.2, pt.KICK, 112),
-        Note(stab, 0.2, pt.SNARE, 106),
-        Note(stab, 1.0, pt.CRASH, 98),
-    ]
-    stems["chords"] += [
-        Note(stab, 0.4, p, 96, "rhythm" if use_rhythm else "guitar")
-        for p in th.voicing(closing, None, 55, 76)
-    ]
+            stems["lead"] += pt.comp(here, hit, horns_hit, 96, push=True, gate=0.8)
+    stop_together(piece, "rhythm" if use_rhythm else "guitar")
 
     amount = rng.choice((0.0, 0.06, 0.1, 0.16, 0.22)) if kind != "disco" else rng.choice((0.0, 0.05))
     for stem, timing in (("drums", 0.006), ("bass", 0.008), ("chords", 0.008), ("lead", 0.012)):
         stems[stem] = pt.humanise(pt.swing(stems[stem], amount), rng, timing, 5)
     side = rng.choice((-1, 1))
-    tracks = {
+    piece.tracks = {
         "drums": {
             "main": Track(
                 rng.choice((0, 8, 0, 16) if kind != "synth" else (0, 24, 16)), "drums", 0.0, 0.95, 0.12
@@ -229,46 +186,16 @@ def funk(rng: random.Random, index: int) -> Piece:
         },
         "bass": {"main": Track(*rng.choice(table["sounds"]), 0.0, 1.0, 0.03)},
         "chords": {
-            "guitar": Track(*guitar_sound, 0.5 * side, 0.75, 0.15),
-            "rhythm": Track(*rhythm_sound, -0.45 * side, 0.8, 0.15),
-            "organ": Track(*long_sound, -0.2 * side, 0.6, 0.3),
+            "guitar": Track(*sounds["guitar"], 0.5 * side, 0.75, 0.15),
+            "rhythm": Track(*sounds["rhythm"], -0.45 * side, 0.8, 0.15),
+            "organ": Track(*sounds["organ"], -0.2 * side, 0.6, 0.3),
         },
         "lead": {
-            "horns": Track(*horn_sound, 0.15, 0.85, 0.3),
-            "low horns": Track(*under_sound, -0.2, 0.65, 0.3),
-            "solo": Track(*solo_sound, 0.05, 0.85, 0.3),
+            "horns": Track(*sounds["horns"], 0.15, 0.85, 0.3),
+            "low horns": Track(*sounds["low horns"], -0.2, 0.65, 0.3),
+            "solo": Track(*sounds["solo"], 0.05, 0.85, 0.3),
         },
     }
-    moods = rng.sample(
-        (
-            "groovy",
-            "tight",
-            "energetic",
-            "playful",
-            "sassy",
-            "dancing",
-            "punchy",
-            "cheeky",
-            "confident",
-            "sweaty",
-        ),
-        rng.randint(2, 4),
-    )
-    piece = fm.finish(
-        Piece(
-            style="funk",
-            tune_id=f"funk/{index:06d}",
-            title=fm.title(rng, TITLE_WORDS),
-            bpm=bpm,
-            beats_per_bar=4,
-            key_root=key,
-            key_mode=mode,
-            length=length,
-            stems=stems,
-            tracks=tracks,
-            chords=chords,
-            sections=sections,
-            moods=moods,
-        )
-    )
-    return fm.vary_repeats(piece, rng)
+    piece.moods = rng.sample(FUNK_MOODS, rng.randint(2, 4))
+    piece.title = fm.title(rng, TITLE_WORDS)
+    return fm.vary_repeats(fm.finish(piece), rng)

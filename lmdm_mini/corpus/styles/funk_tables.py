@@ -3,6 +3,8 @@
 Notebook: 01_sound_to_latents.
 """
 
+from lmdm_mini.corpus.styles.patterns import COWBELL, HIGH_CONGA, SHAKER, TAMBOURINE
+
 TITLE_WORDS = (
     ("Hot", "Greasy", "Tight", "Purple", "Rubber", "Double", "Sticky", "Loose", "Golden", "Backdoor", "Shoe"),
     ("Biscuit", "Pocket", "Strut", "Chicken", "Traffic", "Shuffle", "Gravy", "Sneakers", "Thing", "Boogie"),
@@ -187,3 +189,41 @@ FUNK_FORMS = [
     [("intro", 4), ("A", 4), ("B", 4), ("A", 4)],
     [("intro", 4), ("A", 8), ("B", 8), ("break", 4), ("A", 8)],
 ]
+FUNK_EXTRAS = (  # (drum key, grid, sections it plays in)
+    (),
+    (COWBELL, "x---x---x---x---", ("B", "solo")),
+    (TAMBOURINE, "----x-------x---", ("A", "B", "solo")),
+    (HIGH_CONGA, "--x--ox---x--oxx", ("A", "solo", "break")),
+    (TAMBOURINE, "oxxxoxxxoxxxoxxx", ("B", "solo")),
+    (SHAKER, "xoxoxoxoxoxoxoxo", ("A", "B")),
+)
+FUNK_LONG_SOUNDS = ((16, "organ"), (17, "organ"), (18, "rock organ"), (48, "strings"))
+FUNK_LONG_SYNTHS = ((50, "synth strings"), (90, "synth pad"), (62, "synth brass"))
+FUNK_HORN_SOUNDS = (
+    (61, "brass section"),
+    (61, "brass section"),
+    (56, "trumpet"),
+    (66, "saxophone"),
+    (62, "synth brass"),
+)
+FUNK_SOLO_SOUNDS = (
+    (66, "saxophone"),
+    (65, "saxophone"),
+    (29, "overdriven guitar"),
+    (16, "organ"),
+    (27, "clean guitar"),
+    (56, "trumpet"),
+)
+FUNK_SOLO_SYNTHS = ((81, "synth lead"), (80, "synth lead"), (29, "overdriven guitar"), (84, "synth lead"))
+FUNK_MOODS = (
+    "groovy",
+    "tight",
+    "energetic",
+    "playful",
+    "sassy",
+    "dancing",
+    "punchy",
+    "cheeky",
+    "confident",
+    "sweaty",
+)

@@ -258,13 +258,12 @@ def house(rng: random.Random, index: int) -> Piece:
     table = HOUSE_KINDS[kind]
     bpm, key, mode = rng.randint(*table["bpm"]), rng.randrange(12), rng.choice(table["modes"])
     form = fm.choose_form(rng, HOUSE_FORMS, bpm)
-    sections, length = fm.lay_sections(form)
     loop = rng.choice(table["loops"])
     if kind in ("piano", "french"):  # these loops are spelled in the major key, whose relative minor is felt
         mode = "major"
-    chords = []
-    for section, (_, bars) in zip(sections, form):
-        chords += th.loop_chords(loop, key, section.start, bars * 4)
+    piece = fm.begin_piece("house", index, bpm, key, mode, form)
+    for section, (_, bars) in zip(piece.sections, form):
+        piece.chords += th.loop_chords(loop, key, section.start, bars * 4)
 
     kit = {
         "hat": rng.choice(HOUSE_HATS),
@@ -305,65 +304,40 @@ def house(rng: random.Random, index: int) -> Piece:
     arp_in_drop, intro_bass, lead_in_a = rng.random() < 0.5, rng.random() < 0.5, rng.random() < 0.4
     # A pad that ducks under the kick.
     pumped = "-.x.-.x.-.x.-.x." if rng.random() < 0.5 else "-x..-x..-x..-x.."
-    stems: dict[str, list[Note]] = {"drums": [], "bass": [], "chords": [], "lead": []}
-    for number, (section, (name, bars)) in enumerate(zip(sections, form)):
-        start, beats, last = section.start, bars * 4.0, number == len(form) - 1
+    stabs = pt.ChordPart("stabs", 53, 76, rootless=kind != "piano")
+    pad, sequencer = pt.ChordPart("pad", 55, 79, voices=3), pt.ChordPart("sequence", 64, 84, rootless=False)
+    lead = mo.LeadPart(key, scale, low, low + 17, anchor=low + 7, track="hook")
+    stems = piece.stems
+    for number, (section, (name, bars)) in enumerate(zip(piece.sections, form)):
+        start, last = section.start, number == len(form) - 1
+        here = th.Passage(piece.chords, start, bars * 4.0)
         stems["drums"] += house_drums(rng, name, bars, start, kit, last)
         if name in ("A", "B", "drop", "outro") or (name == "intro" and intro_bass):
-            stems["bass"] += pt.bass_riff(chords, bass_line, start, beats, rng, 29, 43, 104)
+            stems["bass"] += pt.bass_riff(here, bass_line, rng, 29, 43, 104)
         if name in ("A", "drop", "B"):
-            stems["chords"] += pt.comp(
-                chords,
-                comps[name == "B"],
-                start,
-                beats,
-                53,
-                76,
-                4,
-                kind != "piano",
-                88,
-                "stabs",
-                push=kind == "piano",
-                gate=gate,
-            )
+            stems["chords"] += pt.comp(here, comps[name == "B"], stabs, 88, push=kind == "piano", gate=gate)
         elif name == "intro" and not intro_bass or name == "break":
             held = "x......." if name == "break" and rng.random() < 0.4 else comps[0]
-            stems["chords"] += pt.comp(
-                chords, held, start, beats, 53, 76, 4, kind != "piano", 74, "stabs", gate=0.9
-            )
+            stems["chords"] += pt.comp(here, held, stabs, 74, gate=0.9)
         if name in ("break", "outro", "B"):
-            stems["chords"] += pt.comp(chords, "w", start, beats, 55, 79, 3, True, 62, "pad")
+            stems["chords"] += pt.comp(here, "w", pad, 62)
         elif name == "drop":
-            stems["chords"] += pt.comp(chords, pumped, start, beats, 55, 79, 3, True, 64, "pad", gate=1.0)
+            stems["chords"] += pt.comp(here, pumped, pad, 64, gate=1.0)
         if name in ("drop", "B", "break") or (name == "A" and lead_in_a):
-            line = mo.play_phrase(
-                hook,
-                start,
-                beats,
-                low + 7,
-                chords,
-                key,
-                scale,
-                low,
-                low + 17,
-                80 if name == "break" else 92,
-                "hook",
-            )
+            line = mo.play_phrase(hook, here, lead, 80 if name == "break" else 92)
             stems["lead"] += pt.legato(line, 0.75) if lead_sound[0] in SLOW_SOUNDS else line
         elif name == "A":  # a taste of the hook: its cell, once every four bars
             for bar in range(2, bars, 4):
-                line = mo.play_phrase(
-                    [motif], start + 4 * bar, 4.0, low + 7, chords, key, scale, low, low + 17, 78, "hook"
-                )
+                line = mo.play_phrase([motif], here.later(4 * bar, 4.0), lead, 78)
                 stems["lead"] += pt.legato(line, 0.75) if lead_sound[0] in SLOW_SOUNDS else line
         if name == "drop" and arp_in_drop or name == "outro" and not last:
-            stems["lead"] += pt.arpeggio(chords, rolling, start, beats, 64, 84, 4, 66, "sequence")
+            stems["lead"] += pt.arpeggio(here, rolling, sequencer, 66)
     amount = rng.choice((0.0, 0.0, 0.08, 0.16, 0.22)) if kind != "tech" else rng.choice((0.0, 0.05, 0.1))
     timings = {"drums": 0.003, "bass": 0.004, "chords": 0.005, "lead": 0.006}  # machines hardly err
     for stem, timing in timings.items():
         stems[stem] = pt.humanise(pt.swing(stems[stem], amount), rng, timing, 3.5)
     side = rng.choice((-1, 1))
-    tracks = {
+    piece.tracks = {
         "drums": {"main": Track(rng.choice((0, 24, 25, 24, 16)), "drum machine", 0.0, 1.0, 0.12)},
         "bass": {"main": Track(*bass_sound, 0.0, 0.95, 0.03)},
         "chords": {
@@ -375,21 +349,6 @@ def house(rng: random.Random, index: int) -> Piece:
             "sequence": Track(rng.choice((81, 80, 12, 98)), "synth sequence", -0.4 * side, 0.55, 0.4),
         },
     }
-    piece = fm.finish(
-        Piece(
-            style="house",
-            tune_id=f"house/{index:06d}",
-            title=fm.title(rng, TITLE_WORDS),
-            bpm=bpm,
-            beats_per_bar=4,
-            key_root=key,
-            key_mode=mode,
-            length=length,
-            stems=stems,
-            tracks=tracks,
-            chords=chords,
-            sections=sections,
-            moods=rng.sample(table["moods"], rng.randint(2, 4)),
-        )
-    )
-    return fm.vary_repeats(piece, rng)
+    piece.title = fm.title(rng, TITLE_WORDS)
+    piece.moods = rng.sample(table["moods"], rng.randint(2, 4))
+    return fm.vary_repeats(fm.finish(piece), rng)

@@ -24,8 +24,11 @@ from lmdm_mini.corpus.styles.jazz_tables import (
     JAZZ_HEADS,
     JAZZ_KINDS,
     JAZZ_LEADS,
+    JAZZ_MOODS,
+    JAZZ_REGISTERS,
     JAZZ_SEQUENCES,
     JAZZ_TURN,
+    SWING_MOODS,
     TITLE_WORDS,
 )
 
@@ -68,20 +71,11 @@ def two_feel(chords: list[Chord], rng: random.Random, low: int = 28, high: int =
     return notes
 
 
-def solo_line(
-    chords: list[Chord],
-    rng: random.Random,
-    key: int,
-    mode: str,
-    start: float,
-    beats: float,
-    low: int,
-    high: int,
-    busy: float = 0.75,
-) -> list[Note]:
+def solo_line(passage: th.Passage, rng: random.Random, part: mo.LeadPart, busy: float = 0.75) -> list[Note]:
     """An improvised line in eighths: chord tones on the beat, scale or chromatic notes that lead to the
     next one between, phrases of one to three bars with room to breathe."""
-    notes, beat, end = [], start + rng.choice((0.0, 0.5, 1.0)), start + beats
+    chords, low, high = passage.chords, part.low, part.high
+    notes, beat, end = [], passage.start + rng.choice((0.0, 0.5, 1.0)), passage.end
     here, heading = (low + high) / 2 + rng.randint(-4, 4), rng.choice((-1, 1))
     while beat < end - 1.5:
         phrase_end = min(end - 0.5, beat + rng.choice((2.5, 3.5, 4.5, 5.5, 7.5)))
@@ -104,12 +98,13 @@ def solo_line(
                     here + step, th.chord_tones(th.chord_at(chords, beat + 0.5))[1:], low, high
                 )
                 between = list(range(min(ahead, int(here)) + 1, max(ahead, int(here))))
-                scale = set(th.chord_scale(chord, key, mode))
+                scale = set(th.chord_scale(chord, part.key_root, part.mode))
                 inside = [p for p in between if p % 12 in scale]
                 leading = (-1, 1, 2 if (ahead + 2) % 12 in scale else 1)
                 pitch = rng.choice(inside) if inside else ahead + rng.choice(leading)
             if notes and pitch == notes[-1].pitch:
-                pitch = th.nearest(pitch + 2 * heading, th.chord_scale(chord, key, mode), low, high)
+                usable = th.chord_scale(chord, part.key_root, part.mode)
+                pitch = th.nearest(pitch + 2 * heading, usable, low, high)
                 if pitch == notes[-1].pitch:
                     pitch += heading if low < pitch < high else 0
             notes.append(Note(beat, 0.48, pitch, 84 + (7 if not on_beat else 0) + rng.choice((0, 0, 8))))
@@ -184,6 +179,49 @@ def jazz_drums(
     return notes
 
 
+def on_roots(line: list[Note], chords: list[Chord]) -> list[Note]:
+    """A bass line that plays the root wherever a chord starts."""
+    roots = {chord.start: th.bass_note(chord.root, 28, 43) for chord in chords}
+    return [replace(n, pitch=roots.get(n.start, n.pitch)) for n in line]
+
+
+def jazz_sounds(rng: random.Random, kind: str) -> tuple[tuple[int, str], tuple[int, str]]:
+    """(program, word) of the soloist and of who comps: a pianist alone, a guitarist with other company."""
+    lead = rng.choice(JAZZ_LEADS)
+    comps = ((0, "piano"), (0, "piano"), (26, "jazz guitar"), (4, "electric piano"), (17, "organ"))
+    if lead[0] in (0, 26):
+        comps = ((0, "piano"), (11, "vibraphone"), (17, "organ"))[: 1 if lead[0] == 0 else 3]
+    comp = rng.choice(comps)
+    if kind == "bossa" and rng.random() < 0.6 and lead[0] != 26:
+        comp = (24, "nylon guitar")
+    return lead, comp
+
+
+def jazz_themes(rng: random.Random, kind: str, metre: int) -> dict[str, list[mo.Motif]]:
+    """The phrases of the head, of A and of B."""
+    heads = JAZZ_HEADS[metre]
+    grids = [rng.choice(heads) + rng.choice(heads) for _ in range(4)]
+    motif = mo.make_motif(rng, 2.0 * metre, grids[:1], leap=0.25)
+    themes = {
+        "A": mo.develop(motif, rng, 4 if kind != "blues" else 3),
+        "B": mo.develop(mo.make_motif(rng, 2.0 * metre, grids[1:2], leap=0.2), rng, 4),
+    }
+    if kind == "blues" and rng.random() < 0.6:
+        themes["A"] = [motif, motif, mo.new_ending(motif, rng)]  # the riff said twice, then answered
+    return themes
+
+
+def coda(piece: Piece, here: th.Passage, comping: pt.ChordPart, lead: mo.LeadPart, cymbal: int) -> None:
+    """Everybody holds the last chord."""
+    stems, final = piece.stems, piece.chords[-1]
+    stems["bass"].append(Note(here.start, here.beats * 0.9, th.bass_note(final.root, 28, 43), 96))
+    stems["chords"] += pt.comp(here, "w", comping, 80, strum=0.04, gate=0.9)
+    middle = (lead.low + lead.high) / 2
+    last_note = th.nearest(middle, th.chord_tones(final)[1:], lead.low, lead.high)
+    stems["lead"].append(Note(here.start, here.beats * 0.85, last_note, 88))
+    stems["drums"] += [Note(here.start, 0.3, pt.KICK, 84), Note(here.start, 4.0, cymbal, 72)]
+
+
 def jazz(rng: random.Random, index: int) -> Piece:
     """One jazz tune: swing, up-tempo, blues, bossa, ballad or waltz; head, solo, head, ending."""
     kind = rng.choice(tuple(JAZZ_KINDS))
@@ -192,7 +230,7 @@ def jazz(rng: random.Random, index: int) -> Piece:
     modes = ("major", "major", "minor") + (() if kind in ("blues", "ballad") else ("dorian",))
     mode = rng.choice(modes)
     form = jazz_form(rng, kind, bpm, metre)
-    sections, length = fm.lay_sections(form, metre)
+    piece = fm.begin_piece("jazz", index, bpm, key, mode, form, metre)
 
     def pick(pool: tuple[str, ...]) -> str:
         usable = [line for line in pool if metre == 4 or ":h" not in line]
@@ -203,8 +241,7 @@ def jazz(rng: random.Random, index: int) -> Piece:
     tonic = {"major": rng.choice(("Imaj9", "I69")), "minor": rng.choice(("i6", "i9")), "dorian": "i9"}[mode]
     if kind == "blues" and mode == "major":
         tonic = "I13"
-    chords: list[Chord] = []
-    for section, (name, bars) in zip(sections, form):
+    for section, (name, bars) in zip(piece.sections, form):
         line = {
             "B": b_part,
             "bridge": b_part,
@@ -212,72 +249,40 @@ def jazz(rng: random.Random, index: int) -> Piece:
             "tag": turn,
             "coda": f"{tonic}:{2 * metre}",
         }.get(name, a_part)
-        chords += th.loop_chords(line, key, section.start, bars * metre, metre)
+        piece.chords += th.loop_chords(line, key, section.start, bars * metre, metre)
 
-    lead_sound = rng.choice(JAZZ_LEADS)
-    comp_sounds = ((0, "piano"), (0, "piano"), (26, "jazz guitar"), (4, "electric piano"), (17, "organ"))
-    if lead_sound[0] in (0, 26):  # a pianist comps alone; a guitarist wants other company
-        comp_sounds = ((0, "piano"), (11, "vibraphone"), (17, "organ"))[: 1 if lead_sound[0] == 0 else 3]
-    comp_sound = rng.choice(comp_sounds)
-    if kind == "bossa" and rng.random() < 0.6 and lead_sound[0] != 26:
-        comp_sound = (24, "nylon guitar")
+    lead_sound, comp_sound = jazz_sounds(rng, kind)
     feel = "brushes" if kind == "ballad" or rng.random() < 0.35 else "sticks"
     alone = lead_sound[0] == 0
-    low, high = {
-        0: (64, 88),
-        11: (62, 86),
-        26: (55, 79),
-        64: (60, 81),
-        65: (56, 79),
-        66: (55, 76),
-        56: (58, 79),
-        59: (58, 79),
-        73: (65, 88),
-        71: (56, 82),
-        57: (50, 70),
-    }[lead_sound[0]]
+    low, high = JAZZ_REGISTERS[lead_sound[0]]
     # Comping keeps out of the soloist's way: below the right hand, below a low horn.
     comp_low, comp_high = (48, 67) if alone else (49, 67) if low < 58 else (52, 72)
-    heads = JAZZ_HEADS[metre]
-    grids = [rng.choice(heads) + rng.choice(heads) for _ in range(4)]
-    motif = mo.make_motif(rng, 2.0 * metre, grids[:1], leap=0.25)
-    themes = {
-        "A": mo.develop(motif, rng, 4 if kind != "blues" else 3),
-        "B": mo.develop(mo.make_motif(rng, 2.0 * metre, grids[1:2], leap=0.2), rng, 4),
-    }
-    if kind == "blues" and rng.random() < 0.6:
-        themes["A"] = [motif, motif, mo.new_ending(motif, rng)]  # the riff said twice, then answered
+    themes = jazz_themes(rng, kind, metre)
     scale, solo_scale = mode, rng.choice(("minor", "dorian")) if mode == "minor" else mode
     if kind == "blues":
         scale = rng.choice(("blues", "mixolydian" if mode == "major" else "dorian"))
         solo_scale = "mixolydian" if mode == "major" else solo_scale
     thirds = rng.random() < 0.3 and lead_sound[0] in (0, 11)
-    walking = th.walking_bass(chords, rng, 28, 48)
-    halves = two_feel(chords, rng)
+    walking = th.walking_bass(piece.chords, rng, 28, 48)
+    halves = two_feel(piece.chords, rng)
     bossa_bass = rng.choice(("R.....5.5.....R.", "R.....l.l.....R.", "R.....5.5.....a."))
     two_on_head = kind in ("ballad", "waltz") or rng.random() < 0.45
     busy = {"ballad": 0.55, "up": 0.85}.get(kind, rng.uniform(0.65, 0.85))
     patterns = JAZZ_COMPS[metre] if kind != "bossa" else BOSSA_COMPS
     favourites = rng.sample(patterns, 2 if kind == "bossa" else 3)
 
-    stems: dict[str, list[Note]] = {"drums": [], "bass": [], "chords": [], "lead": []}
+    comping = pt.ChordPart("main", comp_low, comp_high)
+    singer = mo.LeadPart(key, scale, low, high, anchor=(low + high) // 2)
+    soloist = replace(singer, mode=solo_scale)
+    stems = piece.stems
     intro_parts = rng.choice(
         ({"chords"}, {"chords", "drums"}, {"bass", "drums"}, {"chords", "bass", "drums"}, {"bass", "chords"})
     )
-    for section, (name, bars) in zip(sections, form):
+    for section, (name, bars) in zip(piece.sections, form):
         start, beats = section.start, float(bars * metre)
+        here = th.Passage(piece.chords, start, beats)
         if name == "coda":
-            final = chords[-1]
-            stems["bass"].append(Note(start, beats * 0.9, th.bass_note(final.root, 28, 43), 96))
-            stems["chords"] += pt.comp(
-                chords, "w", start, beats, comp_low, comp_high, 4, True, 80, strum=0.04, gate=0.9
-            )
-            last_note = th.nearest((low + high) / 2, th.chord_tones(final)[1:], low, high)
-            stems["lead"].append(Note(start, beats * 0.85, last_note, 88))
-            stems["drums"] += [
-                Note(start, 0.3, pt.KICK, 84),
-                Note(start, 4.0, pt.CRASH if feel == "sticks" else pt.RIDE, 72),
-            ]
+            coda(piece, here, comping, singer, pt.CRASH if feel == "sticks" else pt.RIDE)
             continue
         parts = intro_parts if name == "intro" else {"chords", "bass", "drums", "lead"}
         if "drums" in parts:
@@ -287,14 +292,7 @@ def jazz(rng: random.Random, index: int) -> Piece:
             silent = [(start + metre * bar, start + metre * (bar + 4)) for bar in range(4, bars, 8)]
         if "bass" in parts:
             if kind == "bossa":
-                line = pt.bass_riff(chords, bossa_bass, start, beats, rng, 28, 43, 94)
-                changes = {c.start for c in chords}
-                line = [
-                    replace(n, pitch=th.bass_note(th.chord_at(chords, n.start).root, 28, 43))
-                    if n.start in changes
-                    else n
-                    for n in line
-                ]
+                line = on_roots(pt.bass_riff(here, bossa_bass, rng, 28, 43, 94), piece.chords)
             else:
                 line = halves if two_on_head and name in ("A", "B", "head", "intro", "tag") else walking
                 line = [n for n in line if start - 1e-6 <= n.start < start + beats - 1e-6]
@@ -303,39 +301,18 @@ def jazz(rng: random.Random, index: int) -> Piece:
             grid = "".join(rng.choice(favourites) for _ in range((bars + 1) // 2))
             if kind == "ballad" and rng.random() < 0.6:
                 grid = "x.......x.......|x.......x..x...." if rng.random() < 0.5 else "w"
-            few = alone and kind != "ballad"
-            stems["chords"] += pt.comp(
-                chords,
-                grid,
-                start,
-                beats,
-                comp_low,
-                comp_high,
-                3 if few else 4,
-                True,
-                70,
-                push=kind != "ballad",
-                strum=0.02 if kind == "ballad" else 0.0,
-                gate=0.9,
-            )
+            player = replace(comping, voices=3 if alone and kind != "ballad" else 4)
+            strum = 0.02 if kind == "ballad" else 0.0
+            stems["chords"] += pt.comp(here, grid, player, 70, push=kind != "ballad", strum=strum, gate=0.9)
         if "lead" in parts and name in ("solo", "bridge", "fours"):
-            stems["lead"] += solo_line(chords, rng, key, solo_scale, start, beats, low, high, busy)
+            stems["lead"] += solo_line(here, rng, soloist, busy)
         elif "lead" in parts:
-            line = mo.play_phrase(
-                themes["B" if name in ("B", "tag") else "A"],
-                start,
-                beats,
-                (low + high) // 2 + rng.choice((-2, 0, 2)) * (name == "tag"),
-                chords,
-                key,
-                scale,
-                low,
-                high,
-                88,
-            )
-            stems["lead"] += line + (
-                harmonise(line, chords, key, mode, "main") if thirds and name == "B" else []
-            )
+            shift = rng.choice((-2, 0, 2)) * (name == "tag")
+            theme = themes["B" if name in ("B", "tag") else "A"]
+            line = mo.play_phrase(theme, here, replace(singer, anchor=singer.anchor + shift), 88)
+            stems["lead"] += line
+            if thirds and name == "B":
+                stems["lead"] += harmonise(line, piece.chords, key, mode, "main")
         for stem in ("bass", "chords", "lead"):
             stems[stem] = [n for n in stems[stem] if not any(a <= n.start < b for a, b in silent)]
 
@@ -346,33 +323,12 @@ def jazz(rng: random.Random, index: int) -> Piece:
     side = rng.choice((-1, 1))
     brushed = feel == "brushes" and kind != "bossa"
     kit = (40, "brushed drums") if brushed else (rng.choice((32, 0, 32)), "drums")
-    tracks = {
+    piece.tracks = {
         "drums": {"main": Track(*kit, 0.1 * side, 0.85, 0.25)},
         "bass": {"main": Track(32, "acoustic bass", -0.05 * side, 1.0, 0.12)},
         "chords": {"main": Track(*comp_sound, -0.3 * side, 0.75, 0.3)},
         "lead": {"main": Track(*lead_sound, 0.2 * side, 0.95, 0.35)},
     }
-    moods = {
-        "ballad": ("tender", "intimate", "slow", "romantic", "wistful", "warm"),
-        "bossa": ("breezy", "sunny", "gentle", "relaxed", "elegant", "warm"),
-        "up": ("energetic", "virtuosic", "hot", "restless", "bright", "nimble"),
-        "blues": ("bluesy", "earthy", "laid-back", "swinging", "smoky", "playful"),
-    }
-    words = moods.get(kind, ("swinging", "smoky", "cool", "elegant", "late-night", "playful", "relaxed"))
-    return fm.finish(
-        Piece(
-            style="jazz",
-            tune_id=f"jazz/{index:06d}",
-            title=fm.title(rng, TITLE_WORDS),
-            bpm=bpm,
-            beats_per_bar=metre,
-            key_root=key,
-            key_mode=mode,
-            length=length,
-            stems=stems,
-            tracks=tracks,
-            chords=chords,
-            sections=sections,
-            moods=rng.sample(words, rng.randint(2, 4)),
-        )
-    )
+    piece.title = fm.title(rng, TITLE_WORDS)
+    piece.moods = rng.sample(JAZZ_MOODS.get(kind, SWING_MOODS), rng.randint(2, 4))
+    return fm.finish(piece)

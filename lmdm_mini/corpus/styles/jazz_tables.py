@@ -124,6 +124,26 @@ JAZZ_LEADS = (
     (57, "trombone"),
     (64, "saxophone"),
 )
+JAZZ_REGISTERS = {  # program of the lead -> lowest and highest pitch
+    0: (64, 88),
+    11: (62, 86),
+    26: (55, 79),
+    64: (60, 81),
+    65: (56, 79),
+    66: (55, 76),
+    56: (58, 79),
+    59: (58, 79),
+    73: (65, 88),
+    71: (56, 82),
+    57: (50, 70),
+}
+JAZZ_MOODS = {
+    "ballad": ("tender", "intimate", "slow", "romantic", "wistful", "warm"),
+    "bossa": ("breezy", "sunny", "gentle", "relaxed", "elegant", "warm"),
+    "up": ("energetic", "virtuosic", "hot", "restless", "bright", "nimble"),
+    "blues": ("bluesy", "earthy", "laid-back", "swinging", "smoky", "playful"),
+}
+SWING_MOODS = ("swinging", "smoky", "cool", "elegant", "late-night", "playful", "relaxed")
 JAZZ_SEQUENCES = (
     "A",
     "A B",

@@ -6,6 +6,7 @@ Notebook: 01_sound_to_latents.
 """
 
 import random
+from dataclasses import replace
 
 from lmdm_mini.corpus.piece import Note, Piece, Track
 from lmdm_mini.corpus.styles import form as fm
@@ -173,6 +174,32 @@ LOFI_LEAD_SOUNDS = (
 )
 
 
+def lofi_drums(
+    rng: random.Random, name: str, bars: int, start: float, kit: dict, full: bool, last: bool
+) -> list[Note]:
+    """Hat, kick and a snare that drags; without `full` the hat alone. A fill leads to the next section."""
+    drums: list[Note] = []
+    kick, snare, hat = (part.split("|") for part in kit["pattern"])
+    for bar in range(bars):
+        now, half = start + 4 * bar, bar % 2
+        ending = bar == bars - 1 and not last
+        drums += pt.hits(hat[half], pt.CLOSED_HAT, now, 62)
+        if kit["shaker"] and name == "B":
+            drums += pt.hits("o-x-o-x-o-x-o-x-", kit["shaker"], now, 52)
+        if not full:
+            continue
+        drums += pt.hits(kick[half], pt.KICK, now, 100)
+        # A snare that drags behind the hat is half of the style's feel.
+        beats_kept = snare[half][:12] + "----" if ending else snare[half]
+        late = pt.hits(beats_kept, kit["snare_key"], now, 88)
+        drums += [replace(n, start=n.start + 0.035) for n in late]
+        if ending:
+            drums += pt.fill(rng, now + 3, 1.0, 80)
+        elif rng.random() < 0.25:
+            drums += pt.hits("--------------x-", pt.OPEN_HAT, now, 55)
+    return drums
+
+
 def lofi(rng: random.Random, index: int) -> Piece:
     """One lo-fi hip hop piece: 62 to 94 bpm, swung sixteenths, ninth chords, a drowsy melody, dusty drums."""
     bpm, key = rng.randint(62, 94), rng.randrange(12)
@@ -180,17 +207,20 @@ def lofi(rng: random.Random, index: int) -> Piece:
     pool = LOFI_MAJOR if mode == "major" else LOFI_MINOR
     loops = rng.sample(pool, 2)
     form = fm.choose_form(rng, LOFI_FORMS, bpm)
-    sections, length = fm.lay_sections(form)
-    chords = []
-    for section, (name, bars) in zip(sections, form):
-        chords += th.loop_chords(loops[name == "B"], key, section.start, bars * 4)
+    piece = fm.begin_piece("lofi", index, bpm, key, mode, form)
+    for section, (name, bars) in zip(piece.sections, form):
+        piece.chords += th.loop_chords(loops[name == "B"], key, section.start, bars * 4)
 
     comps, arps, bass_lines = rng.sample(LOFI_COMPS, 2), rng.choice(LOFI_ARPS), rng.sample(LOFI_BASS, 2)
-    kick, snare, hat = rng.choice(LOFI_DRUMS)
+    pattern = rng.choice(LOFI_DRUMS)
     if rng.random() < 0.5:  # kick and snare of one groove with the hat of another: more grooves than listed
-        hat = rng.choice(LOFI_DRUMS)[2]
-    snare_key = rng.choice((pt.SNARE, pt.SNARE, pt.SIDE_STICK, pt.ELECTRIC_SNARE))
-    shaker, kit = rng.choice((None, pt.SHAKER, pt.CABASA, pt.TAMBOURINE)), rng.choice((0, 8, 25, 32, 0))
+        pattern = (*pattern[:2], rng.choice(LOFI_DRUMS)[2])
+    kit = {
+        "pattern": pattern,
+        "snare_key": rng.choice((pt.SNARE, pt.SNARE, pt.SIDE_STICK, pt.ELECTRIC_SNARE)),
+        "shaker": rng.choice((None, pt.SHAKER, pt.CABASA, pt.TAMBOURINE)),
+    }
+    kit_program = rng.choice((0, 8, 25, 32, 0))
     chord_sound, second = rng.choice(LOFI_CHORD_SOUNDS), rng.choice(LOFI_SECOND_SOUNDS)
     lead_sound = rng.choice(LOFI_LEAD_SOUNDS)
     bass_sound = rng.choice(LOFI_BASS_SOUNDS)
@@ -213,11 +243,14 @@ def lofi(rng: random.Random, index: int) -> Piece:
     )
     first_a_without_lead, drums_to_the_end = rng.random() < 0.4, rng.random() < 0.5
 
-    drums: list[Note] = []
-    stems = {"drums": drums, "bass": [], "chords": [], "lead": []}
-    for number, (section, (name, bars)) in enumerate(zip(sections, form)):
-        start, beats = section.start, bars * 4.0
-        last = number == len(form) - 1
+    keys = pt.ChordPart("keys", 53, 75)
+    pad, guitar = pt.ChordPart("pad", 55, 79, voices=3), pt.ChordPart("guitar", 52, 74, rootless=False)
+    singer = mo.LeadPart(key, scale, lead_low, lead_low + 19, anchor=lead_low + 7)
+    stems = piece.stems
+    drums = stems["drums"]
+    for number, (section, (name, bars)) in enumerate(zip(piece.sections, form)):
+        start, last = section.start, number == len(form) - 1
+        here = th.Passage(piece.chords, start, bars * 4.0)
         parts = {
             "intro": intro_parts,
             "break": break_parts,
@@ -228,75 +261,33 @@ def lofi(rng: random.Random, index: int) -> Piece:
         if name == "A" and number <= 1 and first_a_without_lead and bars <= 4:
             parts = parts - {"lead"}
         if "drums" in parts or "hat" in parts:
-            for bar in range(bars):
-                now, half = start + 4 * bar, bar % 2
-                ending = bar == bars - 1 and not last
-                hat_bar = hat.split("|")[half]
-                drums += pt.hits(hat_bar, pt.CLOSED_HAT, now, 62)
-                if shaker and name == "B":
-                    drums += pt.hits("o-x-o-x-o-x-o-x-", shaker, now, 52)
-                if "drums" not in parts:
-                    continue
-                drums += pt.hits(kick.split("|")[half], pt.KICK, now, 100)
-                beats_kept = snare.split("|")[half][:12] + "----" if ending else snare.split("|")[half]
-                # A snare that drags behind the hat is half of the style's feel.
-                drums += [
-                    Note(n.start + 0.035, n.duration, n.pitch, n.velocity)
-                    for n in pt.hits(beats_kept, snare_key, now, 88)
-                ]
-                if ending:
-                    drums += pt.fill(rng, now + 3, 1.0, 80)
-                elif rng.random() < 0.25:
-                    drums += pt.hits("--------------x-", pt.OPEN_HAT, now, 55)
+            drums += lofi_drums(rng, name, bars, start, kit, "drums" in parts, last)
             if number and "drums" in parts and rng.random() < 0.6:
                 drums += pt.hits("x", pt.RIDE if rng.random() < 0.4 else pt.CRASH, start, 58)
         if "bass" in parts:
-            stems["bass"] += pt.bass_riff(chords, bass_lines[name == "B"], start, beats, rng, 29, 43, 96)
+            stems["bass"] += pt.bass_riff(here, bass_lines[name == "B"], rng, 29, 43, 96)
         if "chords" in parts:
-            stems["chords"] += pt.comp(
-                chords,
-                comps[name == "B"],
-                start,
-                beats,
-                53,
-                75,
-                4,
-                rng.random() < 0.8,
-                74,
-                "keys",
-                strum=strum,
-                gate=1.0,
-                push=False,
-            )
+            player = replace(keys, rootless=rng.random() < 0.8)
+            stems["chords"] += pt.comp(here, comps[name == "B"], player, 74, strum=strum, gate=1.0)
         if "second" in parts:
             if is_pad:
-                stems["chords"] += pt.comp(chords, "w", start, beats, 55, 79, 3, True, 52, "pad")
+                stems["chords"] += pt.comp(here, "w", pad, 52)
             else:
-                stems["chords"] += pt.arpeggio(chords, arps, start, beats, 52, 74, 4, 62, "guitar", ring=3.0)
+                stems["chords"] += pt.arpeggio(here, arps, guitar, 62, ring=3.0)
         if "lead" in parts:
             theme = themes["B" if name == "B" else "A"]
-            stems["lead"] += mo.play_phrase(
-                theme,
-                start,
-                beats - (4 if last and name == "outro" else 0),
-                lead_low + 7,
-                chords,
-                key,
-                scale,
-                lead_low,
-                lead_low + 19,
-                84,
-            )
+            until_end = here.later(0, here.beats - 4) if last and name == "outro" else here
+            stems["lead"] += mo.play_phrase(theme, until_end, singer, 84)
     if form[-1][0] == "outro":
-        final = th.chord_at(chords, length - 0.1)
-        stems["bass"].append(Note(length - 4, 3.8, th.bass_note(final.root, 29, 43), 84))
+        final = th.chord_at(piece.chords, piece.length - 0.1)
+        stems["bass"].append(Note(piece.length - 4, 3.8, th.bass_note(final.root, 29, 43), 84))
 
     amount = rng.uniform(0.08, 0.34)
     for stem, timing in (("drums", 0.008), ("bass", 0.012), ("chords", 0.012), ("lead", 0.02)):
         stems[stem] = pt.humanise(pt.swing(stems[stem], amount), rng, timing, 5)
     side = rng.choice((-1, 1))
-    tracks = {
-        "drums": {"main": Track(kit, "drums", 0.0, 0.9, 0.15)},
+    piece.tracks = {
+        "drums": {"main": Track(kit_program, "drums", 0.0, 0.9, 0.15)},
         "bass": {"main": Track(*bass_sound, 0.0, 0.95, 0.05)},
         "chords": {
             "keys": Track(*chord_sound, -0.2 * side, 0.85, 0.35),
@@ -305,25 +296,9 @@ def lofi(rng: random.Random, index: int) -> Piece:
         },
         "lead": {"main": Track(*lead_sound, 0.15 * side, 0.85, 0.45)},
     }
-    moods = rng.sample(
+    piece.moods = rng.sample(
         ("mellow", "nostalgic", "relaxed", "dreamy", "warm", "rainy", "lazy", "cosy", "sleepy", "hazy"),
         rng.randint(2, 4),
     )
-    piece = fm.finish(
-        Piece(
-            style="lofi",
-            tune_id=f"lofi/{index:06d}",
-            title=fm.title(rng, TITLE_WORDS),
-            bpm=bpm,
-            beats_per_bar=4,
-            key_root=key,
-            key_mode=mode,
-            length=length,
-            stems=stems,
-            tracks=tracks,
-            chords=chords,
-            sections=sections,
-            moods=moods,
-        )
-    )
-    return fm.vary_repeats(piece, rng)
+    piece.title = fm.title(rng, TITLE_WORDS)
+    return fm.vary_repeats(fm.finish(piece), rng)

@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, replace
 
 from lmdm_mini.corpus.piece import Chord, Note
-from lmdm_mini.corpus.styles.theory import chord_at, chord_scale, chord_tones, nearest, scale_step
+from lmdm_mini.corpus.styles.theory import Passage, chord_at, chord_scale, chord_tones, nearest, scale_step
 
 
 @dataclass(frozen=True)
@@ -112,63 +112,55 @@ def develop(motif: Motif, rng: random.Random, count: int = 4) -> list[Motif]:
     return cells
 
 
+@dataclass(frozen=True)
+class LeadPart:
+    """An instrument that plays a melody: its key and scale, its register, and the note that step 0
+    of a motif stands for (`anchor`; all MIDI pitches)."""
+
+    key_root: int
+    mode: str
+    low: int
+    high: int
+    anchor: int
+    track: str = "main"
+
+
 def play_motif(
-    motif: Motif,
-    start: float,
-    anchor: int,
-    chords: list[Chord],
-    key_root: int,
-    mode: str,
-    low: int,
-    high: int,
-    velocity: int = 90,
-    track: str = "main",
+    motif: Motif, start: float, chords: list[Chord], part: LeadPart, velocity: int = 90
 ) -> list[Note]:
     """The motif as notes: chord tones on strong beats, elsewhere tensions and the scale of the chord."""
     notes, previous = [], None
     for onset, duration, steps in zip(motif.onsets, motif.durations, motif.steps):
         chord = chord_at(chords, start + onset)
-        pitch = scale_step(anchor, steps, key_root, mode)
-        tones, scale = chord_tones(chord), chord_scale(chord, key_root, mode)
+        pitch = scale_step(part.anchor, steps, part.key_root, part.mode)
+        tones, scale = chord_tones(chord), chord_scale(chord, part.key_root, part.mode)
         allowed = scale
         if onset % 2 == 0 or onset % 1 == 0 and duration >= 1.0:
             allowed = tones
         elif duration >= 0.75:  # long off the beat: tensions, but none a semitone above a chord tone
             allowed = tones + [pc for pc in scale if (pc - 1) % 12 not in tones]
-        while pitch > high:
+        while pitch > part.high:
             pitch -= 12
-        while pitch < low:
+        while pitch < part.low:
             pitch += 12
-        pitch = nearest(pitch, allowed, low, high)
+        pitch = nearest(pitch, allowed, part.low, part.high)
         if previous is not None and abs(pitch - previous) > 9:
-            pitch = nearest((pitch + previous) / 2, allowed, low, high)
+            pitch = nearest((pitch + previous) / 2, allowed, part.low, part.high)
         accent = 8 if onset % 1 == 0 else 0
-        notes.append(Note(start + onset, duration * 0.95, pitch, velocity + accent - 6, track))
+        notes.append(Note(start + onset, duration * 0.95, pitch, velocity + accent - 6, part.track))
         previous = pitch
     return notes
 
 
-def play_phrase(
-    cells: list[Motif],
-    start: float,
-    beats: float,
-    anchor: int,
-    chords: list[Chord],
-    key_root: int,
-    mode: str,
-    low: int,
-    high: int,
-    velocity: int = 90,
-    track: str = "main",
-) -> list[Note]:
-    """The cells of a phrase (see `develop`) one after another, again and again, for `beats`."""
-    notes, now, i = [], start, 0
-    while now < start + beats - 1e-6:
+def play_phrase(cells: list[Motif], passage: Passage, part: LeadPart, velocity: int = 90) -> list[Note]:
+    """The cells of a phrase (see `develop`) one after another, again and again, to the end of the passage."""
+    notes, now, i = [], passage.start, 0
+    while now < passage.end - 1e-6:
         cell = cells[i % len(cells)]
-        notes += play_motif(cell, now, anchor, chords, key_root, mode, low, high, velocity, track)
+        notes += play_motif(cell, now, passage.chords, part, velocity)
         now, i = now + cell.beats, i + 1
     return [
-        replace(n, duration=min(n.duration, start + beats + 0.5 - n.start))
+        replace(n, duration=min(n.duration, passage.end + 0.5 - n.start))
         for n in notes
-        if n.start < start + beats
+        if n.start < passage.end
     ]

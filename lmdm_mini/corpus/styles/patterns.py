@@ -7,16 +7,10 @@ Notebook: 01_sound_to_latents.
 """
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from lmdm_mini.corpus.piece import Chord, Note
-from lmdm_mini.corpus.styles.theory import (
-    QUALITIES,
-    approach,
-    bass_note,
-    chord_at,
-    voice_lead,
-)
+from lmdm_mini.corpus.piece import Note
+from lmdm_mini.corpus.styles.theory import QUALITIES, Passage, approach, bass_note, chord_at, voice_lead
 
 # General MIDI drum keys.
 KICK, SNARE, SIDE_STICK, CLAP, ELECTRIC_SNARE = 36, 38, 37, 39, 40
@@ -28,6 +22,21 @@ BRUSH_SWEEP, BRUSH_TAP, BRUSH_SLAP = 40, 38, 39  # what these keys sound like on
 
 
 # --- parts: a pattern laid over chords -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ChordPart:
+    """An instrument that plays chords: its register (MIDI pitches), how many voices, with the root or not."""
+
+    track: str
+    low: int
+    high: int
+    voices: int = 4
+    rootless: bool = True
+
+    def voicings(self, chords) -> list[list[int]]:
+        """The pitches of each chord, led smoothly from one to the next."""
+        return voice_lead(chords, self.low, self.high, self.voices, self.rootless)
 
 
 def grid_events(pattern: str, start: float, beats: float, step: float = 0.25) -> list[tuple]:
@@ -45,16 +54,10 @@ def grid_events(pattern: str, start: float, beats: float, step: float = 0.25) ->
 
 
 def comp(
-    chords: list[Chord],
+    passage: Passage,
     pattern: str,
-    start: float,
-    beats: float,
-    low: int = 52,
-    high: int = 74,
-    voices: int = 4,
-    rootless: bool = True,
-    velocity: int = 78,
-    track: str = "main",
+    part: ChordPart,
+    velocity: int,
     push: bool = False,
     strum: float = 0.0,
     gate: float = 0.95,
@@ -62,19 +65,20 @@ def comp(
     """Chords struck in a rhythm (`grid_events`; 'X' accent, 'x' normal, 'o' soft), voicings led smoothly.
     `push`: a stroke in the last half beat before a change plays the next chord. `strum`: beats between
     the notes of one stroke. `pattern` "w" holds every chord for its whole length."""
-    voicings = voice_lead(chords, low, high, voices, rootless)
+    chords, start, end = passage.chords, passage.start, passage.end
+    voicings = part.voicings(chords)
     events = (
-        grid_events(pattern, start, beats)
+        grid_events(pattern, start, passage.beats)
         if pattern != "w"
         else [
-            (max(c.start, start), min(c.start + c.duration, start + beats) - max(c.start, start), "x")
+            (max(c.start, start), min(c.start + c.duration, end) - max(c.start, start), "x")
             for c in chords
-            if c.start < start + beats - 1e-6 and c.start + c.duration > start + 1e-6
+            if c.start < end - 1e-6 and c.start + c.duration > start + 1e-6
         ]
     )
     notes = []
     for onset, duration, mark in events:
-        when = onset + 0.5 if push and onset + 0.5 < start + beats else onset
+        when = onset + 0.5 if push and onset + 0.5 < end else onset
         index = max((i for i, c in enumerate(chords) if c.start <= when + 1e-6), default=0)
         loud = {"X": 1.16, "o": 0.7}.get(mark, 1.0) * velocity
         for voice, pitch in enumerate(voicings[index]):
@@ -84,28 +88,17 @@ def comp(
                     max(0.06, duration * gate - voice * strum),
                     pitch,
                     min(127, round(loud - 3 * (voice < len(voicings[index]) - 1))),
-                    track,
+                    part.track,
                 )
             )
     return notes
 
 
-def arpeggio(
-    chords: list[Chord],
-    pattern: str,
-    start: float,
-    beats: float,
-    low: int = 52,
-    high: int = 76,
-    voices: int = 4,
-    velocity: int = 74,
-    track: str = "main",
-    ring: float = 1.0,
-) -> list[Note]:
+def arpeggio(passage: Passage, pattern: str, part: ChordPart, velocity: int, ring: float = 1.0) -> list[Note]:
     """Broken chords: a digit of the grid is the voice it plays, 0 the lowest (`ring` lengthens the notes)."""
-    voicings = voice_lead(chords, low, high, voices)
+    chords, voicings = passage.chords, part.voicings(passage.chords)
     notes = []
-    for onset, duration, mark in grid_events(pattern, start, beats):
+    for onset, duration, mark in grid_events(pattern, passage.start, passage.beats):
         index = max((i for i, c in enumerate(chords) if c.start <= onset + 1e-6), default=0)
         voice = int(mark)
         pitches = voicings[index]
@@ -117,30 +110,27 @@ def arpeggio(
                 max(duration, min(duration * ring, until_change)) * 0.98,
                 pitch,
                 velocity + (6 if onset % 1 == 0 else 0),
-                track,
+                part.track,
             )
         )
     return notes
 
 
 def bass_riff(
-    chords: list[Chord],
+    passage: Passage,
     pattern: str,
-    start: float,
-    beats: float,
     rng: random.Random,
     low: int = 28,
     high: int = 43,
     velocity: int = 98,
-    track: str = "main",
     gate: float = 0.92,
 ) -> list[Note]:
     """A bass figure that moves with the chords. Marks: R root, 8 octave, 5 fifth, 3 third, 7 seventh,
     6 sixth, 4 fourth, 2 ninth, l fifth below, s seventh below, b blue third, a leads into the next root,
     g ghost (dead note)."""
     notes = []
-    for onset, duration, mark in grid_events(pattern, start, beats):
-        chord = chord_at(chords, onset)
+    for onset, duration, mark in grid_events(pattern, passage.start, passage.beats):
+        chord = chord_at(passage.chords, onset)
         root = bass_note(chord.root, low, high)
         steps = QUALITIES[chord.quality]
         third = next((s for s in steps if s in (3, 4)), 5)
@@ -163,22 +153,15 @@ def bass_riff(
         }[mark]
         pitch = root + offset
         if mark == "a":
-            target = bass_note(chord_at(chords, onset + duration + 0.01).root, low, high)
+            target = bass_note(chord_at(passage.chords, onset + duration + 0.01).root, low, high)
             pitch = root + fifth - 12
             if target != root:
                 pitch = approach(target, rng, rng.choice(("below", "above")))
         if pitch < low - 4:
             pitch += 12
         level = {"g": 0.5, "8": 1.08, "R": 1.04}.get(mark, 0.95)
-        notes.append(
-            Note(
-                onset,
-                0.1 if mark == "g" else duration * gate,
-                pitch,
-                min(127, round(velocity * level)),
-                track,
-            )
-        )
+        length = 0.1 if mark == "g" else duration * gate
+        notes.append(Note(onset, length, pitch, min(127, round(velocity * level))))
     return notes
 
 

@@ -123,11 +123,10 @@ def reggae(rng: random.Random, index: int) -> Piece:
     table = REGGAE_KINDS[kind]
     bpm, key, mode = rng.randint(*table["bpm"]), rng.randrange(12), rng.choice(table["modes"])
     form = fm.choose_form(rng, FORMS, bpm)
-    sections, length = fm.lay_sections(form)
+    piece = fm.begin_piece("reggae", index, bpm, key, mode, form)
     loop, bridge = rng.choice(table["loops"]), rng.choice(table["bridges"])
-    chords = []
-    for section, (name, bars) in zip(sections, form):
-        chords += th.loop_chords(bridge if name == "B" else loop, key, section.start, bars * 4)
+    for section, (name, bars) in zip(piece.sections, form):
+        piece.chords += th.loop_chords(bridge if name == "B" else loop, key, section.start, bars * 4)
     pattern = "steppers" if kind == "steppers" else rng.choice(("one drop", "one drop, busy", "rockers"))
     kit = {
         "pattern": DRUMS[pattern],
@@ -162,43 +161,37 @@ def reggae(rng: random.Random, index: int) -> Piece:
         )
     )
     low, scale = lead[2], rng.choice((mode, "minor pentatonic" if mode != "major" else "major pentatonic"))
-    stems: dict[str, list[Note]] = {"drums": [], "bass": [], "chords": [], "lead": []}
-    for number, (section, (name, bars)) in enumerate(zip(sections, form)):
-        start, beats, last = section.start, bars * 4.0, number == len(form) - 1
+    guitar = pt.ChordPart("skank", 55, 76, voices=3, rootless=False)
+    organ = pt.ChordPart("organ", 50, 70, voices=3, rootless=False)
+    singer = mo.LeadPart(key, scale, low, low + 19, anchor=low + 8)
+    stems = piece.stems
+    for number, (section, (name, bars)) in enumerate(zip(piece.sections, form)):
+        start, last = section.start, number == len(form) - 1
+        here = th.Passage(piece.chords, start, bars * 4.0)
         stems["drums"] += reggae_drums(rng, name, bars, start, kit, last)
         if name != "intro" or bars > 2:
-            first = start + (4 if name == "intro" else 0)
-            stems["bass"] += pt.bass_riff(
-                chords, lines[name == "B"], first, start + beats - first, rng, 28, 43, 104, gate=0.85
-            )
+            enters = here.later(4) if name == "intro" else here
+            stems["bass"] += pt.bass_riff(enters, lines[name == "B"], rng, 28, 43, 104, gate=0.85)
         if name != "dub":
-            stems["chords"] += pt.comp(chords, skank, start, beats, 55, 76, 3, False, 84, "skank", gate=0.55)
+            stems["chords"] += pt.comp(here, skank, guitar, 84, gate=0.55)
             if with_organ and name != "intro":
-                stems["chords"] += pt.comp(
-                    chords, bubble, start, beats, 50, 70, 3, False, 62, "organ", gate=0.6
-                )
+                stems["chords"] += pt.comp(here, bubble, organ, 62, gate=0.6)
         else:  # single strokes that an echo will repeat
             for bar in range(0, bars, 2):
                 grid = rng.choice(("----x-----------", "------------x---", "----x-------x---"))
-                stems["chords"] += pt.comp(
-                    chords, grid, start + 4 * bar, 4.0, 55, 76, 3, False, 92, "skank", gate=0.5
-                )
+                stems["chords"] += pt.comp(here.later(4 * bar, 4.0), grid, guitar, 92, gate=0.5)
         if name in ("A", "B", "solo", "outro"):
             cells = solo if name == "solo" else themes["B" if name == "B" else "A"]
-            stems["lead"] += mo.play_phrase(
-                cells, start, beats, low + 8, chords, key, scale, low, low + 19, 92, "main"
-            )
+            stems["lead"] += mo.play_phrase(cells, here, singer, 92)
         elif name == "dub":
             for bar in range(1, bars, 4):
-                stems["lead"] += mo.play_phrase(
-                    [motif], start + 4 * bar, 4.0, low + 8, chords, key, scale, low, low + 19, 84, "main"
-                )
+                stems["lead"] += mo.play_phrase([motif], here.later(4 * bar, 4.0), singer, 84)
     amount = rng.uniform(0.08, 0.3)
     for stem, timing in {"drums": 0.008, "bass": 0.012, "chords": 0.008, "lead": 0.015}.items():
         stems[stem] = pt.humanise(pt.swing(stems[stem], amount), rng, timing, 5.0)
     side = rng.choice((-1, 1))
     skanks = ((27, "electric guitar"), (28, "muted guitar"), (0, "piano"), (26, "electric guitar"))
-    tracks = {
+    piece.tracks = {
         "drums": {"main": Track(rng.choice((0, 8, 16)), "drums", 0.0, 1.0, 0.25)},
         "bass": {
             "main": Track(
@@ -218,21 +211,6 @@ def reggae(rng: random.Random, index: int) -> Piece:
         },
         "lead": {"main": Track(lead[0], lead[1], 0.1 * side, 0.95, 0.45)},
     }
-    piece = fm.finish(
-        Piece(
-            style="reggae",
-            tune_id=f"reggae/{index:06d}",
-            title=fm.title(rng, TITLE_WORDS),
-            bpm=bpm,
-            beats_per_bar=4,
-            key_root=key,
-            key_mode=mode,
-            length=length,
-            stems=stems,
-            tracks=tracks,
-            chords=chords,
-            sections=sections,
-            moods=rng.sample(table["moods"], rng.randint(2, 4)),
-        )
-    )
-    return fm.vary_repeats(piece, rng)
+    piece.title = fm.title(rng, TITLE_WORDS)
+    piece.moods = rng.sample(table["moods"], rng.randint(2, 4))
+    return fm.vary_repeats(fm.finish(piece), rng)

@@ -9,7 +9,7 @@ Notebook: 01_sound_to_latents.
 import random
 from dataclasses import replace
 
-from lmdm_mini.corpus.piece import Chord, Note, Piece, Track
+from lmdm_mini.corpus.piece import Note, Piece, Track
 from lmdm_mini.corpus.styles import form as fm
 from lmdm_mini.corpus.styles import motifs as mo
 from lmdm_mini.corpus.styles import patterns as pt
@@ -112,11 +112,11 @@ BLUES_FORMS = [
 ]
 
 
-def power_chords(chords: list[Chord], pattern: str, start: float, beats: float, gate: float, velocity: int):
+def power_chords(passage: th.Passage, pattern: str, gate: float, velocity: int) -> list[Note]:
     """Root, fifth and octave, low on the strings, by both guitars; "o" in the pattern is a muted stroke."""
     notes = []
-    for onset, duration, mark in pt.grid_events(pattern, start, beats):
-        chord = th.chord_at(chords, onset)
+    for onset, duration, mark in pt.grid_events(pattern, passage.start, passage.beats):
+        chord = th.chord_at(passage.chords, onset)
         root = th.bass_note(chord.root, 40, 51)
         muted = mark == "o"
         loud = round(velocity * {"X": 1.1, "o": 0.72}.get(mark, 1.0))
@@ -127,12 +127,12 @@ def power_chords(chords: list[Chord], pattern: str, start: float, beats: float, 
     return notes
 
 
-def boogie(chords: list[Chord], start: float, beats: float, velocity: int) -> list[Note]:
+def boogie(passage: th.Passage, velocity: int) -> list[Note]:
     """The shuffle of the blues: root with fifth, sixth and seventh by turns, in eighths."""
     notes = []
-    for i in range(round(beats * 2)):
-        onset = start + i / 2
-        root = th.bass_note(th.chord_at(chords, onset).root, 40, 51)
+    for i in range(round(passage.beats * 2)):
+        onset = passage.start + i / 2
+        root = th.bass_note(th.chord_at(passage.chords, onset).root, 40, 51)
         top = (7, 7, 9, 9, 10, 10, 9, 9)[i % 8]
         for pitch in (root, root + top):
             for track in ("left", "right"):
@@ -184,15 +184,14 @@ def rock(rng: random.Random, index: int) -> Piece:
     bpm, mode = rng.randint(*table["bpm"]), rng.choice(table["modes"])
     key = rng.choice((4, 4, 9, 2, 7, 0, 11, 5))  # guitars like E, A, D, G
     form = fm.choose_form(rng, BLUES_FORMS if kind == "blues" else FORMS, bpm)
-    sections, length = fm.lay_sections(form)
+    piece = fm.begin_piece("rock", index, bpm, key, mode, form)
     verse, chorus = rng.choice(table["verses"]), rng.choice(table["choruses"])
     if mode in ("minor", "dorian"):  # spelled in major; the third of the tonic is minor here
         verse, chorus = (" ".join(_minor(symbol) for symbol in line.split()) for line in (verse, chorus))
     home = "i" if mode in ("minor", "dorian") else "I7" if kind == "blues" else "I"
-    chords: list[Chord] = []
-    for section, (name, bars) in zip(sections, form):
+    for section, (name, bars) in zip(piece.sections, form):
         line = {"chorus": chorus, "coda": home, "intro": verse, "break": home}.get(name, verse)
-        chords += th.loop_chords(line, key, section.start, bars * 4)
+        piece.chords += th.loop_chords(line, key, section.start, bars * 4)
     beat = rng.choice(FAST_BEATS if kind == "garage" else BEATS)
     chug, open_chord = rng.choice(CHUGS), rng.choice(OPEN_CHORDS)
     motif = mo.make_motif(rng, 4.0, RIFFS, leap=0.2)
@@ -213,22 +212,27 @@ def rock(rng: random.Random, index: int) -> Piece:
         lead = (22, "harmonica")
     low = 62 if kind != "blues" else 60
     rooted = rng.choice(("R-R-R-R-R-R-R-R-", "R--RR--RR--RR-R-", "RRRRRRRRRRRRRRRR", "R-R-R-R-R-R-5-8-"))
-    stems: dict[str, list[Note]] = {"drums": [], "bass": [], "chords": [], "lead": []}
-    for number, (section, (name, bars)) in enumerate(zip(sections, form)):
-        start, beats, last = section.start, bars * 4.0, number == len(form) - 1
+    riffer = mo.LeadPart(key, "minor pentatonic", 40, 57, anchor=47, track="left")
+    soloist = mo.LeadPart(key, scale, low, low + 24, anchor=low + 10)
+    singer = mo.LeadPart(key, scale, low, low + 19, anchor=low + 5)
+    stems = piece.stems
+    for number, (section, (name, bars)) in enumerate(zip(piece.sections, form)):
+        start, last = section.start, number == len(form) - 1
+        here = th.Passage(piece.chords, start, bars * 4.0)
         stems["drums"] += rock_drums(rng, name, bars, start, beat, last)
         riffing = kind == "riff" and name in ("intro", "verse") or kind == "blues" and name == "break"
         if name == "coda":
-            stems["chords"] += power_chords(chords, "X...............", start, 4.0, 1.4, 112)
-            stems["bass"] += pt.bass_riff(chords, "R...............", start, 4.0, rng, 28, 40, 108)
-            stems["lead"].append(Note(start, 4.5, th.nearest(low + 7, th.chord_tones(chords[-1])), 96))
+            stroke, final = here.later(0, 4.0), piece.chords[-1]
+            stems["chords"] += power_chords(stroke, "X...............", 1.4, 112)
+            stems["bass"] += pt.bass_riff(stroke, "R...............", rng, 28, 40, 108)
+            stems["lead"].append(Note(start, 4.5, th.nearest(low + 7, th.chord_tones(final)), 96))
             continue
         if kind == "blues":
-            stems["chords"] += boogie(chords, start, beats, 92)
+            stems["chords"] += boogie(here, 92)
             shuffle = rng.choice(("R.R.3.3.5.5.6.5.", "R.3.5.6.7.6.5.3.", "R.R.5.5.6.6.5.5."))
-            stems["bass"] += pt.bass_riff(chords, shuffle, start, beats, rng, 28, 43, 102)
+            stems["bass"] += pt.bass_riff(here, shuffle, rng, 28, 43, 102)
         elif riffing:
-            line = mo.play_phrase(riff, start, beats, 47, chords, key, "minor pentatonic", 40, 57, 96, "left")
+            line = mo.play_phrase(riff, here, riffer, 96)
             stems["chords"] += line + [replace(n, track="right") for n in line]
             if name != "intro" or bars > 4:
                 stems["bass"] += [replace(n, pitch=n.pitch - 12, track="main") for n in line]
@@ -237,21 +241,19 @@ def rock(rng: random.Random, index: int) -> Piece:
             pattern = (
                 open_chord if big or kind == "anthem" else chug if kind != "garage" else "X-x-X-x-X-x-X-x-"
             )
-            stems["chords"] += power_chords(chords, pattern, start, beats, 1.02 if big else 0.9, 98)
-            stems["bass"] += pt.bass_riff(chords, rooted, start, beats, rng, 28, 40, 104)
+            stems["chords"] += power_chords(here, pattern, 1.02 if big else 0.9, 98)
+            stems["bass"] += pt.bass_riff(here, rooted, rng, 28, 40, 104)
         if name == "solo":
-            stems["lead"] += mo.play_phrase(
-                solo, start, beats, low + 10, chords, key, scale, low, low + 24, 100
-            )
+            stems["lead"] += mo.play_phrase(solo, here, soloist, 100)
         elif name in ("chorus",) or (name == "verse" and (kind in ("blues", "anthem") or rng.random() < 0.4)):
-            line = mo.play_phrase(melody, start, beats, low + 5, chords, key, scale, low, low + 19, 94)
+            line = mo.play_phrase(melody, here, singer, 94)
             stems["lead"] += pt.legato(line, 1.5)
     amount = rng.uniform(*table["swing"])
     for stem, timing in {"drums": 0.008, "bass": 0.01, "chords": 0.008, "lead": 0.016}.items():
         swung = pt.swing(stems[stem], amount, 0.5 if kind == "blues" else 0.25)
         stems[stem] = pt.humanise(swung, rng, timing, 5.0)  # left and right are two takes, never the same
     guitars = rng.sample(((27, "electric guitar"), (28, "electric guitar"), (26, "electric guitar")), 2)
-    tracks = {
+    piece.tracks = {
         "drums": {"main": Track(rng.choice((16, 0, 16, 8)), "drums", 0.0, 1.0, 0.3)},
         "bass": {"main": Track(*rng.choice(((34, "picked bass"), (33, "bass guitar"))), 0.0, 1.0, 0.03)},
         "chords": {
@@ -260,24 +262,9 @@ def rock(rng: random.Random, index: int) -> Piece:
         },
         "lead": {"main": Track(*lead, 0.0, 0.95, 0.35, amp=lead[0] != 18)},
     }
-    piece = fm.finish(
-        Piece(
-            style="rock",
-            tune_id=f"rock/{index:06d}",
-            title=fm.title(rng, TITLE_WORDS),
-            bpm=bpm,
-            beats_per_bar=4,
-            key_root=key,
-            key_mode=mode,
-            length=length,
-            stems=stems,
-            tracks=tracks,
-            chords=chords,
-            sections=sections,
-            moods=rng.sample(table["moods"], rng.randint(2, 4)),
-        )
-    )
-    return fm.vary_repeats(piece, rng)
+    piece.title = fm.title(rng, TITLE_WORDS)
+    piece.moods = rng.sample(table["moods"], rng.randint(2, 4))
+    return fm.vary_repeats(fm.finish(piece), rng)
 
 
 def _minor(symbol: str) -> str:

@@ -125,11 +125,10 @@ def techno(rng: random.Random, index: int) -> Piece:
     table = TECHNO_KINDS[kind]
     bpm, key, mode = rng.randint(*table["bpm"]), rng.randrange(12), rng.choice(table["modes"])
     form = fm.choose_form(rng, FORMS, bpm)
-    sections, length = fm.lay_sections(form)
     loop = rng.choice(table["loops"])
-    chords = []
-    for section, (_, bars) in zip(sections, form):
-        chords += th.loop_chords(loop, key, section.start, bars * 4)
+    piece = fm.begin_piece("techno", index, bpm, key, mode, form)
+    for section, (_, bars) in zip(piece.sections, form):
+        piece.chords += th.loop_chords(loop, key, section.start, bars * 4)
     kit = {
         "kick": rng.choice(KICKS),
         "hat": rng.choice(HATS),
@@ -147,23 +146,24 @@ def techno(rng: random.Random, index: int) -> Piece:
     high = rng.choice((12, 12, 24)) if kind != "acid" else 0
     root = th.bass_note(key, 38, 50)
     answer = "".join(m if m in "-." or rng.random() < 0.7 else "0" for m in lines[0])
-    stems: dict[str, list[Note]] = {"drums": [], "bass": [], "chords": [], "lead": []}
-    for section, (name, bars) in zip(sections, form):
-        start, beats = section.start, bars * 4.0
+    stabs, pad = pt.ChordPart("stab", 52, 74, voices=3, rootless=False), pt.ChordPart("pad", 55, 79, voices=3)
+    stems = piece.stems
+    for section, (name, bars) in zip(piece.sections, form):
+        start = section.start
+        here = th.Passage(piece.chords, start, bars * 4.0)
         stems["drums"] += techno_drums(rng, name, bars, start, kit)
         if name not in ("break", "intro") or (name == "intro" and kind == "driving"):
-            line = pt.bass_riff(chords, rumble, start, beats, rng, 26, 38, 100, gate=0.8)
-            stems["bass"] += line
+            stems["bass"] += pt.bass_riff(here, rumble, rng, 26, 38, 100, gate=0.8)
         elif name == "break":
-            stems["bass"] += pt.bass_riff(chords, "R...............", start, beats, rng, 26, 38, 84)
+            stems["bass"] += pt.bass_riff(here, "R...............", rng, 26, 38, 84)
         if name in ("B", "drop", "A"):
-            stems["chords"] += pt.comp(chords, stab, start, beats, 52, 74, 3, False, 84, "stab", gate=1.2)
+            stems["chords"] += pt.comp(here, stab, stabs, 84, gate=1.2)
         if name in ("break", "B", "outro") or (kind in ("detroit", "dub") and name == "drop"):
-            stems["chords"] += pt.comp(chords, "w", start, beats, 55, 79, 3, True, 64, "pad")
+            stems["chords"] += pt.comp(here, "w", pad, 64)
         enters = {"intro": bars // 2, "A": 0, "B": 0, "break": 0, "drop": 0, "outro": bars}[name]
         for bar in range(enters, bars):
             line = lines[1] if name == "B" else answer if bar % 4 == 3 else lines[0]
-            chord = th.chord_at(chords, start + 4 * bar)
+            chord = th.chord_at(piece.chords, start + 4 * bar)
             here = th.nearest(root + high, [chord.root], root + high - 5, root + high + 7)
             notes = sequence(line, here, mode, start + 4 * bar, rng, accents)
             fitting = th.chord_scale(chord, key, mode)
@@ -173,7 +173,7 @@ def techno(rng: random.Random, index: int) -> Piece:
     for stem in stems:
         stems[stem] = pt.humanise(pt.swing(stems[stem], rng.choice((0.0, 0.0, 0.06))), rng, 0.002, 3.0)
     side = rng.choice((-1, 1))
-    tracks = {
+    piece.tracks = {
         "drums": {"main": Track(rng.choice((24, 25, 25)), "drum machine", 0.0, 1.0, 0.15)},
         "bass": {
             "main": Track(
@@ -188,21 +188,6 @@ def techno(rng: random.Random, index: int) -> Piece:
         },
         "lead": {"sequence": Track(*rng.choice(table["leads"]), 0.0, 0.9, 0.3)},
     }
-    piece = fm.finish(
-        Piece(
-            style="techno",
-            tune_id=f"techno/{index:06d}",
-            title=fm.title(rng, TITLE_WORDS),
-            bpm=bpm,
-            beats_per_bar=4,
-            key_root=key,
-            key_mode=mode,
-            length=length,
-            stems=stems,
-            tracks=tracks,
-            chords=chords,
-            sections=sections,
-            moods=rng.sample(table["moods"], rng.randint(2, 4)),
-        )
-    )
-    return fm.vary_repeats(piece, rng)
+    piece.title = fm.title(rng, TITLE_WORDS)
+    piece.moods = rng.sample(table["moods"], rng.randint(2, 4))
+    return fm.vary_repeats(fm.finish(piece), rng)

@@ -10,7 +10,7 @@ Notebook: 01_sound_to_latents.
 import itertools
 import random
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from lmdm_mini.corpus.piece import Chord, Note
@@ -64,6 +64,23 @@ QUALITIES = {
 
 _NUMERALS = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
 _ROMAN = re.compile(r"^([b#]?)([ivIV]+)(.*?)(?:/([b#]?[ivIV]+))?$")
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Where a part plays: `beats` beats from beat `start` on, over the chords of the piece."""
+
+    chords: list[Chord]
+    start: float
+    beats: float
+
+    @property
+    def end(self) -> float:
+        return self.start + self.beats
+
+    def later(self, offset: float, beats: float | None = None) -> "Passage":
+        """What begins `offset` beats later and lasts `beats` (None: to the end of the passage)."""
+        return Passage(self.chords, self.start + offset, self.beats - offset if beats is None else beats)
 
 
 # --- scales and chords -----------------------------------------------------------------------------
