@@ -297,7 +297,7 @@ def draw_block_causal(
     present = torch.cat(
         [place >= missing[:, None], torch.ones(size, len(noisy), dtype=torch.bool)], 1
     )  # (B, T + n)
-    look_back = rng.choice(LOOK_BACKS[config.granule])
+    look_back = rng.choice(LOOK_BACKS.get(config.granule, LOOK_BACKS[4]))
     mask = copies_mask(place, noisy, noisy // block * block, window=look_back, granule=config.granule)
     mask = mask & present[:, None, None, :] | torch.eye(len(both), dtype=torch.bool)
     t = draw_levels((size, len(begins)), generator).repeat_interleave(block, 1)

@@ -62,7 +62,8 @@ def train_model(
     splices: bool = True,
     start: Path | None = None,
 ) -> Path:
-    """Trains a variant, or goes on where it stopped; returns its weights' path.
+    """Trains a variant, or goes on where it stopped; returns its weights' path. The averaged weights are
+    written there whenever the run is saved, so that they can be judged on the way.
 
     Trains on the latents of the corpus in folder `settings.corpus` if there are any, else on the set in
     ``data/latents``. Every process draws the whole batch and takes its part, so their number changes only
@@ -130,15 +131,18 @@ def train_model(
                 losses[name] = torch.stack([flow_loss(run.average, one).mean() for one in batches]).mean()
         return losses
 
+    path = run.folder.with_suffix(".safetensors")
+
+    def write_weights() -> None:
+        facts = {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed}
+        facts |= ({"base": base.facts} if base else {}) | ({"start": model.facts} if start else {})
+        save_model(run.average, path, variant, codec_fingerprint=codec.fingerprint, **facts)
+
+    run.after_save = write_weights
     rows = slice(fabric.global_rank, None, fabric.world_size)
     for _ in run.loop():
         mine = draw(data, batch, model.config, rng, generator).part(rows, fabric.to_device)
         if teacher is not None:
             mine.v = base_velocity(teacher, mine)
         run.update({"flow": flow_loss(run.forward, mine).mean()}, validate)
-    path = run.folder.with_suffix(".safetensors")
-    if fabric.global_rank == 0:
-        facts = {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed}
-        facts |= ({"base": base.facts} if base else {}) | ({"start": model.facts} if start else {})
-        save_model(run.average, path, variant, codec_fingerprint=codec.fingerprint, **facts)
     return path

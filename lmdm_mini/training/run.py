@@ -163,7 +163,10 @@ class Run(Generic[M]):
     their name learn at a tenth of the rate (None: none do). matrices: those whose name begins with this, or
     with one of these, take Muon's steps (None: none do). fabric: None is this process alone, on the
     processor. about: what must be the same when a run goes on; kept with it. Raises ValueError if it is not.
+    `after_save` is called whenever the run has been saved, for weights to judge on the way.
     """
+
+    after_save: Callable[[], object] | None = None
 
     def __init__(
         self,
@@ -204,6 +207,8 @@ class Run(Generic[M]):
         if self.fabric.global_rank == 0:
             state = self._flat() | {"step": torch.tensor([self.step, int(self.seconds)])}
             write(self.folder / "run.safetensors", state, "run", **self.about)
+            if self.after_save is not None:
+                self.after_save()
 
     def _resume(self) -> None:
         path, flat, before = read(self.folder / "run.safetensors", "run")
