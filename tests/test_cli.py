@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from lmdm_mini import models
 from lmdm_mini.__main__ import COMMANDS, main
@@ -105,6 +106,10 @@ def test_an_unknown_command_names_those_that_are_there(capsys):
         ("generate -o x.wav --seconds inf", "--seconds is inf"),
         ("generate -o x.wav --seconds -1", "--seconds is -1"),
         ("generate -o x.wav --hear 1e-9 --continue a.wav", "--hear is 1e-09"),
+        ("generate -o x.wav --model lmm --stem a.wav", "--stem and --sketch are for diffusion models"),
+        ("generate -o x.wav --mix", "--mix adds the recording of --stem"),
+        ("generate -o x.wav --visibility 3", "--visibility is 3; it must be from -2 to 2 seconds"),
+        ("generate -o x.wav --sketch-scale 21", "--sketch-scale is 21"),
         ("generate -o x.wav --keep", "--keep keeps the recording of --continue"),
         ("generate -o x.xyz", "use one of .wav, .flac, .ogg, .mp3"),
         ("generate -o x", "a file without suffix"),
@@ -183,6 +188,27 @@ def test_music_is_made_and_what_was_understood_is_said(tmp_path, capsys):
     assert "prompt: funk, 110 bpm (70%) + choir (30%); tempo: 110 beats a minute\n" in said
     assert f"0.5 s in {tmp_path / 'b' / 'x.ogg'}" in said
     assert soundfile.info(tmp_path / "b" / "x.ogg").frames == 22050
+
+
+def test_a_stem_and_a_sketch_are_handed_on_and_mixed(tmp_path, capsys, monkeypatch):
+    """To a model that was trained with them; one that was not says so before it plays."""
+    sound = 0.1 * np.random.default_rng(0).standard_normal((44100, 2)).astype("float32")
+    soundfile.write(tmp_path / "a.wav", sound, 44100, subtype="FLOAT")
+    given = [f"--{name}={tmp_path / 'a.wav'}" for name in ("stem", "sketch")]
+    words = ["generate", "--seconds", "0.5", "--steps", "1", "-o", str(tmp_path / "x.wav"), *given]
+    assert main([*words, "--model", "block_causal"]) == 2
+    assert "not trained with sketch; it has no controls" in capsys.readouterr().err
+    seen = {}
+
+    def made(model, prompt, seconds, **settings):
+        seen.update(settings)
+        return torch.zeros(2, 22050)
+
+    monkeypatch.setattr(models, "generate", made)
+    assert main([*words, "--mix", "--visibility=-0.5", "--sketch-scale=2"]) == 0
+    assert seen["visibility"] == -0.5 and seen["sketch_scale"] == 2 and seen["sketch"].shape == (2, 44100)
+    mixed, _ = soundfile.read(tmp_path / "x.wav")
+    assert np.allclose(mixed, sound[:22050], atol=1e-4)
 
 
 def test_what_was_made_is_kept_when_the_disk_refuses(tmp_path, capsys, monkeypatch):

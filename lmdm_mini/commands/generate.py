@@ -5,7 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from lmdm_mini.checks import real_number
+from lmdm_mini.checks import guidance, real_number
 from lmdm_mini.commands.options import add_codes, add_guidance, add_seed, check_playing
 
 SHORTEST = 0.1  # seconds of a recording that can be gone on from
@@ -35,6 +35,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", action="store_true", help="put the recording, through the codec, in front of what is made"
     )
+    parser.add_argument(
+        "--stem", type=Path, metavar="FILE", help="a recording to play along with; what comes is the rest"
+    )
+    parser.add_argument(
+        "--visibility",
+        type=float,
+        default=0.0,
+        help="seconds of the stem beyond a block's beginning that are known, -2 to 2 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--mix", action="store_true", help="add the stem to what is made, limited to full scale"
+    )
+    parser.add_argument(
+        "--sketch", type=Path, metavar="FILE", help="a recording whose melody and loudness are followed"
+    )
+    parser.add_argument(
+        "--sketch-scale",
+        type=float,
+        default=1.0,
+        help="guidance of the sketch, 0 to 20; 1 = none (default: %(default)s)",
+    )
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument(
         "--steps", type=int, default=16, help="denoising steps a block (default: %(default)s)"
@@ -57,6 +78,17 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f"--hear is {args.hear}; it must be at least {SHORTEST} seconds.")
     if args.keep and not args.go_on:
         raise ValueError("--keep keeps the recording of --continue: name one, or leave --keep out.")
+    if args.model == "lmm" and (args.stem or args.sketch):
+        raise ValueError("--stem and --sketch are for diffusion models: take another --model.")
+    if args.mix and not args.stem:
+        raise ValueError("--mix adds the recording of --stem: name one, or leave --mix out.")
+    if args.mix and args.keep:
+        raise ValueError(
+            "--mix and --keep: the stem has no part in the recording that is kept. Leave one out."
+        )
+    if not abs(real_number(args.visibility, "--visibility")) <= 2:
+        raise ValueError(f"--visibility is {args.visibility:g}; it must be from -2 to 2 seconds.")
+    guidance(args.sketch_scale, "--sketch-scale")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -75,10 +107,15 @@ def run(args: argparse.Namespace) -> None:
     check_format(args.output)
     prompt = clean_mixture(args.prompt)
     model = load(args.model)
+    stem, sketch = (None if path is None else read_audio(path) for path in (args.stem, args.sketch))
     context = None if args.go_on is None else read_audio(args.go_on, last=args.hear)
     settings = sampling(model, args.steps, args.temperature, top_k=args.top_k)
     if "steps" in settings:
         settings["sampler"] = args.sampler
+    if stem is not None:
+        settings |= {"stem": stem, "visibility": args.visibility}
+    if sketch is not None:
+        settings |= {"sketch": sketch, "sketch_scale": args.sketch_scale}
     check_writable(args.output)
     print(described_prompt(prompt, float(encode_text([prompt]).bpm)), flush=True)
     audio = generate(
@@ -91,6 +128,9 @@ def run(args: argparse.Namespace) -> None:
         context=context,
         **settings,
     )
+    if args.mix and stem is not None:
+        count = min(audio.shape[-1], stem.shape[-1])
+        audio[:, :count] += stem[:, :count]
     try:
         path = write_audio(args.output, audio)
     except OSError as error:
