@@ -83,14 +83,15 @@ book: say-book .venv/.stamp-book
 say-corpus:
 	@echo "make corpus: renders 26 hours of multi-stem music into runs/corpus, gives it effects in"
 	@echo "  runs/produced (18 GB each) and fetches real recordings into runs/recordings (a download of"
-	@echo "  about 700 MB); stop and go on as you like."
-	@echo "  The first run installs into .venv: 5 to 15 minutes. Rendering: two hours,"
-	@echo "  effects: three hours on two cores."
+	@echo "  about 700 MB), and encodes it; stop and go on as you like."
+	@echo "  The first run installs into .venv: 5 to 15 minutes. On two cores: rendering one to two hours,"
+	@echo "  effects two, latents one and a half."
 
 corpus: say-corpus corpus-packages .venv/.stamp-test
 	@$(PY) -m lmdm_mini corpus recordings
 	@$(PY) -m lmdm_mini corpus build --hours 26 --seed 0 $(ARGS)
 	@$(PY) -m lmdm_mini corpus produce
+	@$(PY) -m lmdm_mini corpus encode
 
 # The widgets' JavaScript: rules and layout. Node.js is needed for this alone, not to run anything.
 JS := lmdm_mini/widgets/*.js

@@ -4,6 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
+from lmdm_mini.commands.options import CORPUS, RUNS
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The actions and their options; `run` does what they say."""
@@ -23,9 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     produce = actions.add_parser(
         "produce", help="give the dry corpus its effects, rooms and mix (goes on where it was stopped)"
     )
-    produce.add_argument(
-        "--to", type=Path, default=Path("runs/produced"), help="folder to write (default: %(default)s)"
-    )
+    produce.add_argument("--to", type=Path, default=CORPUS, help="folder to write (default: %(default)s)")
     produce.add_argument(
         "--workers", type=int, default=os.cpu_count() or 2, help="processes (default: one a core)"
     )
@@ -52,8 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", help="hours by style and split, tempo and key histograms")
     clips = actions.add_parser("clips", help="write the short clips of data/clips from the test split")
     for action in (build, produce, encode, pack, show, clips):
+        dry = action in (build, produce)
         action.add_argument(
-            "--out", type=Path, default=Path("runs/corpus"), help="folder (default: %(default)s)"
+            "--out",
+            type=Path,
+            default=RUNS / "corpus" if dry else CORPUS,
+            help="folder of the dry corpus (default: %(default)s)"
+            if dry
+            else "folder (default: %(default)s)",
         )
     recordings.add_argument(
         "--out", type=Path, default=Path("runs/recordings"), help="folder (default: %(default)s)"

@@ -3,14 +3,12 @@
 import argparse
 from pathlib import Path
 
-from lmdm_mini.commands.options import RUNS
+from lmdm_mini.commands.options import CORPUS, RUNS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``python -m lmdm_mini evaluate codec``."""
-    parser.add_argument(
-        "--corpus", default=RUNS / "corpus", help="folder of the corpus (default: %(default)s)"
-    )
+    parser.add_argument("--corpus", default=CORPUS, help="folder of the corpus (default: %(default)s)")
     parser.add_argument(
         "--recordings", default=RUNS / "recordings", help="real recordings (default: %(default)s)"
     )

@@ -2,14 +2,12 @@
 
 import argparse
 
-from lmdm_mini.commands.options import RUNS, add_seed, check_playing
+from lmdm_mini.commands.options import CORPUS, add_seed, check_playing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``python -m lmdm_mini evaluate reference``."""
-    parser.add_argument(
-        "--corpus", default=RUNS / "corpus", help="folder of the corpus (default: %(default)s)"
-    )
+    parser.add_argument("--corpus", default=CORPUS, help="folder of the corpus (default: %(default)s)")
     parser.add_argument(
         "--clips", type=int, default=256, help="clips of 11 s to compare with (default: %(default)s)"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from lmdm_mini.checks import guidance, real_number, temperature, whole_number
 
 RUNS = Path("runs")
+CORPUS = RUNS / "produced"  # where `corpus produce` writes and the corpus is encoded
 
 
 # -- playing -------------------------------------------------------------------------------------------------
@@ -89,7 +90,12 @@ def table_path(args: argparse.Namespace, name: str) -> Path | None:
 
 def add_training(parser: argparse.ArgumentParser, steps: int, batch: int, lr: float) -> None:
     """What every training takes, with its defaults."""
-    parser.add_argument("--corpus", type=Path, default=RUNS / "corpus")
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        default=CORPUS,
+        help="folder of a corpus or of packed latents (default: %(default)s if it is there, else shipped ones)",
+    )
     parser.add_argument(
         "--out", type=Path, default=RUNS, help="folder of checkpoints and logs (default: %(default)s)"
     )

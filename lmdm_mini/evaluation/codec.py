@@ -40,7 +40,7 @@ DEFINITION = "1"  # part of every cache key: raise it when a metric's definition
 
 
 def test_clips(
-    corpus_dir="runs/corpus", recordings_dir="runs/recordings", seconds: float = 10.0, *, per_style: int = 3
+    corpus_dir="runs/produced", recordings_dir="runs/recordings", seconds: float = 10.0, *, per_style: int = 3
 ) -> tuple[dict[str, list[tuple[str, Tensor]]], str]:
     """Clips to judge a codec on: ``({"test": [(name, audio (2, N)), ...], "real": [...]}, their source)``.
 
