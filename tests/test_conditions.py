@@ -14,10 +14,11 @@ from lmdm_mini.conditioning import Conditions, Sketch, Stem, no_text, stack_cond
 from lmdm_mini.conditioning.sketch import sketch
 from lmdm_mini.conditioning.stem import STEM_LOOK_BACK, visible_stem
 from lmdm_mini.diffusion.dit import CONTROLS, DiT, DiTConfig
+from lmdm_mini.diffusion.guidance import Sampling, branches_of
 from lmdm_mini.diffusion.kv_cache import CachedTarget, KVCache, prefill, prefill_stem
 from lmdm_mini.diffusion.masks import copies_mask, enc_dec_mask
 from lmdm_mini.diffusion.rollout import draw_levels_of_steps, parallel_pass, roll_out
-from lmdm_mini.diffusion.stream import Sampling, branches_of, denoise_cached, outpaint, stream_dit
+from lmdm_mini.diffusion.stream import denoise_cached, outpaint, stream_dit
 from lmdm_mini.models import stream
 
 

@@ -94,7 +94,7 @@ def add_training(parser: argparse.ArgumentParser, steps: int, batch: int, lr: fl
         "--corpus",
         type=Path,
         default=CORPUS,
-        help="folder of a corpus or of packed latents (default: %(default)s if it is there, else shipped ones)",
+        help="a corpus, or a folder of packed latents; else what ships (default: %(default)s)",
     )
     parser.add_argument(
         "--out", type=Path, default=RUNS, help="folder of checkpoints and logs (default: %(default)s)"

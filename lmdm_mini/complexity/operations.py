@@ -21,7 +21,8 @@ from torch.utils._pytree import tree_leaves
 from lmdm_mini.codec.codec import FRAME_SAMPLES, LATENT_CHANNELS, TILE, load_codec
 from lmdm_mini.conditioning.text import TEXT_CHANNELS, Text
 from lmdm_mini.diffusion.dit import DiT, DiTConfig
-from lmdm_mini.diffusion.stream import DiTStream, Sampling
+from lmdm_mini.diffusion.guidance import Sampling
+from lmdm_mini.diffusion.stream import DiTStream
 from lmdm_mini.discrete.lmm import LMM, LMMConfig
 from lmdm_mini.discrete.rvq import RVQ, RVQConfig
 from lmdm_mini.discrete.stream import CodeSampling, LMMStream, sample_code
