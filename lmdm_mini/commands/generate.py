@@ -37,10 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument(
-        "--steps", type=int, default=16, help="denoising steps a block (default: %(default)s)"
+        "--steps", type=int, help="denoising steps a block (default: the checkpoint's own, else 16)"
     )
-    add_guidance(parser)
-    parser.add_argument("--sampler", default="euler", choices=("euler", "pingpong"))
+    add_guidance(parser, None)
+    parser.add_argument(
+        "--sampler", choices=("euler", "pingpong"), help="default: the checkpoint's own, else euler"
+    )
     add_codes(parser)
     add_seed(parser)
     parser.add_argument(
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
     model = load(args.model)
     context = None if args.go_on is None else read_audio(args.go_on, last=args.hear)
     settings = sampling(model, args.steps, args.temperature, top_k=args.top_k)
-    if "steps" in settings:
+    if "steps" in settings and args.sampler:
         settings["sampler"] = args.sampler
     check_writable(args.output)
     print(described_prompt(prompt, float(encode_text([prompt]).bpm)), flush=True)
@@ -86,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
         prompt,
         args.seconds,
         keep=args.keep,
-        cfg_scale=args.cfg_scale,
+        cfg_scale="auto" if args.cfg_scale is None else args.cfg_scale,
         seed=args.seed,
         context=context,
         **settings,
