@@ -138,8 +138,9 @@ def train_arc(
     if (generator.config.granule, set(generator.config.controls)) != same:
         raise ValueError(
             f"the consistency model has granules of {generator.config.granule} frames and controls "
-            f"{generator.config.controls}, its teacher {teacher.config.granule} and {teacher.config.controls}: "
-            "both must come from the same block_causal model. Run `train consistency` again."
+            f"{generator.config.controls}, its teacher {teacher.config.granule} and "
+            f"{teacher.config.controls}: both must come from one block_causal model. Run `train consistency` "
+            "again."
         )
     judge = Discriminator(base)
     generator.train().requires_grad_(True)
