@@ -30,6 +30,14 @@ COMMANDS = {
                 "a live variant, cached across blocks, too",
                 "lmdm_mini.commands.train_diffusion",
             ),
+            "consistency": (
+                "a live model that plays in two steps, from one that needs many",
+                "lmdm_mini.commands.train_arc",
+            ),
+            "arc": (
+                "that, trained on what it plays after its own output (ARC-Forcing)",
+                "lmdm_mini.commands.train_arc",
+            ),
             "rvq": ("latents <-> codes, for the discrete model", "lmdm_mini.commands.train_discrete"),
             "lmm": ("the discrete rival, code after code", "lmdm_mini.commands.train_discrete"),
             "clap": ("the judge of sound and words, on the corpus", "lmdm_mini.commands.train_judge"),

@@ -55,7 +55,7 @@ def stream(
     model: Model,
     prompt: Prompt = "",
     block_latents: int = 48,
-    cfg_scale: float = 2.0,
+    cfg_scale: float | str = "auto",
     seed: int = 0,
     context: Tensor | None = None,
     context_latents: int | None = None,
@@ -64,16 +64,17 @@ def stream(
     """Music without end, block after block.
 
     prompt: what to play, a sentence or a weighted mixture of some; empty plays unconditionally.
-    block_latents: frames a block (48 = 2.2 s). cfg_scale: guidance, 1 = none. context: audio (2, N) at 44.1
-    kHz to continue; of a long one, the newest part is used. context_latents: how many of the newest frames
-    the model attends to. settings: of a diffusion model `steps` (denoising steps a block, 16), `sampler`
-    ("euler" or "pingpong") and `outpainting` ("mask" or "replace"), see
+    block_latents: frames a block (48 = 2.2 s). cfg_scale: guidance, 1 = none; "auto" is what the checkpoint
+    says is its own, else 2. context: audio (2, N) at 44.1 kHz to continue; of a long one, the newest part is
+    used. context_latents: how many of the newest frames the model attends to. settings: of a diffusion model
+    `steps` (denoising steps a block), `sampler` ("euler" or "pingpong"), both the checkpoint's own if it has
+    some, else 16 and "euler", and `outpainting` ("mask" or "replace"), see
     :func:`lmdm_mini.diffusion.stream.stream_dit`; where it was trained with them, `stem` (audio (2, N) to
     play along with: what comes is the rest), `visibility` (seconds of the stem beyond a block's beginning
     that are known, -2 to 2), `sketch` (audio or a :func:`lmdm_mini.sketch` to follow) and `sketch_scale`
-    (its guidance, 1 = none); of the discrete one `temperature` (1.1) and `top_k` (40),
-    see :func:`lmdm_mini.discrete.stream.stream_lmm`. Same seed and settings, same music. Whole numbers may be
-    of any type. Raises ValueError for what cannot be played, TypeError for a setting the model does not have.
+    (its guidance, 1 = none); of the discrete one `temperature` (1.1) and `top_k` (40), see
+    :func:`lmdm_mini.discrete.stream.stream_lmm`. Same seed and settings, same music. Whole numbers may be of
+    any type. Raises ValueError for what cannot be played, TypeError for a setting the model does not have.
 
     The first block is up to 256 samples shorter than the rest when nothing precedes it: the codec's
     look-ahead.
@@ -94,12 +95,17 @@ def stream(
     return begin(
         prompt,
         whole_number(block_latents, "block_latents", 1),
-        cfg_scale=guidance(cfg_scale),
+        cfg_scale=guidance(own_settings(plain).get("cfg_scale", 2.0) if cfg_scale == "auto" else cfg_scale),
         seed=whole_number(seed, "seed", *SEEDS),
         context=context,
         context_latents=size,
         **settings,
     )
+
+
+def own_settings(model: Model) -> dict:
+    """Returns how a checkpoint wants to be played, as far as it says so: settings of :func:`stream`."""
+    return model.facts.get("play", {})
 
 
 def _warn_if_too_short(model: Model, context: Tensor, context_latents: int | None) -> None:
@@ -115,9 +121,12 @@ def _warn_if_too_short(model: Model, context: Tensor, context_latents: int | Non
         )
 
 
-def sampling(model: Model, steps: int = 16, temperature: float = 1.1, *, top_k: int = 40) -> dict:
-    """Returns those of these settings that the model has, for :func:`stream`."""
-    return {"temperature": temperature, "top_k": top_k} if isinstance(model, LMM) else {"steps": steps}
+def sampling(model: Model, steps: int | None = 16, temperature: float = 1.1, *, top_k: int = 40) -> dict:
+    """Returns those of these settings that the model has, for :func:`stream`. steps: None is the checkpoint's
+    own number, else 16."""
+    if isinstance(model, LMM):
+        return {"temperature": temperature, "top_k": top_k}
+    return {"steps": own_settings(model).get("steps", 16) if steps is None else steps}
 
 
 def described(settings: dict) -> str:

@@ -4,14 +4,19 @@ import math
 
 import torch
 
+from lmdm_mini.checkpoints import save_model
 from lmdm_mini.codec import load_codec
 from lmdm_mini.conditioning import Text
+from lmdm_mini.conditioning.sketch import SKETCH_CHANNELS, Sketch, pack_sketch
 from lmdm_mini.diffusion.dit import DiT, DiTConfig
 from lmdm_mini.discrete.cache import CachedBlock
 from lmdm_mini.discrete.lmm import LMM, LMMConfig, start_from
 from lmdm_mini.discrete.rvq import RVQ, RVQConfig, load_rvq
 from lmdm_mini.evaluation.judges import FIRST_STYLES
 from lmdm_mini.evaluation.real_music import Reference
+from lmdm_mini.latents import LatentPiece, LatentSet
+from lmdm_mini.latents.encode import quantised
+from lmdm_mini.latents.packed import LatentPair, Quantised
 from lmdm_mini.streaming import beats_from
 
 # -- diffusion models and prompts --------------------------------------------------------------------
@@ -178,3 +183,33 @@ class PlainCodec(torch.nn.Module):
 
     def stream_decoder(self):
         return self.decode
+
+
+# -- training ----------------------------------------------------------------------------------------
+
+
+def set_with_controls(count=3, frames=900, seed=0):
+    """A set of made-up pieces with a stem, a sketch and beats each."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def made_up() -> Quantised:
+        return Quantised(*quantised(torch.randn(64, frames, generator=generator)))
+
+    def drawn() -> dict:
+        values = torch.rand(1, SKETCH_CHANNELS, frames, generator=generator)
+        return pack_sketch(Sketch(values, torch.ones(1, 2, frames)))
+
+    pieces = []
+    for i in range(count):
+        pair = LatentPair(("drums",), ("bass",), made_up(), None, made_up(), drawn(), [f"bass {i}"])
+        mix = made_up().frames(0, frames).half()
+        beats, words = torch.arange(frames) / 10, [f"house {i}, 120 bpm"]
+        pieces.append(LatentPiece(str(i), "house", 120.0, words, mix, beats, drawn(), [pair]))
+    return LatentSet(pieces, seed, paraphrased=0.0, empty=0.0)
+
+
+def save_small(path, model, codec=None, **facts):
+    """Writes a model as a training would."""
+    save_model(
+        model, path, model.config.variant, codec_fingerprint=codec or load_codec().fingerprint, **facts
+    )

@@ -58,10 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument(
-        "--steps", type=int, default=16, help="denoising steps a block (default: %(default)s)"
+        "--steps", type=int, help="denoising steps a block (default: the checkpoint's own, else 16)"
     )
-    add_guidance(parser)
-    parser.add_argument("--sampler", default="euler", choices=("euler", "pingpong"))
+    add_guidance(parser, None)
+    parser.add_argument(
+        "--sampler", choices=("euler", "pingpong"), help="default: the checkpoint's own, else euler"
+    )
     add_codes(parser)
     add_seed(parser)
     parser.add_argument(
@@ -110,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
     stem, sketch = (None if path is None else read_audio(path) for path in (args.stem, args.sketch))
     context = None if args.go_on is None else read_audio(args.go_on, last=args.hear)
     settings = sampling(model, args.steps, args.temperature, top_k=args.top_k)
-    if "steps" in settings:
+    if "steps" in settings and args.sampler:
         settings["sampler"] = args.sampler
     if stem is not None:
         settings |= {"stem": stem, "visibility": args.visibility}
@@ -123,7 +125,7 @@ def run(args: argparse.Namespace) -> None:
         prompt,
         args.seconds,
         keep=args.keep,
-        cfg_scale=args.cfg_scale,
+        cfg_scale="auto" if args.cfg_scale is None else args.cfg_scale,
         seed=args.seed,
         context=context,
         **settings,

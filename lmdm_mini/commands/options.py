@@ -15,10 +15,11 @@ CORPUS = RUNS / "produced"  # where `corpus produce` writes and the corpus is en
 # -- playing -------------------------------------------------------------------------------------------------
 
 
-def add_guidance(parser: argparse.ArgumentParser) -> None:
-    """``--cfg-scale``."""
+def add_guidance(parser: argparse.ArgumentParser, default: float | None = 2.0) -> None:
+    """``--cfg-scale``; default: None is the checkpoint's own, else 2."""
+    usual = "the checkpoint's own, else 2" if default is None else default
     parser.add_argument(
-        "--cfg-scale", type=float, default=2.0, help="guidance, 0 to 20; 1 = none (default: %(default)s)"
+        "--cfg-scale", type=float, default=default, help=f"guidance, 0 to 20; 1 = none (default: {usual})"
     )
 
 
@@ -61,7 +62,7 @@ def add_repeats(parser: argparse.ArgumentParser, repeats: int) -> None:
 def check_playing(args: argparse.Namespace) -> None:
     """Raises ValueError for guidance, temperature, codes, steps or a seed that no model can play with, named
     as in the shell; those that a command does not have are left out."""
-    told = vars(args)
+    told = {name: value for name, value in vars(args).items() if value is not None}
     if "cfg_scale" in told:
         guidance(args.cfg_scale, "--cfg-scale")
     if "temperature" in told:

@@ -10,7 +10,7 @@ Notebook: 09_arc_forcing (planned). Paper: section 3.3 (ARC-Forcing).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -18,9 +18,10 @@ from torch import Tensor
 
 from lmdm_mini.codec.codec import LATENT_CHANNELS
 from lmdm_mini.conditioning.conditions import Conditions
+from lmdm_mini.conditioning.stem import Stem
 from lmdm_mini.diffusion.dit import DiT
 from lmdm_mini.diffusion.flow import schedule
-from lmdm_mini.diffusion.kv_cache import CachedTarget, KVCache, prefill
+from lmdm_mini.diffusion.kv_cache import CachedTarget, KVCache, prefill, prefill_stem
 from lmdm_mini.diffusion.masks import copies_mask
 
 
@@ -59,21 +60,27 @@ def roll_out(
     Each block is sampled by ping-pong: at every level the model estimates the music, and fresh noise takes
     the estimate back to the next lower level. The last estimate is played and becomes context.
 
-    conditions: of all frames after the context. levels: the noise levels of each block, from 1 down; a block
-    may stop early, and then its last estimate is that of a higher level. present: (B, C), False where context
-    is missing. look_back: see :class:`KVCache`. Call it under `torch.no_grad()`; gradients come from
-    :func:`parallel_pass`.
+    conditions: of all frames after the context. A stem's positions count from the context's first frame and
+    may begin before it, with a whole granule; beats are given beside it. levels: the noise levels of each
+    block, from 1 down; a block may stop early, and then its last estimate is that of a higher level. present:
+    (B, C), False where context is missing. look_back: see :class:`KVCache`. Call it under `torch.no_grad()`;
+    gradients come from :func:`parallel_pass`.
     """
     if not model.variant.across_blocks:
         raise ValueError(f"roll-outs are for block_causal models; this is {model.config.variant}.")
     batch, _, size = context.shape
     cache = KVCache(model, branches=1, window=look_back, streams=batch)
+    if conditions.stem is not None:
+        conditions = replace(conditions, stem=_placed(cache, conditions.stem))
     prefill(model, cache, context, present=present)
     noisy, made, last = [], [], []
     at = 0
     for count, steps in zip(blocks, levels, strict=True):
         frames = torch.arange(at, at + count, device=context.device)
-        target = CachedTarget(model, cache, count, conditions=conditions.take(frames))
+        given = conditions.take(frames)
+        if given.stem is not None:
+            _fill_stem(model, cache, given.stem)
+        target = CachedTarget(model, cache, count, conditions=given)
         x = estimate = _fresh(context, count, generator)
         for i, t in enumerate(steps):
             if i:
@@ -89,6 +96,28 @@ def roll_out(
     return Rollout(
         context, present, tuple(blocks), torch.cat(noisy, -1), t, torch.cat(made, -1), cache.window
     )
+
+
+def _placed(cache: KVCache, stem: Stem) -> Stem:
+    """Begins the cache where the stem begins, and returns the stem at positions of the cache, which are never
+    below 0. Only differences of positions count."""
+    first = int(stem.positions[0])
+    if first % cache.granule:
+        raise ValueError(f"the stem begins at frame {first}, inside a granule of {cache.granule}.")
+    later = max(0, -first)
+    cache.clear(later)
+    cache.next_stem = first + later
+    return replace(stem, positions=stem.positions + later, visible=stem.visible + later)
+
+
+def _fill_stem(model: DiT, cache: KVCache, stem: Stem) -> None:
+    """Adds the stem to the cache as far as the next block may attend to it, in whole granules."""
+    first = int(stem.positions[0])
+    here, until = cache.next_stem - first, min(int(stem.visible[..., 1].max()) - first, len(stem.positions))
+    count = max(0, until - here) // cache.granule * cache.granule
+    if count:
+        rows = slice(here, here + count)
+        prefill_stem(model, cache, stem.latents[..., rows], present=stem.present[:, rows])
 
 
 def _fresh(like: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -347,10 +347,10 @@ def stream_dit(
     """Returns the stream of a diffusion model. Arguments as :func:`lmdm_mini.models.stream`.
 
     outpainting: "mask" or "replace", see the module. more: `stem` and `visibility`, `sketch`, and fields of
-    :class:`Sampling` that differ from the defaults.
+    :class:`Sampling` that differ from the checkpoint's own, which stand in its facts as "play".
     """
     stem, visibility, drawn = (more.pop(name, None) for name in ("stem", "visibility", "sketch"))
-    given: dict[str, Any] = {"steps": 16} | more
+    given: dict[str, Any] = {"steps": 16} | model.facts.get("play", {}) | more
     playing = DiTStream(
         model, Sampling(**given), seed=seed, context_latents=context_latents, outpainting=outpainting
     )

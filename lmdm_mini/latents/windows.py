@@ -7,6 +7,7 @@ Notebook: 02_rectified_flow. Paper: section 3.2 (context dropout).
 """
 
 import bisect
+import copy
 import random
 from dataclasses import dataclass
 from itertools import accumulate
@@ -83,6 +84,21 @@ class LatentSet:
         self._sums: dict[tuple[int, int], list[int]] = {}
         captions = [c for piece in pieces for some in (piece, *piece.pairs) for c in some.captions]
         self.words = embedded_once(captions + [words for some in PARAPHRASES.values() for words in some])
+
+    @property
+    def longest(self) -> int:
+        """Latent frames of the longest piece, without its ending."""
+        return max(piece.latents.shape[-1] for piece in self.pieces) - ENDING
+
+    def longer_than(self, frames: int) -> "LatentSet":
+        """Returns the pieces that have windows of so many frames without padding, with the same captions and
+        random numbers. Raises ValueError if there are none."""
+        some = copy.copy(self)
+        some.pieces = [piece for piece in self.pieces if piece.latents.shape[-1] - ENDING >= frames]
+        some._sums = {}
+        if not some.pieces:
+            raise ValueError(f"{frames} latent frames are needed of a piece; the longest has {self.longest}.")
+        return some
 
     def draw_text(self, caption: str, bpm: float) -> Text:
         """Returns a varied caption of a piece at tempo bpm, as a batch of one.

@@ -180,7 +180,7 @@ class Run(Generic[M]):
         about: dict[str, str] | None = None,
     ):
         self.folder, self.model, self.schedule, self.steps = Path(folder), model, schedule, schedule.steps
-        optimizers = make_optimizers(model, schedule.lr, slow, matrices=matrices)
+        optimizers = self.make_optimizers(slow, matrices)
         self.averaged = AveragedModel(model, multi_avg_fn=ema_average(schedule.ema), use_buffers=True)
         self.average = cast(M, self.averaged.module.eval().requires_grad_(False))
         self.fabric = fabric or Fabric(accelerator="cpu", devices=1)
@@ -191,6 +191,12 @@ class Run(Generic[M]):
         self.folder.mkdir(parents=True, exist_ok=True)
         if (self.folder / "run.safetensors").is_file():
             self._resume()
+
+    def make_optimizers(
+        self, slow: str | None, matrices: str | tuple[str, ...] | None
+    ) -> list[torch.optim.Optimizer]:
+        """Returns the optimisers of the model; a run with others of its own defines this anew."""
+        return make_optimizers(self.model, self.schedule.lr, slow, matrices=matrices)
 
     def _flat(self) -> dict[str, Tensor]:
         state = {f"model.{k}": v for k, v in self.model.state_dict().items()}
@@ -205,7 +211,8 @@ class Run(Generic[M]):
         """Writes all that is needed to go on. Raises OSError if that is not possible; what was saved before
         stays."""
         if self.fabric.global_rank == 0:
-            state = self._flat() | {"step": torch.tensor([self.step, int(self.seconds)])}
+            counts = [self.step, int(self.seconds), int(self.averaged.n_averaged)]
+            state = self._flat() | {"step": torch.tensor(counts)}
             write(self.folder / "run.safetensors", state, "run", **self.about)
             if self.after_save is not None:
                 self.after_save()
@@ -225,7 +232,8 @@ class Run(Generic[M]):
         self.step, self.seconds = int(flat["step"][0]), float(flat["step"][1])
         self.model.load_state_dict({k[6:]: v for k, v in flat.items() if k.startswith("model.")})
         self.average.load_state_dict({k[8:]: v for k, v in flat.items() if k.startswith("average.")})
-        self.averaged.n_averaged.fill_(self.step)
+        # files of before averaged in every step, and did not count it apart
+        self.averaged.n_averaged.fill_(int(flat["step"][2]) if len(flat["step"]) > 2 else self.step)
         states: list[dict[int, dict]] = [{} for _ in self.optimizers]
         for key, value in flat.items():
             if key.startswith("optimizer."):
@@ -281,6 +289,15 @@ class Run(Generic[M]):
     def update(self, parts: dict[str, Tensor], validate=None) -> None:
         """One optimiser step on the sum of `parts`, the average, and every `check_every` steps a row of the
         CSV."""
+        self.descend(parts, self.optimizers)
+        self.step += 1
+        self.averaged.update_parameters(self.model)
+        self.note(parts)
+        self.log_if_due(validate)
+
+    def descend(self, parts: dict[str, Tensor], optimizers: list) -> Tensor:
+        """Steps these optimisers on the sum of `parts`; returns the norm of their gradients before it was
+        clipped. Raises ArithmeticError if the sum is not finite."""
         plan, loss = self.schedule, torch.stack(list(parts.values())).sum()
         if not torch.isfinite(loss):
             raise ArithmeticError(
@@ -288,22 +305,29 @@ class Run(Generic[M]):
                 "again with a "
                 "lower --lr."
             )
-        for optimizer in self.optimizers:
+        for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
                 group["lr"] = (
                     group["share"] * plan.lr * cosine(self.step, plan.steps, plan.warmup, last=plan.last)
                 )
         self.fabric.backward(loss)
-        nn.utils.clip_grad_norm_(self.model.parameters(), plan.clip)
-        for optimizer in self.optimizers:
+        learned = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(learned, plan.clip)
+        for optimizer in optimizers:
             optimizer.step()
-        self.step += 1
-        self.averaged.update_parameters(self.model)
-        for name, value in parts.items():
+        return norm
+
+    def note(self, values: dict[str, Tensor]) -> None:
+        """Takes numbers into the running means that the log shows."""
+        for name, value in values.items():
             number = self.fabric.all_reduce(value.detach()).item()  # the mean over processes
-            self.recent[name] = 0.98 * self.recent.get(name, number) + 0.02 * number
-        if self.step % plan.check_every == 0 and self.fabric.global_rank == 0:
+            before = self.recent.get(name, math.nan)
+            self.recent[name] = number if math.isnan(before) else 0.98 * before + 0.02 * number
+
+    def log_if_due(self, validate=None) -> None:
+        """Writes a row of the CSV every `check_every` steps."""
+        if self.step % self.schedule.check_every == 0 and self.fabric.global_rank == 0:
             self._log(validate() if validate else {})
 
     def _log(self, checks: dict[str, Tensor]) -> None:
