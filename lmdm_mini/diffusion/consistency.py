@@ -12,7 +12,6 @@ Notebook: 09_arc_forcing (planned). Paper: section 3.3.
 """
 
 import json
-import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -59,11 +58,9 @@ def with_strengths(model: DiT) -> DiT:
 
 
 def draw_strengths(size: int, controls: tuple[str, ...], generator: torch.Generator) -> Tensor:
-    """Draws strengths of guidance of text and sketch, (size, 2): 1 and 2 exactly for a sixth of the items
-    each, else evenly in octaves from 1 to 4. A model without a sketch has strength 1 there."""
-    octaves = math.log2(STRONGEST) * torch.rand(size, 2, generator=generator)
-    draw = torch.rand(size, 2, generator=generator)
-    strengths = torch.where(draw < 1 / 6, 1.0, torch.where(draw > 5 / 6, USUAL, 2**octaves))
+    """Draws strengths of guidance of text and sketch, (size, 2): their logarithms evenly from 1 to STRONGEST.
+    A model without a sketch has strength 1 there."""
+    strengths = STRONGEST ** torch.rand(size, 2, generator=generator)
     if "sketch" not in controls:
         strengths[:, 1] = 1.0
     return strengths
@@ -267,12 +264,17 @@ def train_consistency(settings: TrainSettings, variant: str = "block_causal") ->
             made = estimate(run.average, check.here(), check.levels(), check)
         return {"teacher": distance(made, end, check.batch).mean()}
 
+    path = folder.with_suffix(".safetensors")
+
+    def write_weights() -> None:
+        facts = {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed, "play": PLAY}
+        facts["start"] = teacher.facts
+        save_model(run.average, path, variant, codec_fingerprint=codec.fingerprint, **facts)
+
+    run.after_save = write_weights
     draws = Draws(seed, data)
     for step in run.loop():
         walk = draw_walk(data, settings.batch, student.config, *draws.at(step)).map(fabric.to_device)
         loss = consistency_loss(run.forward, run.average, teacher, walk)
         run.update({"consistency": loss.mean()}, validate)
-    path = folder.with_suffix(".safetensors")
-    facts = {"steps": run.step, "minutes": round(run.seconds / 60), "seed": seed, "play": PLAY}
-    save_model(run.average, path, variant, codec_fingerprint=codec.fingerprint, start=teacher.facts, **facts)
     return path
