@@ -2,6 +2,7 @@
 
 import csv
 import random
+import shutil
 import signal
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import torch
 from small import make_model, save_small, set_with_controls
 
 import lmdm_mini as lm
+from lmdm_mini import checkpoints
 from lmdm_mini.conditioning.stem import MAX_VISIBILITY, Stem, visible_stem
 from lmdm_mini.diffusion import arc, arc_train, consistency
 from lmdm_mini.diffusion.arc import (
@@ -23,7 +25,7 @@ from lmdm_mini.diffusion.arc import (
     perform,
 )
 from lmdm_mini.diffusion.arc_train import NAME, PATIENCE, Watch, train_arc
-from lmdm_mini.diffusion.consistency import with_strengths
+from lmdm_mini.diffusion.consistency import PLAY, with_strengths
 from lmdm_mini.diffusion.discriminator import (
     Discriminator,
     Noise,
@@ -387,6 +389,23 @@ def test_a_run_makes_a_model_of_its_own_name(small_run):
     assert (small_run / NAME / "step00002.safetensors").is_file()  # what can be judged on the way
 
 
+def test_a_checkpoint_in_the_box_is_known_by_its_name(tmp_path, monkeypatch):
+    """With its own steps and sampler."""
+    shutil.copy(checkpoints.CHECKPOINTS / "codec.safetensors", tmp_path)
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
+    with pytest.raises(ValueError, match=r"there is no model 'block_causal\+arc'"):
+        lm.load(NAME)
+    save_small(
+        tmp_path / f"{NAME}.safetensors", with_strengths(make_model("block_causal", **TINY)), play=PLAY
+    )
+    model = lm.load(NAME)
+    assert model.name == NAME and [row["name"] for row in lm.list_models()] == [NAME]
+    playing = lm.stream(model, "funk", block_latents=4)
+    assert (playing.steps, playing.how.sampler) == (2, "pingpong")
+    asked = lm.stream(model, "funk", block_latents=4, steps=1, sampler="euler")
+    assert (asked.steps, asked.how.sampler) == (1, "euler")
+
+
 def test_an_interrupted_run_goes_on_with_the_same_numbers(small_run, monkeypatch):
     whole = lm.load(NAME, path=train_arc(settings(small_run, 2), turns=TURNS))
     state = (small_run / NAME / "run.safetensors").read_bytes()
@@ -455,6 +474,16 @@ def test_a_judge_that_wins_outright_is_said(tmp_path):
         watch.see(torch.tensor(0.995))
     with pytest.raises(ArithmeticError, match="wins outright.*more than 99% of the windows.*--each 1"):
         watch.see(torch.tensor(0.995))
+
+
+def test_a_length_has_enough_pieces(monkeypatch):
+    data = set_with_controls(count=2, frames=1100)
+    data.pieces += set_with_controls(count=1, frames=1900).pieces
+    assert [data.longest(count) for count in (1, 2, 3, 9)] == [1728, 928, 928, 928]
+    monkeypatch.setattr(arc, "PIECES", 2)
+    assert [arc.longest_played(data, most) for most in (8, 11, 48)] == [8, 11, 15]
+    monkeypatch.setattr(arc, "PIECES", 1)
+    assert arc.longest_played(data, 48) == 32
 
 
 def test_no_music_is_long_enough(player):

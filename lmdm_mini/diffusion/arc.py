@@ -40,6 +40,7 @@ LOOK_BACKS_PLAYED = (48, 96, WINDOW)
 FROM_NOTHING = 0.25  # share of items without context
 CHANGED = 0.25  # share of items whose prompt changes on the way
 LONG_BLOCKS = 0.5  # share of stretches that are one block
+PIECES = 16  # that a length must have: judged beside a few pieces, a model would learn those by heart
 
 
 @dataclass
@@ -88,6 +89,12 @@ def draw_blocks(frames: int, sizes: tuple[int, ...], rng: random.Random) -> list
     return blocks
 
 
+def longest_played(data: LatentSet, longest: int) -> int:
+    """Returns how many stretches of 48 frames are played at most: `longest`, or as many as PIECES pieces of
+    the set have after a context, and at least those that are judged."""
+    return max(SHORTEST, min(longest, (data.longest(PIECES) - WINDOW) // STRETCH))
+
+
 def draw_performance(
     data: LatentSet,
     batch: int,
@@ -97,10 +104,9 @@ def draw_performance(
     *,
     longest: int,
 ) -> Performance:
-    """Draws about `batch` performances of 8 to `longest` stretches of 48 frames, as far as there are pieces
-    of that length; fewer where they play to a stem. Raises ValueError if no piece is long enough."""
-    most = min(longest, (data.longest - WINDOW) // STRETCH)
-    count = STRETCH * rng.randint(SHORTEST, max(SHORTEST, most))
+    """Draws about `batch` performances of 8 to `longest` stretches of 48 frames, as far as enough pieces have
+    that length; fewer where they play to a stem. Raises ValueError if no piece is long enough."""
+    count = STRETCH * rng.randint(SHORTEST, longest_played(data, longest))
     lead = WINDOW + count - JUDGED
     change = rng.randrange(WINDOW, lead + 1, STRETCH)
     edges = [WINDOW, change, lead, lead + JUDGED]

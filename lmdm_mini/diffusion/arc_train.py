@@ -19,7 +19,14 @@ from torch import Tensor
 
 from lmdm_mini.checkpoints import save_model
 from lmdm_mini.codec.codec import load_codec
-from lmdm_mini.diffusion.arc import SHORTEST, draw_performance, one_thread, pairs_of, perform
+from lmdm_mini.diffusion.arc import (
+    SHORTEST,
+    draw_performance,
+    longest_played,
+    one_thread,
+    pairs_of,
+    perform,
+)
 from lmdm_mini.diffusion.consistency import (
     PLAY,
     Draws,
@@ -94,6 +101,7 @@ class Arc(Duel):
 
     def __init__(self, *args, turns: Turns, facts: dict, fingerprint: str, **more):
         self.turns, self.facts, self.fingerprint = turns, facts, fingerprint
+        self.after_save = self.write_to_judge
         super().__init__(*args, **more)
 
     @property
@@ -107,8 +115,8 @@ class Arc(Duel):
         facts = {"steps": steps, "minutes": round(self.seconds / 60), "play": PLAY} | self.facts
         save_model(self.generator_average, path, NAME, codec_fingerprint=self.fingerprint, **facts)
 
-    def save(self) -> None:
-        super().save()
+    def write_to_judge(self) -> None:
+        """Writes them into the run's folder, under the number of the generator's steps."""
         if steps := self.turns.of_generator(self.step):
             self.write_generator(self.folder / f"step{steps:05d}.safetensors")
 
@@ -163,6 +171,7 @@ def train_arc(
     names = ("pairs", "contrast", "smooth", "score_real", "score_made", "accuracy", "norm_discriminator")
     run.expect(*names, "fooled", "consistency", "norm_generator")
     data = LatentSet(find_latents(settings.corpus, "train", codec.fingerprint), settings.seed, empty=0.0)
+    print(f"roll-outs of {SHORTEST} to {longest_played(data, longest)} stretches of 48 frames, then judged")
     draws, watch = Draws(settings.seed, data), Watch(run.folder)
     teacher.to(fabric.device)
 

@@ -85,10 +85,11 @@ class LatentSet:
         captions = [c for piece in pieces for some in (piece, *piece.pairs) for c in some.captions]
         self.words = embedded_once(captions + [words for some in PARAPHRASES.values() for words in some])
 
-    @property
-    def longest(self) -> int:
-        """Latent frames of the longest piece, without its ending."""
-        return max(piece.latents.shape[-1] for piece in self.pieces) - ENDING
+    def longest(self, count: int = 1) -> int:
+        """Returns how many latent frames, endings left out, at least `count` of the pieces have; of fewer
+        pieces, all of them."""
+        lengths = sorted((piece.latents.shape[-1] for piece in self.pieces), reverse=True)
+        return lengths[min(count, len(lengths)) - 1] - ENDING
 
     def longer_than(self, frames: int) -> "LatentSet":
         """Returns the pieces that have windows of so many frames without padding, with the same captions and
@@ -97,7 +98,9 @@ class LatentSet:
         some.pieces = [piece for piece in self.pieces if piece.latents.shape[-1] - ENDING >= frames]
         some._sums = {}
         if not some.pieces:
-            raise ValueError(f"{frames} latent frames are needed of a piece; the longest has {self.longest}.")
+            raise ValueError(
+                f"{frames} latent frames are needed of a piece; the longest has {self.longest()}."
+            )
         return some
 
     def draw_text(self, caption: str, bpm: float) -> Text:
