@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[0],
         help="latent frames of the stem beyond a block's beginning, -43 to 43; several are a curve",
     )
-    parser.add_argument("--steps", type=int, default=16, help="denoising steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="denoising steps (default: the checkpoint's own, else 16)")
     parser.add_argument("--block", type=int, default=48, help="latent frames (default: %(default)s)")
     parser.add_argument("--test", type=Path, help="a packed test set (default: the shipped one)")
     add_weights(parser)
@@ -35,12 +35,13 @@ def run(args: argparse.Namespace) -> dict:
     from lmdm_mini.diffusion.dit import load_dit
     from lmdm_mini.evaluation.accompaniment import evaluate_accompaniment, test_clips
     from lmdm_mini.files import write_text
+    from lmdm_mini.models import sampling
 
     model = load_dit(args.model, args.checkpoint)
     if "stem" not in model.config.controls:
         raise ValueError(f"model {args.model!r} was not trained with stems: it cannot accompany.")
     clips = test_clips(args.clips, args.test)
-    how = {"steps": args.steps, "block_latents": args.block}
+    how = sampling(model, args.steps) | {"block_latents": args.block}
     rows = [
         evaluate_accompaniment(model, clips, visibility=v, seed=args.seed, **how) for v in args.visibility
     ]
@@ -48,7 +49,8 @@ def run(args: argparse.Namespace) -> dict:
     if out is not None:
         write_text(out, json.dumps(table, indent=1) + "\n")
     print(
-        f"{model.name}, {len(clips)} stems, {args.steps} steps, no prompt; share: 0 = shuffled, 1 = true rest"
+        f"{model.name}, {len(clips)} stems, {how['steps']} steps, no prompt; "
+        "share: 0 = shuffled, 1 = true rest"
     )
     print(f"{'':24}{'answer':>10}{'shuffled':>10}{'truth':>10}{'share':>16}")
     for row in rows:

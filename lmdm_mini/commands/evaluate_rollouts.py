@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="roll-outs of two minutes, and changes of the prompt; 0: none (default: %(default)s)",
     )
     parser.add_argument(
-        "--steps", type=int, nargs="+", default=[8, 50], help="denoising steps a block (default: %(default)s)"
+        "--steps",
+        type=int,
+        nargs="+",
+        help="denoising steps a block (default: the checkpoint's own, else 8 and 50)",
     )
     parser.add_argument(
         "--block", type=int, default=48, help="latent frames of a block (default: %(default)s)"
@@ -41,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict:
     """Judges roll-outs of a model and prints the table."""
-    if min(args.rollouts, *args.steps) < 1 or args.long < 0:
+    if min(args.rollouts, *(args.steps or [1])) < 1 or args.long < 0:
         raise ValueError("--rollouts and --steps must be at least 1, and --long at least 0.")
     if args.long > args.rollouts:
         raise ValueError(f"--long is {args.long}; it is at most --rollouts, {args.rollouts}.")
@@ -52,15 +55,17 @@ def run(args: argparse.Namespace) -> dict:
     name = args.model + (f"_block_{args.block}_look_back_{args.look_back or 192}" if other else "")
     out = table_path(args, f"rollouts_{name}.json")
     from lmdm_mini.evaluation.rollouts import evaluate_rollouts, lines
-    from lmdm_mini.models import load, sampling
+    from lmdm_mini.models import load, own_settings, sampling
 
     model = load(args.model, args.checkpoint)
     shape = {"block_latents": args.block}
     if args.look_back is not None:
         shape["context_latents"] = args.look_back
+    own = own_settings(model).get("steps")
+    steps = args.steps or ([own] if own else [8, 50])
     settings = [
-        sampling(model, steps, args.temperature, top_k=args.top_k) | shape
-        for steps in (args.steps if args.model != "lmm" else (0,))
+        sampling(model, count, args.temperature, top_k=args.top_k) | shape
+        for count in (steps if args.model != "lmm" else (0,))
     ]
     table = evaluate_rollouts(
         model, settings, args.rollouts, cfg_scale=args.cfg_scale, long=args.long, seed=args.seed, out=out

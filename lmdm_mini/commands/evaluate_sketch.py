@@ -11,7 +11,7 @@ from lmdm_mini.commands.options import add_guidance, add_seed, add_weights, chec
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``python -m lmdm_mini evaluate sketch``."""
     parser.add_argument("--clips", type=int, default=64, help="sketches to follow (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=16, help="denoising steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="denoising steps (default: the checkpoint's own, else 16)")
     parser.add_argument("--block", type=int, default=48, help="latent frames (default: %(default)s)")
     parser.add_argument(
         "--sketch-scale",
@@ -34,18 +34,20 @@ def run(args: argparse.Namespace) -> dict:
     from lmdm_mini.diffusion.dit import load_dit
     from lmdm_mini.evaluation.sketch_control import MEASURES, evaluate_sketch, test_sketches
     from lmdm_mini.files import write_text
+    from lmdm_mini.models import sampling
 
     model = load_dit(args.model, args.checkpoint)
     if "sketch" not in model.config.controls:
         raise ValueError(f"model {args.model!r} was not trained with sketches: it cannot follow one.")
-    how = {"steps": args.steps, "block_latents": args.block, "cfg_scale": args.cfg_scale}
+    how = sampling(model, args.steps) | {"block_latents": args.block, "cfg_scale": args.cfg_scale}
     wanted = test_sketches(args.clips, args.test)
     row = evaluate_sketch(model, wanted, sketch_scale=args.sketch_scale, seed=args.seed, **how)
     table = {"model": model.name, "seed": args.seed, **how, **row}
     if out is not None:
         write_text(out, json.dumps(table, indent=1) + "\n")
     print(
-        f"{model.name}, {row['clips']} sketches, {args.steps} steps; share: 0 = shuffled, 1 = after the codec"
+        f"{model.name}, {row['clips']} sketches, {how['steps']} steps; "
+        "share: 0 = shuffled, 1 = after the codec"
     )
     print(f"{'':12}{'clips':>8}{'answer':>10}{'shuffled':>10}{'codec':>10}{'share':>16}")
     for name in MEASURES:

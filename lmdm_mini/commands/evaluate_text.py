@@ -14,7 +14,7 @@ from lmdm_mini.commands.options import (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``python -m lmdm_mini evaluate text``."""
-    parser.add_argument("--steps", type=int, default=16, help="denoising steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="denoising steps (default: the checkpoint's own, else 16)")
     add_weights(parser)
     add_guidance(parser)
     add_codes(parser)
