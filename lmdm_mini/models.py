@@ -108,6 +108,11 @@ def own_settings(model: Model) -> dict:
     return model.facts.get("play", {})
 
 
+def guides_in_one_pass(model: Model) -> bool:
+    """Returns whether a model takes strengths of guidance as an input, and so never runs a second branch."""
+    return "strengths" in getattr(model.config, "controls", ())
+
+
 def _warn_if_too_short(model: Model, context: Tensor, context_latents: int | None) -> None:
     """Warns of a context (2, N) that is too short to count: live variants keep whole granules."""
     if isinstance(model, LMM) or not model.variant.caches or context_latents == 0:

@@ -2,6 +2,7 @@
 
 import csv
 import random
+import shutil
 import signal
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import torch
 from small import make_model, save_small, set_with_controls
 
 import lmdm_mini as lm
+from lmdm_mini import checkpoints
 from lmdm_mini.conditioning.stem import MAX_VISIBILITY, Stem, visible_stem
 from lmdm_mini.diffusion import arc, arc_train, consistency
 from lmdm_mini.diffusion.arc import (
@@ -387,6 +389,22 @@ def test_a_run_makes_a_model_of_its_own_name(small_run):
     assert (small_run / NAME / "step00002.safetensors").is_file()  # what can be judged on the way
 
 
+def test_the_shipped_folder_is_told_as_it_is(small_run, monkeypatch):
+    """A model is listed and loaded by its name where its file is, and nowhere else."""
+    shutil.copy(checkpoints.CHECKPOINTS / "codec.safetensors", small_run)
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", small_run)
+    assert NAME not in [row["name"] for row in lm.list_models()]
+    with pytest.raises(
+        ValueError, match=r"no model 'block_causal\+arc'. There are: bidirectional, block_causal"
+    ):
+        lm.load(NAME)
+    save_small(small_run / f"{NAME}.safetensors", make_model("block_causal", **TINY), steps=400)
+    assert {"name": NAME, "steps": 400}.items() <= next(
+        r for r in lm.list_models() if "+" in r["name"]
+    ).items()
+    assert lm.load(NAME).facts["steps"] == 400
+
+
 def test_an_interrupted_run_goes_on_with_the_same_numbers(small_run, monkeypatch):
     whole = lm.load(NAME, path=train_arc(settings(small_run, 2), turns=TURNS))
     state = (small_run / NAME / "run.safetensors").read_bytes()
@@ -465,6 +483,6 @@ def test_no_music_is_long_enough(player):
 
 def test_the_average_follows_the_generator_alone(small_run):
     train_arc(settings(small_run, 1), turns=Turns(alone=4, each=1))
-    run_of = lm.checkpoints.read(small_run / NAME / "run.safetensors", "run")[1]
+    run_of = checkpoints.read(small_run / NAME / "run.safetensors", "run")[1]
     assert run_of["step"][0] == 6 and run_of["step"][2] == 1
     assert consistency.PLAY["steps"] == 2

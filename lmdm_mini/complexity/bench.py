@@ -22,7 +22,7 @@ from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec.codec import FRAME_SAMPLES, LATENT_CHANNELS
 from lmdm_mini.complexity.counts import block_flops, frame_forwards
 from lmdm_mini.complexity.timing import Timing, rtf, threads, time_to_first_audio, timed
-from lmdm_mini.models import stream
+from lmdm_mini.models import guides_in_one_pass, stream
 from lmdm_mini.streaming import is_guided
 
 
@@ -196,7 +196,8 @@ def bench_stream(
             made = [next(playing) for _ in range(repeats)]
         parts = median_parts(made)
         whole = sum(parts.values())
-        guided, tokens = is_guided(playing.text, cfg_scale), playing.text.tokens.shape[1] + 1
+        guided = is_guided(playing.text, cfg_scale) and not guides_in_one_pass(model)
+        tokens = playing.text.tokens.shape[1] + 1
         in_work = (block + (0 if model.variant.caches else context)) * (2 if guided else 1)
         rows.append(
             {
