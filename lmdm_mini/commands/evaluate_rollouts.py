@@ -5,6 +5,7 @@ import argparse
 from lmdm_mini.commands.options import (
     add_codes,
     add_guidance,
+    add_precision,
     add_seed,
     add_weights,
     check_playing,
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_weights(parser)
     add_guidance(parser)
+    add_precision(parser)
     add_codes(parser)
     add_seed(parser)
 
@@ -40,10 +42,12 @@ def run(args: argparse.Namespace) -> dict:
     out = table_path(args, f"rollouts_{args.model}.json")
     from lmdm_mini.evaluation.rollouts import evaluate_rollouts, lines
     from lmdm_mini.models import load, sampling
+    from lmdm_mini.precision import chosen_precision
 
     model = load(args.model, args.checkpoint)
+    precision = {"precision": chosen_precision(args.precision)}  # the table says which it was
     settings = [
-        sampling(model, steps, args.temperature, top_k=args.top_k)
+        sampling(model, steps, args.temperature, top_k=args.top_k) | precision
         for steps in (args.steps if args.model != "lmm" else (0,))
     ]
     table = evaluate_rollouts(

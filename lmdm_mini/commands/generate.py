@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from lmdm_mini.checks import real_number
-from lmdm_mini.commands.options import add_codes, add_guidance, add_seed, check_playing
+from lmdm_mini.commands.options import add_codes, add_guidance, add_precision, add_seed, check_playing
 
 SHORTEST = 0.1  # seconds of a recording that can be gone on from
 
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_guidance(parser)
     parser.add_argument("--sampler", default="euler", choices=("euler", "pingpong"))
+    add_precision(parser)
     add_codes(parser)
     add_seed(parser)
     parser.add_argument(
@@ -89,6 +90,7 @@ def run(args: argparse.Namespace) -> None:
         cfg_scale=args.cfg_scale,
         seed=args.seed,
         context=context,
+        precision=args.precision,
         **settings,
     )
     try:

@@ -6,7 +6,7 @@ Nothing here imports torch before a command runs: ``--help`` stays quick.
 import argparse
 from pathlib import Path
 
-from lmdm_mini.checks import guidance, real_number, temperature, whole_number
+from lmdm_mini.checks import PRECISIONS, guidance, real_number, temperature, whole_number
 
 RUNS = Path("runs")
 
@@ -18,6 +18,16 @@ def add_guidance(parser: argparse.ArgumentParser) -> None:
     """``--cfg-scale``."""
     parser.add_argument(
         "--cfg-scale", type=float, default=2.0, help="guidance, 0 to 20; 1 = none (default: %(default)s)"
+    )
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """``--precision``."""
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        choices=PRECISIONS,
+        help="of the matrix products; auto: the one that is faster here (default: %(default)s)",
     )
 
 
