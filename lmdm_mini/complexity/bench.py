@@ -23,6 +23,7 @@ from lmdm_mini.codec.codec import FRAME_SAMPLES, LATENT_CHANNELS
 from lmdm_mini.complexity.counts import block_flops, frame_forwards
 from lmdm_mini.complexity.timing import Timing, rtf, threads, time_to_first_audio, timed
 from lmdm_mini.models import guides_in_one_pass, stream
+from lmdm_mini.precision import Bfloat16Linear
 from lmdm_mini.streaming import is_guided
 
 
@@ -138,7 +139,7 @@ def product_floor(model, rows: int, repeats: int = 20) -> float:
     layers = [
         module
         for name, module in model.layers.named_modules()
-        if isinstance(module, torch.nn.Linear) and not name.endswith("key_value")
+        if isinstance(module, torch.nn.Linear | Bfloat16Linear) and not name.endswith("key_value")
     ]  # key_value layers run on the prompt, not on frames
     inputs = [torch.randn(rows, layer.in_features) for layer in layers]
 
@@ -212,7 +213,7 @@ def bench_stream(
                 "flops": block_flops(model.config, context, block, steps=count, tokens=tokens, guided=guided),
                 **parts,
                 "seconds": whole,
-                "limit": count * product_floor(model, in_work) / parts["network"],
+                "limit": count * product_floor(playing.model, in_work) / parts["network"],
                 "rtf": rtf(whole, block * FRAME_SAMPLES / SAMPLE_RATE),
                 "ttff": first,
             }
