@@ -1,10 +1,11 @@
 """Playing in bfloat16, on processors that multiply it faster than float32.
 
 Most of the time of a block goes into the matrix products of its layers. `for_playing` returns a model whose
-layers compute these products in bfloat16. Everything between two products stays float32: RoPE angles, norms,
-modulation, attention with its cache of keys and values, the sampler's sums, latents. So no other module has
-to know about precision, and there is one conversion before a product and one after it. Attention in bfloat16
-was tried and gained nothing: for a block of a few frames it is short already.
+layers compute these products in bfloat16, and those of its codec's decoder. Everything between two products
+stays float32: RoPE angles, norms, modulation, attention with its cache of keys and values, the sampler's
+sums, latents. So no other module has to know about precision, and there is one conversion before a product
+and one after it. Attention in bfloat16 was tried and gained nothing: for a block of a few frames it is short
+already. The encoder stays float32, since models are trained on its latents.
 
 Notebook: 05_kv_caching, 08_complexity_lab.
 """
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmdm_mini.checks import checked_precision
+from lmdm_mini.codec.codec import Codec
 from lmdm_mini.training.precision import fast_dtype
 
 M = TypeVar("M", bound=nn.Module)
@@ -44,7 +46,9 @@ class Bfloat16Linear(nn.Module):
             self.bias.copy_(linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x.bfloat16(), self.weight, self.bias).float()
+        # always contiguous: products of transposed frames add up in another order, and are rounded otherwise
+        x = x.to(torch.bfloat16, memory_format=torch.contiguous_format)
+        return F.linear(x, self.weight, self.bias).float()
 
 
 def _empty_like(parameter: Tensor) -> nn.Parameter:
@@ -91,10 +95,14 @@ def chosen_precision(precision: str, device: str = "cpu") -> str:
 def for_playing(model: M, precision: str = "float32") -> M:
     """Returns a model that plays in a precision, "float32", "bfloat16" or "auto" (:func:`chosen_precision`).
 
-    In float32 it is the model itself. In bfloat16 it shares with the model all but the weights of the
-    layers' matrix products; these are copies that are kept with the model, and brought up to date by every
-    call. Raises ValueError for other precisions.
+    In float32 it is the model itself. In bfloat16 it shares with the model all but the weights of the matrix
+    products of layers and decoder; these are copies that are kept with the model, and brought up to date by
+    every call. Raises ValueError for other precisions.
     """
     if chosen_precision(precision, next(model.parameters()).device.type) == "float32":
         return model
-    return in_bfloat16(model, [name for name in MANY_ROWS if hasattr(model, name)])
+    ready = in_bfloat16(model, [name for name in MANY_ROWS if hasattr(model, name)])
+    if isinstance(codec := getattr(model, "codec", None), Codec):
+        decoder = [name for name, _ in codec.named_children() if name.startswith("dec_")]
+        object.__setattr__(ready, "codec", in_bfloat16(codec, decoder))  # not a submodule
+    return ready

@@ -98,6 +98,22 @@ def test_an_unknown_precision_is_refused_with_a_sentence(wrong):
         lm.stream(small("block_causal"), precision=wrong)
 
 
+def test_the_decoder_rounds_and_still_streams_what_it_decodes():
+    model = small("block_causal")
+    codec = for_playing(model, "bfloat16").codec
+    latents = torch.randn(1, 64, 40, generator=torch.Generator().manual_seed(0))
+    whole = codec.decode(latents)
+    for size in (1, 4, 12, 16):
+        stream = codec.stream_decoder()
+        parts = [stream(piece) for piece in latents.split(size, -1)] + [stream.flush()]
+        assert (torch.cat(parts, -1) - whole).abs().max() < 1e-5
+    exact, rounded = (c.decode_features(latents.mT)[0] for c in (model.codec, codec))
+    error = (rounded - exact).square().mean().sqrt() / exact.square().mean().sqrt()
+    assert 1e-5 < error < 0.02
+    sound = 0.1 * torch.randn(1, 2, 30_000, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(codec.encode(sound), model.codec.encode(sound))  # the encoder is exact
+
+
 def test_the_rival_reads_its_context_in_bfloat16():
     model = small("lmm")
     ready = for_playing(model, "bfloat16")
