@@ -9,6 +9,7 @@ import operator
 MOST_GUIDANCE = 20.0
 COLDEST = 0.01  # lowest temperature: below it, the likeliest code is all that is ever drawn
 SEEDS = (-(2**63), 2**64 - 1)  # what torch takes
+PRECISIONS = ("auto", "float32", "bfloat16")  # of the matrix products, see lmdm_mini/precision.py
 
 
 def whole_number(value, name: str, least: int, most: int | None = None) -> int:
@@ -65,3 +66,10 @@ def temperature(value, name: str = "temperature") -> float:
             f"{name} is {number:g}; it must be at least {COLDEST:g}. For the likeliest codes, take top_k=1."
         )
     return number
+
+
+def checked_precision(value, name: str = "precision") -> str:
+    """A precision to play in. Raises ValueError for what is none of `PRECISIONS`."""
+    if not isinstance(value, str) or value not in PRECISIONS:
+        raise ValueError(f"{name} is {value!r}; there are: {', '.join(PRECISIONS)}.")
+    return value

@@ -23,6 +23,7 @@ from lmdm_mini.diffusion.stream import stream_dit
 from lmdm_mini.discrete.lmm import LMM, load_lmm, start_from
 from lmdm_mini.discrete.stream import stream_lmm
 from lmdm_mini.modes import in_float32
+from lmdm_mini.precision import for_playing
 from lmdm_mini.streaming import Stream, take
 
 Model = DiT | LMM
@@ -59,6 +60,7 @@ def stream(
     seed: int = 0,
     context: Tensor | None = None,
     context_latents: int | None = None,
+    precision: str = "float32",
     **settings,
 ) -> Stream:
     """Music without end, block after block.
@@ -66,13 +68,14 @@ def stream(
     prompt: what to play, a sentence or a weighted mixture of some; empty plays unconditionally.
     block_latents: frames a block (48 = 2.2 s). cfg_scale: guidance, 1 = none; "auto" is what the checkpoint
     says is its own, else 2. context: audio (2, N) at 44.1 kHz to continue; of a long one, the newest part is
-    used. context_latents: how many of the newest frames the model attends to. settings: of a diffusion model
-    `steps` (denoising steps a block), `sampler` ("euler" or "pingpong"), both the checkpoint's own if it has
-    some, else 16 and "euler", and `outpainting` ("mask" or "replace"), see
-    :func:`lmdm_mini.diffusion.stream.stream_dit`; where it was trained with them, `stem` (audio (2, N) to
-    play along with: what comes is the rest), `visibility` (seconds of the stem beyond a block's beginning
-    that are known, -2 to 2), `sketch` (audio or a :func:`lmdm_mini.sketch` to follow) and `sketch_scale`
-    (its guidance, 1 = none); of the discrete one `temperature` (1.1) and `top_k` (40), see
+    used. context_latents: how many of the newest frames the model attends to. precision: of the matrix
+    products, "float32", "bfloat16", or "auto" for the one that is faster here, see
+    :mod:`lmdm_mini.precision`. settings: of a diffusion model `steps` (denoising steps a block), `sampler`
+    ("euler" or "pingpong"), both the checkpoint's own if it has some, else 16 and "euler", and `outpainting`
+    ("mask" or "replace"), see :func:`lmdm_mini.diffusion.stream.stream_dit`; where it was trained with them,
+    `stem` (audio (2, N) to play along with: what comes is the rest), `visibility` (seconds of the stem beyond
+    a block's beginning that are known, -2 to 2), `sketch` (audio or a :func:`lmdm_mini.sketch` to follow) and
+    `sketch_scale` (its guidance, 1 = none); of the discrete one `temperature` (1.1) and `top_k` (40), see
     :func:`lmdm_mini.discrete.stream.stream_lmm`. Same seed and settings, same music. Whole numbers may be of
     any type. Raises ValueError for what cannot be played, TypeError for a setting the model does not have.
 
@@ -91,7 +94,8 @@ def stream(
         context = to_stereo(context)
         _warn_if_too_short(plain, context, context_latents)
     size = None if context_latents is None else whole_number(context_latents, "context_latents", 0)
-    begin = partial(stream_lmm, plain) if isinstance(plain, LMM) else partial(stream_dit, plain)
+    ready = for_playing(plain, precision)
+    begin = partial(stream_lmm, ready) if isinstance(ready, LMM) else partial(stream_dit, ready)
     return begin(
         prompt,
         whole_number(block_latents, "block_latents", 1),
@@ -106,6 +110,11 @@ def stream(
 def own_settings(model: Model) -> dict:
     """Returns how a checkpoint wants to be played, as far as it says so: settings of :func:`stream`."""
     return model.facts.get("play", {})
+
+
+def guides_in_one_pass(model: Model) -> bool:
+    """Returns whether a model takes strengths of guidance as an input, and so never runs a second branch."""
+    return "strengths" in getattr(model.config, "controls", ())
 
 
 def _warn_if_too_short(model: Model, context: Tensor, context_latents: int | None) -> None:

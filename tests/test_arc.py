@@ -389,18 +389,23 @@ def test_a_run_makes_a_model_of_its_own_name(small_run):
     assert (small_run / NAME / "step00002.safetensors").is_file()  # what can be judged on the way
 
 
-def test_a_checkpoint_in_the_box_is_known_by_its_name(tmp_path, monkeypatch):
-    """With its own steps and sampler."""
-    shutil.copy(checkpoints.CHECKPOINTS / "codec.safetensors", tmp_path)
-    monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
-    with pytest.raises(ValueError, match=r"there is no model 'block_causal\+arc'"):
+def test_the_shipped_folder_is_told_as_it_is(small_run, monkeypatch):
+    """A model is listed and loaded by its name where its file is, and nowhere else."""
+    shutil.copy(checkpoints.CHECKPOINTS / "codec.safetensors", small_run)
+    monkeypatch.setattr(checkpoints, "CHECKPOINTS", small_run)
+    assert NAME not in [row["name"] for row in lm.list_models()]
+    with pytest.raises(
+        ValueError, match=r"no model 'block_causal\+arc'. There are: bidirectional, block_causal"
+    ):
         lm.load(NAME)
-    save_small(
-        tmp_path / f"{NAME}.safetensors", with_strengths(make_model("block_causal", **TINY)), play=PLAY
-    )
+    named = with_strengths(make_model("block_causal", **TINY))
+    save_small(small_run / f"{NAME}.safetensors", named, steps=400, play=PLAY)
+    assert {"name": NAME, "steps": 400}.items() <= next(
+        r for r in lm.list_models() if "+" in r["name"]
+    ).items()
     model = lm.load(NAME)
-    assert model.name == NAME and [row["name"] for row in lm.list_models()] == [NAME]
-    playing = lm.stream(model, "funk", block_latents=4)
+    assert model.facts["steps"] == 400
+    playing = lm.stream(model, "funk", block_latents=4)  # as the file says, unless asked otherwise
     assert (playing.steps, playing.how.sampler) == (2, "pingpong")
     asked = lm.stream(model, "funk", block_latents=4, steps=1, sampler="euler")
     assert (asked.steps, asked.how.sampler) == (1, "euler")
@@ -494,6 +499,6 @@ def test_no_music_is_long_enough(player):
 
 def test_the_average_follows_the_generator_alone(small_run):
     train_arc(settings(small_run, 1), turns=Turns(alone=4, each=1))
-    run_of = lm.checkpoints.read(small_run / NAME / "run.safetensors", "run")[1]
+    run_of = checkpoints.read(small_run / NAME / "run.safetensors", "run")[1]
     assert run_of["step"][0] == 6 and run_of["step"][2] == 1
     assert consistency.PLAY["steps"] == 2

@@ -81,7 +81,7 @@ def test_retrieval_of_a_perfect_judge_is_one(corpus):
             return torch.eye(EMBEDDING)[[0, 1] if self.right else [1, 0]]
 
     judge = Knows().eval()
-    data = MelSet(corpus, "test", styles=("house", "jazz"))
+    data = MelSet(corpus, "test", styles=FIRST_STYLES)
     for judge.right in (True, False):
         assert retrieval(judge, data, rounds=2)["recall_at_1"] == float(judge.right)
 

@@ -39,7 +39,7 @@ def test_streaming_encoder_equals_offline(codec, music, sizes):
     assert (torch.cat(parts, -1) - offline).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize("sizes", [[1], [12], [30], [1, 0, 7, 3]])
+@pytest.mark.parametrize("sizes", [[1], [4], [12], [30], [1, 0, 7, 3], [12, 4]])
 def test_streaming_decoder_equals_offline(codec, music, sizes):
     latents = codec.encode(music)
     stream = codec.stream_decoder()
@@ -47,6 +47,34 @@ def test_streaming_decoder_equals_offline(codec, music, sizes):
     offline = codec.decode(latents)
     assert offline.shape == (1, 2, latents.shape[-1] * FRAME_SAMPLES)
     assert (torch.cat(parts, -1) - offline).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_short_calls_take_short_tiles_only_where_they_change_nothing(codec, music, monkeypatch, alike):
+    latents, tiles, decode = codec.encode(music), [], codec.decode_features
+
+    def spy(z, state=None, keep=None):
+        tiles.append(z.shape[1])
+        return decode(z, state, keep)
+
+    stream = codec.stream_decoder()
+    monkeypatch.setattr(codec, "rounds_short_tiles_alike", lambda: alike)
+    monkeypatch.setattr(codec, "decode_features", spy)
+    for size in (4, 2, 5, 12, 14):
+        stream(latents[..., :size])
+    short = 4 if alike else 12
+    assert tiles == [short, short, 12, 12, 12, 12]
+
+
+def test_tiles_that_round_otherwise_are_noticed(codec, monkeypatch):
+    decode = codec.decode_features
+
+    def rounded_by_rows(z, state=None, keep=None):
+        features, state = decode(z, state, keep)
+        return features * (1 + 1e-6 * (z.shape[1] == 4)), state
+
+    monkeypatch.setattr(codec, "decode_features", rounded_by_rows)
+    assert not codec.rounds_short_tiles_alike()
 
 
 def test_reset_forgets_everything(codec, music):

@@ -12,7 +12,7 @@ FLOORS = (  # from the ground up: a module imports from its own floor and from t
     {"codec"},
     {"conditioning"},
     {"transformer"},
-    {"latents", "streaming"},
+    {"latents", "precision", "streaming"},
     {"diffusion", "discrete"},
     {"models"},
     {"live"},

@@ -4,7 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
-from lmdm_mini.commands.options import add_guidance, check_playing
+from lmdm_mini.commands.options import add_guidance, add_precision, check_playing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--block", type=int, default=12, help="latent frames a block")
     parser.add_argument("--steps", type=int, default=8, help="denoising steps a block")
     add_guidance(parser)
+    add_precision(parser)
     parser.add_argument(
         "--player",
         type=Path,
@@ -34,15 +35,23 @@ def run(args: argparse.Namespace):
         raise ValueError("--model lmm cannot play in a session, which needs a diffusion model.")
     from lmdm_mini.audio import read_audio
     from lmdm_mini.live.bench import live_lines, measure_live
+    from lmdm_mini.precision import chosen_precision
 
     sound = None if args.player is None else read_audio(args.player)
-    settings = {"block_latents": args.block, "steps": args.steps, "cfg_scale": args.cfg_scale}
+    precision = chosen_precision(args.precision)
+    settings = {
+        "block_latents": args.block,
+        "steps": args.steps,
+        "cfg_scale": args.cfg_scale,
+        "precision": precision,
+    }
     try:
         times = measure_live(args.model, args.seconds, sound, busy=args.busy, **settings)
     except RuntimeError as error:
         raise OSError(str(error)) from error
+    beside = ", beside a busy Python" if args.busy else ""
     print(
-        f"{args.model}, guidance {args.cfg_scale:g}{', beside a busy Python' if args.busy else ''}",
+        f"{args.model}, guidance {args.cfg_scale:g}, {precision}{beside}",
         *live_lines(times),
         sep="\n  ",
     )

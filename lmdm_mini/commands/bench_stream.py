@@ -3,7 +3,7 @@
 import argparse
 import itertools
 
-from lmdm_mini.commands.options import add_guidance, add_repeats, check_playing
+from lmdm_mini.commands.options import add_guidance, add_precision, add_repeats, check_playing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, nargs="+", default=[2, 4, 8, 50], help="denoising steps a block")
     add_guidance(parser)
+    add_precision(parser)
     parser.add_argument("--outpainting", default="mask", choices=("mask", "replace"))
     add_repeats(parser, 3)
 
@@ -32,8 +33,14 @@ def run(args: argparse.Namespace) -> list[dict]:
         )
     from lmdm_mini.complexity.bench import bench_stream, compare_streams, peak_memory
     from lmdm_mini.models import load, stream
+    from lmdm_mini.precision import chosen_precision
 
-    settings = {"cfg_scale": args.cfg_scale, "repeats": args.repeats, "outpainting": args.outpainting}
+    settings = {
+        "cfg_scale": args.cfg_scale,
+        "repeats": args.repeats,
+        "outpainting": args.outpainting,
+        "precision": chosen_precision(args.precision),
+    }
     models = [load(name) for name in args.model]
     for model, block, context in itertools.product(models, args.blocks, args.contexts):
         stream(model, "", block, context_latents=context)  # refuses what it cannot play
@@ -43,5 +50,6 @@ def run(args: argparse.Namespace) -> list[dict]:
         if len(models) > 1
         else bench_stream(models[0], *grid, **settings)
     )
+    print(f"precision {settings['precision']}")
     print(f"peak memory of this process, all models and settings: {peak_memory():.0f} MB")
     return rows

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from lmdm_mini.commands.options import add_repeats, check_playing
+from lmdm_mini.commands.options import add_precision, add_repeats, check_playing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--block", type=int, default=48, help="latent frames a block (default: %(default)s)"
         )
+        add_precision(parser)
         steps, repeats = [8, 2], 5
     else:
         parser.add_argument(
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> list[dict]:
     from lmdm_mini.complexity.roofline import measure_machine
     from lmdm_mini.files import check_writable, written_whole
     from lmdm_mini.models import stream
+    from lmdm_mini.precision import chosen_precision
 
     out = check_writable(args.out or RESULTS / f"{args.what}.json")
     models = four_systems()
@@ -53,10 +55,16 @@ def run(args: argparse.Namespace) -> list[dict]:
         for block in [args.block] if args.what == "compare" else args.blocks:
             stream(model, "", block)
     if args.what == "compare":
-        rows = compare_systems(models, args.block, args.steps, repeats=args.repeats)
-        table = {"threads": torch.get_num_threads(), "peak_megabytes": round(peak_memory()), "rows": rows}
+        precision = chosen_precision(args.precision)
+        rows = compare_systems(models, args.block, args.steps, repeats=args.repeats, precision=precision)
+        table = {
+            "threads": torch.get_num_threads(),
+            "precision": precision,
+            "peak_megabytes": round(peak_memory()),
+            "rows": rows,
+        }
         print(
-            f"{table['threads']} threads; "
+            f"{table['threads']} threads, {precision}; "
             f"peak memory of this process, all models: {table['peak_megabytes']} MB"
         )
     else:

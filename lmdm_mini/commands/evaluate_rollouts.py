@@ -6,6 +6,7 @@ from lmdm_mini.checks import whole_number
 from lmdm_mini.commands.options import (
     add_codes,
     add_guidance,
+    add_precision,
     add_seed,
     add_weights,
     check_playing,
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_weights(parser)
     add_guidance(parser)
+    add_precision(parser)
     add_codes(parser)
     add_seed(parser)
 
@@ -56,9 +58,11 @@ def run(args: argparse.Namespace) -> dict:
     out = table_path(args, f"rollouts_{name}.json")
     from lmdm_mini.evaluation.rollouts import evaluate_rollouts, lines
     from lmdm_mini.models import load, own_settings, sampling
+    from lmdm_mini.precision import chosen_precision
 
     model = load(args.model, args.checkpoint)
-    shape = {"block_latents": args.block}
+    # the table says which it was
+    shape = {"precision": chosen_precision(args.precision), "block_latents": args.block}
     if args.look_back is not None:
         shape["context_latents"] = args.look_back
     own = own_settings(model).get("steps")

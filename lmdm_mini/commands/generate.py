@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from lmdm_mini.checks import guidance, real_number
-from lmdm_mini.commands.options import add_codes, add_guidance, add_seed, check_playing
+from lmdm_mini.commands.options import add_codes, add_guidance, add_precision, add_seed, check_playing
 
 SHORTEST = 0.1  # seconds of a recording that can be gone on from
 
@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sampler", choices=("euler", "pingpong"), help="default: the checkpoint's own, else euler"
     )
+    add_precision(parser)
     add_codes(parser)
     add_seed(parser)
     parser.add_argument(
@@ -128,6 +129,7 @@ def run(args: argparse.Namespace) -> None:
         cfg_scale="auto" if args.cfg_scale is None else args.cfg_scale,
         seed=args.seed,
         context=context,
+        precision=args.precision,
         **settings,
     )
     if args.mix and stem is not None:

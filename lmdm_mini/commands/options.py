@@ -6,7 +6,7 @@ Nothing here imports torch before a command runs: ``--help`` stays quick.
 import argparse
 from pathlib import Path
 
-from lmdm_mini.checks import guidance, real_number, temperature, whole_number
+from lmdm_mini.checks import PRECISIONS, guidance, real_number, temperature, whole_number
 
 RUNS = Path("runs")
 CORPUS = RUNS / "produced"  # where `corpus produce` writes and the corpus is encoded
@@ -20,6 +20,16 @@ def add_guidance(parser: argparse.ArgumentParser, default: float | None = 2.0) -
     usual = "the checkpoint's own, else 2" if default is None else default
     parser.add_argument(
         "--cfg-scale", type=float, default=default, help=f"guidance, 0 to 20; 1 = none (default: {usual})"
+    )
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """``--precision``."""
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        choices=PRECISIONS,
+        help="of the matrix products; auto: the one that is faster here (default: %(default)s)",
     )
 
 

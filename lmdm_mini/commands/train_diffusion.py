@@ -12,7 +12,7 @@ from lmdm_mini.commands.options import (
 )
 
 DEFAULTS = {  # steps, batch, learning rate
-    "base": (5400, 16, 2e-3),
+    "base": (24_000, 16, 2e-3),
     "enc_dec": (1000, 16, 8e-4),
     "block_causal": (1600, 16, 8e-4),
 }

@@ -22,7 +22,8 @@ from lmdm_mini.audio import SAMPLE_RATE
 from lmdm_mini.codec.codec import FRAME_SAMPLES, LATENT_CHANNELS
 from lmdm_mini.complexity.counts import block_flops, frame_forwards
 from lmdm_mini.complexity.timing import Timing, rtf, threads, time_to_first_audio, timed
-from lmdm_mini.models import stream
+from lmdm_mini.models import guides_in_one_pass, stream
+from lmdm_mini.precision import Bfloat16Linear
 from lmdm_mini.streaming import is_guided
 
 
@@ -138,7 +139,7 @@ def product_floor(model, rows: int, repeats: int = 20) -> float:
     layers = [
         module
         for name, module in model.layers.named_modules()
-        if isinstance(module, torch.nn.Linear) and not name.endswith("key_value")
+        if isinstance(module, torch.nn.Linear | Bfloat16Linear) and not name.endswith("key_value")
     ]  # key_value layers run on the prompt, not on frames
     inputs = [torch.randn(rows, layer.in_features) for layer in layers]
 
@@ -196,7 +197,8 @@ def bench_stream(
             made = [next(playing) for _ in range(repeats)]
         parts = median_parts(made)
         whole = sum(parts.values())
-        guided, tokens = is_guided(playing.text, cfg_scale), playing.text.tokens.shape[1] + 1
+        guided = is_guided(playing.text, cfg_scale) and not guides_in_one_pass(model)
+        tokens = playing.text.tokens.shape[1] + 1
         in_work = (block + (0 if model.variant.caches else context)) * (2 if guided else 1)
         rows.append(
             {
@@ -211,7 +213,7 @@ def bench_stream(
                 "flops": block_flops(model.config, context, block, steps=count, tokens=tokens, guided=guided),
                 **parts,
                 "seconds": whole,
-                "limit": count * product_floor(model, in_work) / parts["network"],
+                "limit": count * product_floor(playing.model, in_work) / parts["network"],
                 "rtf": rtf(whole, block * FRAME_SAMPLES / SAMPLE_RATE),
                 "ttff": first,
             }

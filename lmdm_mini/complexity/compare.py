@@ -34,10 +34,12 @@ def measure_block(
     steps: int = 8,
     guided: bool = True,
     repeats: int = 3,
+    precision: str = "float32",
 ) -> dict[str, float]:
     """Returns the median seconds of one block of a model by part, "context", "network", "codec" and "rest",
     once its context is full."""
     settings = sampling(model, steps) | {"block_latents": block_latents, "cfg_scale": 2.0 if guided else 1.0}
+    settings["precision"] = precision
     playing = in_steady_state(
         stream(model, PROMPT, context_latents=context_latents, **settings), context_latents
     )
@@ -59,6 +61,7 @@ def compare_systems(
     guidance=(True, False),
     context_latents: int = 192,
     repeats: int = 5,
+    precision: str = "float32",
     show: bool = True,
 ) -> list[dict]:
     """Times all systems for each setting, one right after the other, so that noise of the machine affects all
@@ -78,9 +81,16 @@ def compare_systems(
             settings = sampling(model, count) | {
                 "cfg_scale": 2.0 if guided else 1.0,
                 "context_latents": context_latents,
+                "precision": precision,
             }
             parts = measure_block(
-                model, context_latents, block_latents, steps=count, guided=guided, repeats=repeats
+                model,
+                context_latents,
+                block_latents,
+                steps=count,
+                guided=guided,
+                repeats=repeats,
+                precision=precision,
             )
             first, frame = (
                 statistics.median(
@@ -97,6 +107,7 @@ def compare_systems(
                 tokens=prompt_tokens(),
                 guided=guided,
             )
+            playing = stream(model, PROMPT, **settings)
             some.append(
                 {
                     "system": model.config.variant,
@@ -111,7 +122,7 @@ def compare_systems(
                     "first_frame": frame,
                     "nfe": network_evaluations(passes),
                     "sequential": sequential_steps(passes),
-                    "memory": memory_of(model, stream(model, PROMPT, **settings)),
+                    "memory": memory_of(playing.model, playing),
                 }
             )
         for row in some:

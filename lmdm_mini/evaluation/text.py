@@ -45,7 +45,7 @@ from lmdm_mini.evaluation.real_music import (
 )
 from lmdm_mini.files import write_text
 from lmdm_mini.latents.packed import read_packed
-from lmdm_mini.models import Model, described, sampling, stream, untrained_like
+from lmdm_mini.models import Model, described, guides_in_one_pass, sampling, stream, untrained_like
 from lmdm_mini.streaming import guided
 
 
@@ -121,9 +121,8 @@ def evaluate_text(
     right = found == torch.tensor([clap.styles.index(style) for style, _ in unseen])
     near = novelty(made, read_packed(LATENTS / "train.safetensors", codec.fingerprint))
     begin = partial(stream, model, prompts[0], 48, cfg_scale, **settings)
-    passes = block_passes(
-        model.config, 0, 48, steps=settings.get("steps", 0), tokens=1, guided=cfg_scale != 1
-    )
+    twice = cfg_scale != 1 and not guides_in_one_pass(model)
+    passes = block_passes(model.config, 0, 48, steps=settings.get("steps", 0), tokens=1, guided=twice)
     rows[model.name] = score(made) | {
         "style_right_unseen": float(right.float().mean()),
         "nfe": network_evaluations(passes),

@@ -39,6 +39,7 @@ from lmdm_mini.diffusion.stream import SETTINGS, stream_dit
 from lmdm_mini.live.microphone import Microphone, get_ring, put_ring
 from lmdm_mini.live.settings import clean_settings
 from lmdm_mini.musical import beat_phase, nearest_octave, same_tempo, tempo
+from lmdm_mini.precision import for_playing
 from lmdm_mini.streaming import PartTimes
 
 SILENCE = 1e-3  # peak below which nobody is playing
@@ -109,8 +110,9 @@ class Engine:
     another block.
 
     context: audio (2, N) at 44.1 kHz to go on from. lead_seconds: the least that is kept ahead of the ear
-    when a block is begun; more while blocks come to the listener too late for comfort. `late_blocks`: blocks
-    that came when nothing was left to play. `log`: the newest :class:`JamBlock`, without their sound.
+    when a block is begun; more while blocks come to the listener too late for comfort. precision: see
+    :func:`lmdm_mini.precision.for_playing`. `late_blocks`: blocks that came when nothing was left to play.
+    `log`: the newest :class:`JamBlock`, without their sound.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Engine:
         context: Tensor | None = None,
         lead_seconds: float = 0.6,
         clock: Callable[[], float] = time.perf_counter,
+        precision: str = "float32",
         **settings,
     ):
         settings, seed = clean_settings(settings), clean_settings({"seed": seed})["seed"]
@@ -129,6 +132,7 @@ class Engine:
         if not isinstance(model, DiT):
             raise TypeError(f"a live session plays a diffusion model, not {type(model).__name__}.")
         how = {"steps": s.steps, "cfg_scale": s.cfg_scale}
+        model = for_playing(model, precision)
         self.stream = stream_dit(model, s.prompt, s.block_latents, seed=seed, context=context, **how)
         # frames behind what the cache has read, at which context becomes final with or without the player
         self.latest = SLACK - model.config.granule

@@ -39,7 +39,7 @@ class EngineProcess:
     `start`.
 
     model: a name, as :func:`lmdm_mini.load` takes it, with checkpoint as its `path`; or a loaded diffusion
-    model, whose weights are copied now. seed, context, lead_seconds and settings are those of
+    model, whose weights are copied now. seed, context, lead_seconds, precision and settings are those of
     :class:`Engine`. What it has to say comes by `events`. Use it in a `with` statement, or call `close`.
 
     Raises ValueError for a model or settings of a wrong type.
@@ -209,7 +209,9 @@ class Player:
 
     def __init__(self, network: DiT, context: np.ndarray | None, settings: dict, *, tell: Callable):
         settings = dict(settings)
-        self.fixed = {key: settings.pop(key) for key in ("seed", "lead_seconds") if key in settings}
+        self.fixed = {
+            key: settings.pop(key) for key in ("seed", "lead_seconds", "precision") if key in settings
+        }
         self.network, self.tell = network, tell
         self.context = None if context is None else torch.from_numpy(context)
         self.engine = Engine(network, context=self.context, **self.fixed, **settings)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lmdm_mini.checks import SEEDS, real_number, whole_number
+from lmdm_mini.checks import SEEDS, checked_precision, real_number, whole_number
 from lmdm_mini.conditioning.prompt import clean_mixture
 
 WHOLE = ("steps", "block_latents")
@@ -31,6 +31,8 @@ def _clean(name: str, value):
         return whole_number(value, name, least=-(2**31))  # the engine knows which can be played
     if name in REAL:
         return real_number(value, name)
+    if name == "precision":
+        return checked_precision(value)
     if name in SWITCHES:
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"{name} is {value!r}; it must be True or False.")
