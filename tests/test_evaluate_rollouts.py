@@ -6,6 +6,8 @@ import pytest
 import torch
 from small import second_embeddings, small
 
+from lmdm_mini import models
+from lmdm_mini.__main__ import main
 from lmdm_mini.evaluation import rollouts as rollouts
 from lmdm_mini.evaluation.judges import FIRST_STYLES, Clap
 from lmdm_mini.latents import LatentPiece
@@ -64,6 +66,23 @@ def test_the_table_of_a_small_model_is_complete(variant, reference, tmp_path, mo
     assert (
         "drift" not in short and "change" not in short and text.startswith("\n".join(rollouts.lines(short)))
     )
+
+
+@pytest.mark.parametrize(
+    "words, own, steps",
+    [("", {}, [8, 50]), ("", {"steps": 2}, [2]), ("--steps 1 4", {"steps": 2}, [1, 4])],
+)
+def test_a_model_is_judged_in_its_own_steps_unless_asked(words, own, steps, tmp_path, monkeypatch):
+    model, asked = small("block_causal"), []
+    model.facts = {"play": own}
+    monkeypatch.setattr(models, "load", lambda *args: model)
+    monkeypatch.setattr(
+        rollouts, "evaluate_rollouts", lambda _, settings, *args, **how: asked.extend(settings)
+    )
+    monkeypatch.setattr(rollouts, "lines", lambda table: [])
+    out = str(tmp_path / "table.json")
+    assert main(["evaluate", "rollouts", "--model", "block_causal", "--out", out, *words.split()]) == 0
+    assert [some["steps"] for some in asked] == steps
 
 
 def test_a_change_of_the_prompt_needs_two_styles():
