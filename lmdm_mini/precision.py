@@ -6,8 +6,6 @@ stays float32: RoPE angles, norms, modulation, attention with its cache of keys 
 sums, latents. So no other module has to know about precision, and there is one conversion before a product
 and one after it. Attention in bfloat16 was tried and gained nothing: for a block of a few frames it is short
 already. The encoder stays float32, since models are trained on its latents.
-
-Notebook: 05_kv_caching, 08_complexity_lab.
 """
 
 import copy

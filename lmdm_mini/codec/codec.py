@@ -19,7 +19,7 @@ Notebook: 01_sound_to_latents. Paper: section 3.1 (the autoencoder whose shape t
 
 import json
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +63,11 @@ class CodecConfig:
     decoder_deep_blocks: int = 2
     head_width: int = 512
     kernel: int = 7
+
+
+# `Codec.short_tile` of the decoders that were asked, by their first layer: to find it out takes as long as
+# three tiles, and a decoder in bfloat16 (`lmdm_mini/precision.py`) has a first layer of its own
+_short_tiles: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 
 class Codec(nn.Module):
@@ -219,6 +224,12 @@ class Codec(nn.Module):
         )
         return torch.equal(short, long)
 
+    def short_tile(self) -> int:
+        """The tile for calls with up to 4 frames: 4, where that changes nothing."""
+        if self.dec_in not in _short_tiles:
+            _short_tiles[self.dec_in] = SHORT_TILE if self.rounds_short_tiles_alike() else TILE
+        return _short_tiles[self.dec_in]
+
     def stream_encoder(self) -> "StreamEncoder":
         warn_if_forked()
         return StreamEncoder(self)
@@ -297,17 +308,12 @@ class StreamDecoder:
         self.last: Tensor | None = None
         self.skip = DECODER_LEAD
 
-    @cached_property
-    def short_tile(self) -> int:
-        """The tile of calls with up to 4 frames: 4, where that changes nothing."""
-        return SHORT_TILE if self.codec.rounds_short_tiles_alike() else TILE
-
     @quickly
     def __call__(self, latents: Tensor) -> Tensor:
         if latents.shape[-1] == 0:
             return latents.new_zeros(latents.shape[0], 2, 0)
         check_latents(latents)
-        tile = self.short_tile if latents.shape[-1] <= SHORT_TILE else TILE
+        tile = self.codec.short_tile() if latents.shape[-1] <= SHORT_TILE else TILE
         audio, self.state = self.codec._decode_tiles(latents, self.state, tile)
         self.last = latents[..., -1:]
         skip, self.skip = min(self.skip, audio.shape[-1]), max(0, self.skip - audio.shape[-1])

@@ -271,8 +271,9 @@ def _discrete_passes(config: LMMConfig, s: int, o: int, steps: int, tokens: int,
 
 
 def codec_pass(block_latents: int, discrete: LMMConfig | None = None) -> Pass:
-    """Returns the pass of the shipped codec's decoder: whole tiles of 12 frames, then phases STFT frame by
-    STFT frame. discrete: the model whose codes are looked up before."""
+    """Returns the pass of the shipped codec's decoder: whole tiles of 12 frames (a call of up
+    to 4 frames may cost less), then phases STFT frame by STFT frame. discrete: the model whose codes are
+    looked up before."""
     c, tiles = CodecConfig(), -(-block_latents // TILE)
     rows, hops = TILE, TILE * HOPS
     products = [
