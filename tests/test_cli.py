@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from lmdm_mini import models
 from lmdm_mini.__main__ import COMMANDS, main
@@ -181,6 +182,22 @@ def test_music_is_made_and_what_was_understood_is_said(tmp_path, capsys):
     assert "prompt: funk, 110 bpm (70%) + choir (30%); tempo: 110 beats a minute\n" in said
     assert f"0.5 s in {tmp_path / 'b' / 'x.ogg'}" in said
     assert soundfile.info(tmp_path / "b" / "x.ogg").frames == 22050
+
+
+def test_the_precision_reaches_the_music(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def generate(*args, precision, **settings):
+        asked.append(precision)
+        return torch.zeros(2, 4410)
+
+    monkeypatch.setattr(models, "generate", generate)
+    words = ["generate", "-o", str(tmp_path / "x.wav")]
+    assert main(words) == main([*words, "--precision", "auto"]) == 0 and asked == ["float32", "auto"]
+    for command in ("generate -o x.wav", "evaluate rollouts", "bench stream", "bench compare", "bench live"):
+        with pytest.raises(SystemExit):
+            main([*command.split(), "--precision", "half"])
+        assert "invalid choice: 'half'" in capsys.readouterr().err
 
 
 def test_what_was_made_is_kept_when_the_disk_refuses(tmp_path, capsys, monkeypatch):
