@@ -211,6 +211,22 @@ def test_a_stem_and_a_sketch_are_handed_on_and_mixed(tmp_path, capsys, monkeypat
     assert np.allclose(mixed, sound[:22050], atol=1e-4)
 
 
+def test_the_precision_reaches_the_music(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def generate(*args, precision, **settings):
+        asked.append(precision)
+        return torch.zeros(2, 4410)
+
+    monkeypatch.setattr(models, "generate", generate)
+    words = ["generate", "-o", str(tmp_path / "x.wav")]
+    assert main(words) == main([*words, "--precision", "auto"]) == 0 and asked == ["float32", "auto"]
+    for command in ("generate -o x.wav", "evaluate rollouts", "bench stream", "bench compare", "bench live"):
+        with pytest.raises(SystemExit):
+            main([*command.split(), "--precision", "half"])
+        assert "invalid choice: 'half'" in capsys.readouterr().err
+
+
 def test_what_was_made_is_kept_when_the_disk_refuses(tmp_path, capsys, monkeypatch):
     from lmdm_mini import audio
 
