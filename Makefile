@@ -65,7 +65,7 @@ check: say-check .venv/.stamp-test
 	@.venv/bin/ruff format --check lmdm_mini tests
 	@.venv/bin/ruff check lmdm_mini tests
 	@.venv/bin/pyrefly check --output-format min-text
-	@$(PY) -m pytest -m "not slow and not notebook and not browser and not long" --durations=5 -q $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow and not notebook and not browser and not long" $(SPREAD) --durations=5 -q $(ARGS)
 
 say-test-full:
 	@echo "make test-full: all tests, the slow ones too, and every notebook, and prints the coverage."
