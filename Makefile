@@ -47,15 +47,15 @@ lab: say-lab .venv/.stamp-lab
 
 say-test:
 	@echo "make test: runs the tests and every notebook, from top to bottom."
-	@echo "  The first run installs into .venv: 5 to 15 minutes. The tests: 20 to 30 minutes on two cores."
+	@echo "  The first run installs into .venv: 5 to 15 minutes. The tests: 25 to 35 minutes on two cores."
 
-# A process a core, of one thread each, for everything but the browser, whose tests play in real time.
-# ARGS may leave one of the two without a test, which pytest says with 5.
+# A process a core, of one thread each, for all but the chapters, which use both cores themselves, and the
+# browser, whose tests play in real time. ARGS may leave one of the two without a test: pytest says that with 5.
 SPREAD := -n logical --maxprocesses=4 --dist=worksteal
 
 test: say-test .venv/.stamp-test
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow and not browser" $(SPREAD) --durations=8 $(ARGS) || [ $$? = 5 ]
-	@$(PY) -m pytest -m "browser and not slow" --durations=8 $(ARGS) || [ $$? = 5 ]
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow and not browser and not notebook" $(SPREAD) --durations=8 $(ARGS) || [ $$? = 5 ]
+	@$(PY) -m pytest -m "(browser or notebook) and not slow" --durations=8 $(ARGS) || [ $$? = 5 ]
 
 say-check:
 	@echo "make check: the format, the linter, the types and the quick tests."

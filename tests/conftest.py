@@ -15,11 +15,6 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Notebooks first: where several processes share the tests, the longest should not come last."""
-    items.sort(key=lambda item: item.get_closest_marker("notebook") is None)
-
-
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The folder of the project."""
